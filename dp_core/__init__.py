@@ -1,0 +1,27 @@
+"""dp-core: a platform for diffusion policies in which every part is a plugin.
+
+This module is what plugin authors import. It is cheap: no torch, no omegaconf.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dp_core.component import API, Component
+from dp_core.config.fields import Slot, option, slot, slots
+from dp_core.errors import DpError
+from dp_core.hooks import hookimpl
+
+if TYPE_CHECKING:
+    from dp_core.policies import load_policy
+
+__all__ = ["API", "Component", "DpError", "Slot", "hookimpl", "load_policy", "option", "slot", "slots"]
+
+
+def __getattr__(name: str) -> Any:
+    # load_policy needs torch, which describing components must not import.
+    if name == "load_policy":
+        from dp_core.policies import load_policy
+
+        return load_policy
+    raise AttributeError(f"module 'dp_core' has no attribute '{name}'")

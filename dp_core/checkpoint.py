@@ -1,0 +1,261 @@
+"""The checkpoint file: what is in it, how it is written whole, how it is read without running anything from it.
+
+Payload: ``{"format": 1, "cfg": plain dict, "state_dicts": {...}, "callbacks": {...}, "pickles": {name: bytes},
+"manifest": {...}}``. Everything but the pickles is plain containers and tensors, so `torch.load` reads the file with
+``weights_only=True``. Pickles stay bytes until somebody who trusts the file asks for one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import platform
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+
+from dp_core.component import API
+from dp_core.config.schema import WorkspaceConfig
+from dp_core.config.structure import components_of, structure_run
+from dp_core.errors import CheckpointError, ConfigError, PluginError
+from dp_core.registry import Registry
+
+FORMAT = 1
+
+_PLAIN = (bool, int, float, str, bytes, type(None))
+
+logger = logging.getLogger(__name__)
+
+
+def manifest(cfg: WorkspaceConfig) -> dict[str, Any]:
+    """Which components a config uses and which versions of their distributions are installed here."""
+    components = dict(components_of(cfg))
+    names = {c.distribution for c in components.values()} | {"dp-core", "torch"}
+    names |= {package for c in components.values() for package in c.requires}
+    versions = {name: found for name in sorted(names) if (found := _version(name))}
+    return {
+        "components": {path: component.qualified_name for path, component in components.items()},
+        "kinds": {path: component.kind for path, component in components.items()},
+        "distributions": versions,
+        "api": API,
+        "python": platform.python_version(),
+    }
+
+
+def write_payload(path: Path, payload: Mapping[str, Any]) -> None:
+    """Write the file so that, whenever the machine dies, the name holds either the old content or the new, whole.
+
+    Raises:
+        CheckpointError: the disk is full, or the folder cannot be written to.
+    """
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            torch.save(dict(payload), file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: cannot be written: {_why_not_written(error)}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+    _flush_folder(path.parent)
+
+
+def read_payload(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint; nothing in it is executed.
+
+    Raises:
+        CheckpointError: there is no such file, it is cut or damaged, or it is not a checkpoint of this format.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    if not _is_whole(path):
+        raise CheckpointError(f"{path}: incomplete or damaged, or not a checkpoint; use another file")
+    try:
+        payload = torch.load(path, map_location=map_location, weights_only=True)
+    except UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: holds Python objects, which are not loaded; it was not written by this program"
+        ) from error
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: not a checkpoint: {str(error).splitlines()[0]}") from error
+    parts = payload if isinstance(payload, dict) else {}
+    if "format" not in parts or not all(isinstance(parts.get(key), dict) for key in ("cfg", "state_dicts")):
+        raise CheckpointError(f"{path}: not a checkpoint of dp-core: 'format', 'cfg' and 'state_dicts' are expected")
+    if parts["format"] != FORMAT:
+        raise CheckpointError(f"{path}: written in format {parts['format']}; this dp-core reads format {FORMAT}")
+    return payload
+
+
+def payload_config(
+    payload: Mapping[str, Any], registry: Registry, source: str | Path, cfg: Mapping[str, Any] | None = None
+) -> WorkspaceConfig:
+    """The typed config in a payload. Reports everything that is missing here before any plugin code runs.
+
+    Args:
+        cfg: the payload's config with changes, in place of ``payload["cfg"]``.
+
+    Raises:
+        CheckpointError: components that are not available here, all of them, with what to install.
+        ConfigError: the config does not fit the components as they are installed here.
+    """
+    data = payload["cfg"] if cfg is None else cfg
+    if problems := list(_missing_components(payload, registry, data)):
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        raise CheckpointError(f"{source}: made with components that are not available here\n{lines}")
+    try:
+        return structure_run(registry, data, str(source))
+    except ConfigError as error:
+        made_with = payload.get("manifest", {}).get("distributions", {}).get("dp-core", "an unknown version")
+        raise ConfigError(f"{source} (made with dp-core {made_with})", error.problems) from error
+
+
+def copy_to_cpu(value: Any, path: str = "") -> Any:
+    """A deep copy that shares no memory with the original: training goes on while the copy is written.
+
+    Raises:
+        CheckpointError: what would be saved could not be loaded, because it is neither a tensor nor plain.
+    """
+    if isinstance(value, torch.Tensor):
+        copy = torch.empty_like(value, device="cpu", requires_grad=False)
+        return copy.copy_(value.detach())
+    if isinstance(value, Mapping):
+        return {copy_to_cpu(key, path): copy_to_cpu(item, f"{path}.{key}".lstrip(".")) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        items = [copy_to_cpu(item, f"{path}[{i}]") for i, item in enumerate(value)]
+        return tuple(items) if isinstance(value, tuple) else items
+    if isinstance(value, np.generic):
+        value = value.item()
+    if type(value) not in _PLAIN:
+        raise CheckpointError(
+            f"{path}: {type(value).__name__} cannot be saved; return tensors, numbers, strings and plain containers"
+        )
+    return value
+
+
+class CheckpointWriter:
+    """Writes payloads one after another in the background. Errors surface at the next call."""
+
+    def __init__(self) -> None:
+        # The interpreter joins the executor's thread at exit, so an ending program finishes its last file.
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
+
+    def submit(self, path: Path, payload: Mapping[str, Any], when_written: Callable[[], object]) -> None:
+        """Write ``payload``, which must be nobody else's, then call ``when_written`` from the writing thread."""
+        self.wait()  # at most one copy of the weights waits in memory
+        self._pending = self._executor.submit(self._write, path, payload, when_written)
+
+    def wait(self) -> None:
+        """Return when everything is on disk.
+
+        Raises:
+            CheckpointError: a file could not be written (disk full, no permission).
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    @staticmethod
+    def _write(path: Path, payload: Mapping[str, Any], when_written: Callable[[], object]) -> None:
+        try:
+            write_payload(path, payload)
+        except Exception as error:
+            # Raised again by the next call; a program that ends now would never make one.
+            logger.error("%s", error)
+            raise
+        when_written()
+
+
+def _missing_components(payload: Mapping[str, Any], registry: Registry, data: Mapping[str, Any]) -> list[str]:
+    made_with = payload.get("manifest", {})
+    found = []
+    for path, name in made_with.get("components", {}).items():
+        if _name_at(data, path) != name:
+            continue  # replaced or removed by an override
+        distribution = name.partition("/")[0]
+        made_version = made_with.get("distributions", {}).get(distribution)
+        try:
+            component = registry.resolve(made_with["kinds"][path], name)
+        except PluginError:
+            found.append(f"{path}: {name}: {_how_to_get(distribution, made_version, registry)}")
+            continue
+        if missing := component.missing():
+            needs = ", ".join(f"'{package}'" for package in missing)
+            found.append(f"{path}: {name}: needs {needs}; install with: {component.install_command}")
+    return found
+
+
+def _name_at(data: Any, path: str) -> str | None:
+    for key in path.split("."):
+        data = data.get(key) if isinstance(data, Mapping) else None
+    return data.get("name") if isinstance(data, Mapping) else data
+
+
+def _how_to_get(distribution: str, made_version: str | None, registry: Registry) -> str:
+    broken = [p for p in registry.plugins if p.distribution == distribution and p.status == "broken"]
+    if broken:
+        return f"the plugin '{broken[0].name}' is broken: {broken[0].cause}"
+    here = _version(distribution)
+    wanted = f"{distribution}=={made_version}" if made_version else distribution
+    state = (
+        f"{distribution} {here} is installed, which does not offer it" if here else f"{distribution} is not installed"
+    )
+    return f"{state}; install with: pip install {wanted}"
+
+
+def version_differences(payload: Mapping[str, Any]) -> list[str]:
+    """Distributions that are installed here in another version than the payload was made with."""
+    made_with = payload.get("manifest", {}).get("distributions", {})
+    return [
+        f"{name} {here} is installed; the checkpoint was made with {there}"
+        for name, there in made_with.items()
+        if (here := _version(name)) and here != there
+    ]
+
+
+def _why_not_written(error: BaseException) -> str:
+    # On a full disk torch raises a RuntimeError about positions in the file; what the system said is behind it.
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__context__
+    return (cause.strerror if cause is not None else None) or str(error).splitlines()[0]
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the file is a zip archive whose parts all have their checksum, which `torch.load` does not look at."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError):
+        return False
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _flush_folder(folder: Path) -> None:
+    # The rename itself has to reach the disk. Not every file system lets a folder be opened.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,112 @@
+"""``dp-eval``: rebuild the policy of a checkpoint from the file alone and evaluate it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dp_core.cli.messages import run_command, set_up_logging
+from dp_core.errors import ConfigError, DpError, Problem
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of ``dp-eval``."""
+    parser = argparse.ArgumentParser(
+        prog="dp-eval",
+        description="Evaluate the policy in a checkpoint; the averaged weights if there are any.",
+        epilog="example: dp-eval runs/x/checkpoints/latest.ckpt --episodes 100 policy.scheduler.num_inference_steps=8",
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .ckpt file")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="options to change: policy.scheduler, runner")
+    parser.add_argument("--episodes", type=int, metavar="N", help="test episodes; default: as in the run")
+    parser.add_argument("--output", metavar="DIR", help="where the log and videos go; default: beside the checkpoint")
+    parser.add_argument("--device", default="auto", help="'auto', 'cpu', 'cuda', ...")
+    parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
+    arguments = parser.parse_intermixed_args(argv)
+    return run_command("dp-eval", lambda: _evaluate(arguments), arguments.traceback)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    set_up_logging()
+    import torch
+
+    from dp_core.checkpoint import read_payload, version_differences
+    from dp_core.config.structure import preflight
+    from dp_core.policies import checkpoint_config, policy_from
+
+    path = Path(arguments.checkpoint)
+    payload = read_payload(path)
+    for difference in version_differences(payload):
+        print(f"note: {difference}", file=sys.stderr)
+    cfg: Any = checkpoint_config(payload, path, _overrides(payload, arguments))
+    if getattr(cfg, "runner", None) is None:
+        raise DpError(f"{path}: its config names no runner; add one, for example 'runner={{name: pusht}}'")
+    if lacking := [problem for problem in preflight(cfg) if not problem.path.startswith("dataset")]:
+        raise ConfigError(str(path), lacking)
+    policy = policy_from(payload, cfg, path).to(_device(torch, arguments.device))
+    output = Path(arguments.output) if arguments.output else path.parent.parent / f"eval_{path.stem}"
+    runner = cfg.runner.build(shape_meta=cfg.shape_meta, output_dir=output)
+    try:
+        with torch.no_grad():
+            metrics = runner.run(policy)
+    finally:
+        runner.close()
+    _write_log(output / "eval_log.json", {"checkpoint": str(path), **metrics})
+    print("\n".join(report(metrics, output)))
+    return 0
+
+
+def report(metrics: dict[str, Any], output: Path) -> list[str]:
+    """The figures that matter, in words."""
+    lines = []
+    if "test/mean_score" in metrics:
+        lines.append(f"mean score       {_with_interval(metrics, 'test/mean_score')}")
+    if "test/success_rate" in metrics:
+        lines.append(f"success rate     {_with_interval(metrics, 'test/success_rate')}")
+    if "seconds_per_episode" in metrics:
+        lines.append(f"time             {metrics['seconds_per_episode']:.2f} s per episode")
+    videos = [str(value) for key, value in metrics.items() if "video" in key]
+    lines.append(f"log              {output / 'eval_log.json'}")
+    if videos:
+        lines.append(f"videos           {Path(videos[0]).parent} ({len(videos)})")
+    return lines
+
+
+def _overrides(payload: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
+    overrides = list(arguments.overrides)
+    if arguments.episodes is not None:
+        if arguments.episodes < 1:
+            raise ConfigError("the command line", [Problem("--episodes", f"{arguments.episodes} is less than 1")])
+        runner = payload["cfg"].get("runner") or {}
+        overrides.insert(0, f"runner.n_test={arguments.episodes}")
+        if "n_train" in runner:
+            overrides.insert(0, "runner.n_train=0")
+    return overrides
+
+
+def _device(torch: Any, name: str) -> Any:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise DpError(f"--device {name}: no GPU is available here; use cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise DpError(f"--device {name}: not a device; use auto, cpu or cuda:0") from error
+
+
+def _with_interval(metrics: dict[str, Any], key: str) -> str:
+    text = f"{metrics[key]:.3f}"
+    if f"{key}_low" in metrics:
+        text += f"  (95 % interval {metrics[f'{key}_low']:.3f} to {metrics[f'{key}_high']:.3f})"
+    return text
+
+
+def _write_log(path: Path, record: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plain = {key: value if isinstance(value, int | float | str) else str(value) for key, value in record.items()}
+    path.write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")

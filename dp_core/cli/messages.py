@@ -1,0 +1,39 @@
+"""How every command ends when something is wrong: one clear message, status 2; tracebacks only when asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+from dp_core.errors import DpError
+
+USAGE_ERROR = 2
+INTERRUPTED = 130
+
+
+def run_command(program: str, command: Callable[[], int], show_traceback: bool = False) -> int:
+    """Call ``command``; turn what users can cause into a message and an exit status."""
+    try:
+        return command()
+    except DpError as error:
+        if show_traceback:
+            traceback.print_exc()
+        print(f"{program}: error: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        print(f"\n{program}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output (head, less) is gone; Python must not complain when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def set_up_logging() -> None:
+    """Show the program's own messages on stderr, short."""
+    import logging
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.getLogger("dp_core").setLevel(logging.INFO)

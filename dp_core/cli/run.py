@@ -1,0 +1,152 @@
+"""``dp-run``: train from a config, resume, and show what is installed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dp_core.cli.messages import INTERRUPTED, run_command, set_up_logging
+from dp_core.errors import ConfigError, DpError, Problem
+from dp_core.registry import Registry
+
+if TYPE_CHECKING:
+    from dp_core.config.schema import WorkspaceConfig
+    from dp_core.workspace import BaseWorkspace
+
+RESOLVED_CONFIG = "config.resolved.yaml"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of ``dp-run``. Status 0: done; 2: a mistake in the input; 130: interrupted and saved."""
+    parser = _parser()
+    arguments = parser.parse_intermixed_args(argv)
+    return run_command("dp-run", lambda: _dispatch(parser, arguments), arguments.traceback)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dp-run",
+        description="Train a policy from a config; everything in it is a plugin.",
+        epilog="example: dp-run configs/quickstart.yaml training.num_epochs=2 policy.scheduler=ddim",
+    )
+    parser.add_argument("config", nargs="?", metavar="CONFIG", help="a YAML file")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="options to change; values are YAML")
+    modes = parser.add_mutually_exclusive_group()
+    modes.add_argument("--resume", metavar="RUN_DIR", help="go on with a run from its last checkpoint")
+    modes.add_argument("--list", nargs="?", const="", metavar="KIND", help="show what is installed")
+    modes.add_argument("--describe", metavar="KIND/NAME", help="show the options of a component")
+    modes.add_argument("--check", action="store_true", help="check CONFIG, import nothing heavy, run nothing")
+    modes.add_argument("--print-config", action="store_true", help="show the complete, resolved CONFIG")
+    parser.add_argument("--json", action="store_true", help="with --list: for programs")
+    parser.add_argument("-v", "--verbose", action="store_true", help="with --list: tracebacks of broken plugins")
+    parser.add_argument("--trust-pickles", action="store_true", help="with --resume: unpickle values, if there are any")
+    parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
+    return parser
+
+
+def _dispatch(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    registry = Registry.discover()
+    if arguments.list is not None:
+        from dp_core.cli.listing import list_json, list_text
+
+        kind = arguments.list or None
+        print(list_json(registry, kind) if arguments.json else list_text(registry, kind, arguments.verbose))
+        return 0
+    if arguments.describe:
+        from dp_core.cli.listing import describe
+
+        print(describe(registry, arguments.describe))
+        return 0
+    if arguments.resume:
+        # argparse takes the first override for the config.
+        overrides = [text for text in (arguments.config, *arguments.overrides) if text]
+        return _resume(registry, Path(arguments.resume), overrides, arguments.trust_pickles)
+    if not arguments.config:
+        parser.print_usage(sys.stderr)
+        raise DpError("which config? try: dp-run configs/quickstart.yaml, or dp-run --list")
+    return _with_config(registry, arguments)
+
+
+def _with_config(registry: Registry, arguments: argparse.Namespace) -> int:
+    from dp_core.config.load import dump_config, load_config
+    from dp_core.config.structure import preflight
+
+    cfg = load_config(registry, arguments.config, arguments.overrides)
+    lacking = list(preflight(cfg))
+    if arguments.print_config:
+        print(dump_config(cfg), end="")
+        return 0
+    if arguments.check:
+        print(f"{arguments.config}: ok")
+        if lacking:
+            print("to run it here, you also need")
+        for problem in lacking:
+            print(f"  {problem}")
+        return 0
+    if lacking:
+        raise ConfigError(arguments.config, lacking)
+    return _train(cfg)
+
+
+def _train(cfg: WorkspaceConfig) -> int:
+    from dp_core.config.load import save_config
+
+    set_up_logging()
+    workspace = cfg.workspace.load()(cfg)
+    if workspace.get_checkpoint_path().exists():
+        raise DpError(
+            f"{workspace.output_dir} holds a run already; go on with `dp-run --resume {workspace.output_dir}`, "
+            "or choose another output_dir"
+        )
+    save_config(workspace.cfg, workspace.output_dir / RESOLVED_CONFIG)
+    print(f"run directory: {workspace.output_dir}")
+    return _run(workspace)
+
+
+def _resume(registry: Registry, folder: Path, overrides: list[str], trust_pickles: bool) -> int:
+    from dp_core.config.load import load_config, save_config
+    from dp_core.config.structure import preflight
+    from dp_core.weights import skip_pretrained_weights
+
+    path = folder / RESOLVED_CONFIG
+    if not path.is_file():
+        raise ConfigError(str(folder), [Problem("", f"not a run directory: there is no {RESOLVED_CONFIG} in it")])
+    cfg = load_config(registry, path, overrides)
+    if lacking := list(preflight(cfg)):
+        raise ConfigError(str(path), lacking)
+    set_up_logging()
+    has_checkpoint = (folder / "checkpoints" / "latest.ckpt").is_file()
+    if has_checkpoint:
+        with skip_pretrained_weights():
+            workspace = cfg.workspace.load()(cfg, output_dir=folder)
+        workspace.load_checkpoint(trust_pickles=trust_pickles)
+        print(f"resuming {folder} from checkpoints/latest.ckpt")
+    else:
+        workspace = cfg.workspace.load()(cfg, output_dir=folder)
+        print(f"{folder} has no checkpoint yet; starting from the beginning")
+    save_config(workspace.cfg, path)
+    return _run(workspace)
+
+
+def _run(workspace: BaseWorkspace) -> int:
+    try:
+        workspace.run()
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; the state is saved. Go on with: dp-run --resume {workspace.output_dir}")
+        return INTERRUPTED
+    print("\n".join(["", *summary(workspace)]))
+    return 0
+
+
+def summary(workspace: BaseWorkspace) -> list[str]:
+    """What a finished run leaves: the figures, the files, what to type next."""
+    lines = [f"done: {workspace.output_dir}", *workspace.summary()]
+    for callback in workspace.callbacks.values():
+        lines += callback.summary()
+    checkpoint = workspace.get_checkpoint_path()
+    lines.append(f"last checkpoint: {checkpoint}")
+    lines.append(f"next: dp-eval {checkpoint} --episodes 100")
+    return lines

@@ -1,0 +1,179 @@
+"""What a plugin says about one thing it offers. Data only: nothing is imported before it is used."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import attrs
+
+from dp_core.errors import ComponentLoadError, MissingDependencyError, PluginError
+
+API = 1
+"""Raised only when hooks, `Component` or an interface change in a way that breaks plugins."""
+
+Kind = Literal[
+    "workspace",
+    "policy",
+    "encoder",
+    "denoiser",
+    "scheduler",
+    "dataset",
+    "runner",
+    "optimizer",
+    "lr_schedule",
+    "callback",
+]
+KINDS: tuple[str, ...] = get_args(Kind)
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def _as_dict(commands: Mapping[str, str]) -> dict[str, str]:
+    return dict(commands)
+
+
+@attrs.frozen(kw_only=True)
+class Component:
+    """One thing that a config can choose by name.
+
+    The target is called as ``target(config, **runtime)``: values that can be written in YAML are in ``config``,
+    values known only at run time are keywords, fixed per kind in `dp_core.interfaces`.
+    """
+
+    kind: Kind = attrs.field()
+    name: str = attrs.field()
+    """What the user writes in YAML: lower case letters, digits and underscores."""
+    target: str = attrs.field()
+    """``"package.module:Class"``, imported on first use."""
+    config: type = attrs.field()
+    """attrs class of the options; may be imported eagerly, so it must not import anything heavy."""
+    summary: str = attrs.field()
+    """One line, shown by ``dp-run --list``."""
+    requires: tuple[str, ...] = attrs.field(default=())
+    """Top-level names of the packages that the target imports."""
+    extra: str | None = None
+    """The extra of the distribution that installs what is required: ``pip install 'dp-core[timm]'``."""
+    install_hint: str | None = None
+    """The command that installs what is required, where an extra cannot say it."""
+    data_commands: Mapping[str, str] = attrs.field(factory=dict, converter=_as_dict, hash=False)
+    """For data sets: ``dp-data <command> <name>`` calls ``"package.module:function"`` with the remaining arguments."""
+    distribution: str = "local"
+    """What pip installed it with. Filled in by the registry."""
+    version: str = ""
+    """Of the distribution. Filled in by the registry."""
+
+    @kind.validator
+    def _check_kind(self, _: Any, kind: str) -> None:
+        if kind not in KINDS:
+            raise PluginError(f"component '{self.name}': kind '{kind}' is not one of {', '.join(KINDS)}")
+
+    @name.validator
+    def _check_name(self, _: Any, name: str) -> None:
+        if not _NAME.fullmatch(name):
+            raise PluginError(f"component name '{name}' must be lower case letters, digits and underscores")
+
+    @target.validator
+    def _check_target(self, _: Any, target: str) -> None:
+        if not _TARGET.fullmatch(target):
+            raise PluginError(f"{self.label}: target '{target}' must look like 'package.module:Class'")
+
+    @config.validator
+    def _check_config(self, _: Any, config: type) -> None:
+        if not (isinstance(config, type) and attrs.has(config)):
+            raise PluginError(f"{self.label}: config must be an attrs class, got {config!r}")
+        if "name" in attrs.fields_dict(config):
+            raise PluginError(
+                f"{self.label}: option 'name' of {config.__name__} is reserved for the component's name; rename it"
+            )
+        try:
+            typing.get_type_hints(config)
+        except (NameError, TypeError) as error:
+            raise PluginError(
+                f"{self.label}: an annotation of {config.__name__} cannot be read: {error}; "
+                f"import what it names at the top of {config.__module__}, outside of `if TYPE_CHECKING`"
+            ) from error
+
+    @requires.validator
+    def _check_requires(self, _: Any, requires: tuple[str, ...]) -> None:
+        if not isinstance(requires, tuple) or not all(isinstance(name, str) for name in requires):
+            raise PluginError(f"{self.label}: requires must be a tuple such as ('timm',), got {requires!r}")
+
+    @property
+    def label(self) -> str:
+        """``encoder 'timm'``, as used in messages."""
+        return f"{self.kind} '{self.name}'"
+
+    @property
+    def qualified_name(self) -> str:
+        """``dp-core/timm``: stays unambiguous whatever is installed later. Stored in configs and checkpoints."""
+        return f"{self.distribution}/{self.name}"
+
+    def missing(self) -> tuple[str, ...]:
+        """Names from ``requires`` that are not installed."""
+        return tuple(name for name in self.requires if not _is_installed(name))
+
+    @property
+    def install_command(self) -> str:
+        """What to type to get the missing packages."""
+        if self.install_hint:
+            return self.install_hint
+        if self.extra:
+            return f"pip install '{self.distribution}[{self.extra}]'"
+        return f"pip install {' '.join(self.missing() or self.requires)}"
+
+    def load(self) -> Any:
+        """Import the target.
+
+        Raises:
+            MissingDependencyError: a required package is absent; says how to install it.
+            ComponentLoadError: the module or the attribute does not exist or fails on import.
+        """
+        if missing := self.missing():
+            raise MissingDependencyError(
+                f"{self.label} needs {_and(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed; "
+                f"install with: {self.install_command}"
+            )
+        return load_target(self.target, self.label, self.distribution)
+
+
+def load_target(target: str, label: str, distribution: str) -> Any:
+    """Import ``"package.module:attribute"``; errors name the component and who ships it."""
+    module_name, _, attribute = target.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing and missing != module_name.partition(".")[0] and not _is_installed(missing):
+            raise MissingDependencyError(
+                f"{label} of {distribution} needs the package '{missing}', which is not installed "
+                "(and which the plugin does not declare in 'requires')"
+            ) from error
+        raise ComponentLoadError(f"{label} of {distribution} cannot be imported: {error}") from error
+    except Exception as error:
+        raise ComponentLoadError(
+            f"{label} of {distribution} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    try:
+        return getattr(module, attribute)
+    except AttributeError as error:
+        raise ComponentLoadError(f"{label} of {distribution}: '{module_name}' has no '{attribute}'") from error
+
+
+def _is_installed(name: str) -> bool:
+    # A folder ./wandb in the current directory is found as a namespace package without an origin: not an installation.
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return False
+    return spec is not None and spec.origin is not None
+
+
+def _and(names: tuple[str, ...]) -> str:
+    quoted = [f"'{name}'" for name in names]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"

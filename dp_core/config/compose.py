@@ -1,0 +1,158 @@
+"""From a YAML file and overrides to one plain, resolved mapping: `extends`, merge, interpolation. Checks no option."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+from yaml import YAMLError
+
+from dp_core.errors import ConfigError, Problem
+
+RESOLVERS = ("oc.env", "dp.now")
+"""The only functions that ``${...}`` may call: none of them runs code from a config."""
+
+_INTERPOLATION = re.compile(r"\$\{([^:{}]*)([:{}]?)")
+_NOW = re.compile(r"\$\{\s*dp\.now\s*:([^{}]*)\}")
+_NOW_FORMAT = "%Y-%m-%d_%H-%M-%S"
+
+
+def compose(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a config with everything it extends, apply ``key=value`` overrides, resolve interpolations.
+
+    Mappings merge; lists and scalars replace; a block whose ``name`` changes is replaced whole, so that no option of
+    the former component stays behind.
+
+    Raises:
+        ConfigError: a file that cannot be read, an override that is none, an interpolation without a value.
+    """
+    return resolve(apply_overrides(_read_with_extends(Path(path), ()), overrides), str(path))
+
+
+def apply_overrides(data: Any, overrides: Sequence[str]) -> Any:
+    """``data`` with every ``key=value`` merged over it, in order."""
+    for override in overrides:
+        data = merge(data, parse_override(override))
+    return data
+
+
+def parse_override(text: str) -> dict[str, Any]:
+    """``a.b=[1, 2]`` as ``{"a": {"b": [1, 2]}}``. Values are YAML."""
+    key, separator, _ = text.partition("=")
+    if not separator or not re.fullmatch(r"[A-Za-z_][\w.-]*", key) or ".." in key or key.endswith("."):
+        raise ConfigError("the command line", [Problem("", f"'{text}' is not an override; write key=value")])
+    try:
+        return _plain(OmegaConf.from_dotlist([text]))
+    except (YAMLError, OmegaConfBaseException) as error:
+        message = f"the value of '{text}' is not YAML: {_reason(error)}"
+        raise ConfigError("the command line", [Problem(key, message)]) from error
+
+
+def merge(base: Any, update: Any) -> Any:
+    """Merge ``update`` over ``base``; see `compose` for the rule. Neither is changed."""
+    if isinstance(base, Mapping) and "name" in base and isinstance(update, str):
+        update = {"name": update}  # the short form of a block
+    if isinstance(base, str) and isinstance(update, Mapping) and "name" not in update:
+        base = {"name": base}
+    if not (isinstance(base, Mapping) and isinstance(update, Mapping)):
+        return update
+    if "name" in update and "name" in base:
+        if not _is_same_component(update["name"], base["name"]):
+            return dict(update)
+        update = {**update, "name": base["name"]}
+    return {**base, **{key: merge(base[key], value) if key in base else value for key, value in update.items()}}
+
+
+def _is_same_component(name: Any, former: Any) -> bool:
+    # Resolved configs hold qualified names: `ddpm` on the command line means their `dp-core/ddpm`.
+    return name == former or (isinstance(former, str) and former.endswith(f"/{name}"))
+
+
+def resolve(data: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Replace every ``${...}`` by its value."""
+    if problems := list(_forbidden_interpolations(data)):
+        raise ConfigError(source, problems)
+    try:
+        config = OmegaConf.create(_fill_in_now(data, datetime.datetime.now().astimezone()))
+        OmegaConf.resolve(config)
+    except OmegaConfBaseException as error:
+        key = str(getattr(error, "full_key", "") or "")
+        raise ConfigError(source, [Problem(key, _reason(error))]) from error
+    return _plain(config)
+
+
+def _read_with_extends(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+    resolved = path.resolve()
+    if resolved in chain:
+        names = " -> ".join(p.name for p in (*chain, resolved))
+        raise ConfigError(str(path), [Problem("extends", f"goes round in a circle: {names}")])
+    data = _read(path, chain)
+    parents = data.pop("extends", [])
+    if not isinstance(parents, list) or not all(isinstance(parent, str) for parent in parents):
+        raise ConfigError(str(path), [Problem("extends", f"expected a list of files, got {parents!r}")])
+    merged: dict[str, Any] = {}
+    for parent in parents:
+        merged = merge(merged, _read_with_extends(path.parent / parent, (*chain, resolved)))
+    return merge(merged, data)
+
+
+def _read(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+    by = f", which {chain[-1].name} extends" if chain else ""
+    if not path.is_file():
+        raise ConfigError(str(path), [Problem("", f"no such file{by}")])
+    try:
+        config = OmegaConf.load(path)
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(str(path), [Problem("", f"not valid YAML: {' '.join(str(error).split())}")]) from error
+    data = _plain(config)
+    if not isinstance(data, dict):
+        raise ConfigError(str(path), [Problem("", "expected a mapping of options at the top")])
+    return data
+
+
+def _plain(config: Any) -> Any:
+    return OmegaConf.to_container(config, resolve=False)
+
+
+def _forbidden_interpolations(node: Any, path: str = "") -> Iterator[Problem]:
+    """Calls of other resolvers, which somebody else in this process may have registered, `eval` included."""
+    for key, value in _items(node):
+        yield from _forbidden_interpolations(
+            value, f"{path}{key}" if key.startswith("[") else f"{path}.{key}".lstrip(".")
+        )
+    for name, end in _INTERPOLATION.findall(node) if isinstance(node, str) else []:
+        if end == "{":
+            yield Problem(path, f"'${{{name}{{...' is not allowed; a name must not be made of other names")
+        elif end == ":" and name.strip() not in RESOLVERS:
+            yield Problem(path, f"'${{{name}:...}}' is not allowed; the resolvers are {', '.join(RESOLVERS)}")
+
+
+def _items(node: Any) -> Iterable[tuple[str, Any]]:
+    if isinstance(node, Mapping):
+        return ((str(key), value) for key, value in node.items())
+    if isinstance(node, list | tuple):
+        return ((f"[{index}]", value) for index, value in enumerate(node))
+    return ()
+
+
+def _fill_in_now(node: Any, now: datetime.datetime) -> Any:
+    """Replace ``${dp.now:%Y-%m-%d}``. One moment for the whole config, and no resolver registered in OmegaConf."""
+    if isinstance(node, Mapping):
+        return {key: _fill_in_now(value, now) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_fill_in_now(value, now) for value in node]
+    if not isinstance(node, str):
+        return node
+    return _NOW.sub(lambda match: now.strftime(match[1].strip(" '\"") or _NOW_FORMAT), node)
+
+
+def _reason(error: Exception) -> str:
+    """One line. Where OmegaConf wraps what a resolver raised, that."""
+    if isinstance(error, InterpolationResolutionError) and isinstance(error.__cause__, KeyError):
+        return str(error.__cause__.args[0])
+    return str(error).splitlines()[0]

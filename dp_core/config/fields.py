@@ -1,0 +1,67 @@
+"""How a config class declares its options: `option`, and `slot` where another component is plugged in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from dp_core.component import Component, Kind
+
+HELP = "dp_help"
+SLOT = "dp_slot"
+
+
+@attrs.frozen
+class Slot:
+    """A component chosen for a place in a config, with its checked options.
+
+    Holds nothing but plain data, so it survives pickling to worker processes.
+    """
+
+    component: Component
+    config: Any
+
+    def build(self, **runtime: Any) -> Any:
+        """Import the component and construct it as ``target(config, **runtime)``."""
+        return self.component.load()(self.config, **runtime)
+
+
+def option(
+    default: Any = attrs.NOTHING,
+    *,
+    help: str,  # noqa: A002 -- the word users of argparse and attrs expect
+    factory: Callable[[], Any] | None = None,
+    validator: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None,
+) -> Any:
+    """Declare one option of a component.
+
+    Args:
+        default: leave out to make the option required.
+        help: one line, shown by ``dp-run --describe``: meaning, unit, shape.
+        factory: makes the default where it is mutable.
+        validator: attrs validators for ranges; run after the type is checked.
+    """
+    if factory is not None:
+        default = attrs.Factory(factory)
+    return attrs.field(default=default, validator=validator, metadata={HELP: help}, kw_only=True)
+
+
+def slot(
+    kind: Kind,
+    default: Mapping[str, Any] | str | Any | None = attrs.NOTHING,
+    *,
+    help: str = "",  # noqa: A002
+) -> Any:
+    """Declare a place where a component of ``kind`` is plugged in; annotate it ``Slot`` or ``Slot | None``.
+
+    Args:
+        default: a block (``{"name": "ddpm"}``), a name, None for an empty slot, or nothing: required.
+    """
+    return attrs.field(default=default, metadata={HELP: help, SLOT: kind}, kw_only=True)
+
+
+def slots(kind: Kind, *, help: str = "") -> Any:  # noqa: A002
+    """Declare a mapping of freely named places, annotated ``dict[str, Slot]``; null removes an entry."""
+    return attrs.field(factory=dict, metadata={HELP: help, SLOT: kind}, kw_only=True)

@@ -1,0 +1,56 @@
+"""`load_config`: a config file and overrides to a checked, typed config, and back to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from dp_core.config.compose import compose, parse_override
+from dp_core.config.schema import WorkspaceConfig
+from dp_core.config.structure import structure_run, unstructure
+from dp_core.errors import ConfigError, Problem
+from dp_core.registry import Registry
+
+
+def load_config(registry: Registry, path: str | Path, overrides: Sequence[str] = ()) -> WorkspaceConfig:
+    """Compose, structure and check. Imports no component.
+
+    Raises:
+        ConfigError: everything that is wrong, each with its dotted path.
+    """
+    data = compose(path, overrides)
+    data.setdefault("run_name", Path(path).stem)
+    try:
+        return structure_run(registry, data, str(path))
+    except ConfigError as error:
+        given = [leaf for override in overrides for leaf in _leaves(parse_override(override))]
+        raise ConfigError(error.source, [_with_origin(problem, given) for problem in error.problems]) from error
+
+
+def dump_config(config: Any) -> str:
+    """The complete config as YAML: defaults filled in, interpolations resolved, names qualified."""
+    return OmegaConf.to_yaml(OmegaConf.create(unstructure(config)))
+
+
+def save_config(config: WorkspaceConfig, path: Path) -> None:
+    """Write `dump_config`; reading the file gives the same config again."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(dump_config(config), encoding="utf-8")
+
+
+def _with_origin(problem: Problem, given: Iterable[str]) -> Problem:
+    if any(problem.path == key or problem.path.startswith((f"{key}.", f"{key}[")) for key in given):
+        return Problem(problem.path, f"{problem.message} (from the command line)")
+    return problem
+
+
+def _leaves(data: Any, path: str = "") -> Iterator[str]:
+    """Dotted paths of the values in nested mappings."""
+    if not isinstance(data, Mapping) or not data:
+        yield path
+        return
+    for key, value in data.items():
+        yield from _leaves(value, f"{path}.{key}".lstrip("."))

@@ -1,0 +1,348 @@
+"""From a plain mapping to a tree of typed options, reporting everything that is wrong at once.
+
+Two passes. The first gives every value its declared type. The second asks the ``check`` methods of the config classes
+about rules across options and components, outermost first; each is asked only when all it looks at is sound so far.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import attrs
+
+from dp_core.component import Component
+from dp_core.config.fields import SLOT, Slot
+from dp_core.config.schema import WorkspaceConfig
+from dp_core.errors import ConfigError, PluginError, Problem
+from dp_core.registry import Registry
+
+_INVALID: Any = object()
+"""Stands for a value that could not be structured; the problem is recorded."""
+
+
+def structure_run(registry: Registry, data: Mapping[str, Any], source: str) -> WorkspaceConfig:
+    """Turn a composed config into the typed config of its workspace.
+
+    Raises:
+        ConfigError: with all problems.
+    """
+    structurer = _Structurer(registry)
+    config = structurer.workspace(data)
+    structurer.check(config, "", ())
+    if structurer.problems:
+        raise ConfigError(source, structurer.problems)
+    return typing.cast(WorkspaceConfig, config)
+
+
+def structure_block(registry: Registry, kind: str, block: Any, runtime: Mapping[str, Any] | None = None) -> Slot:
+    """Turn one config block into a `Slot`. Values in ``runtime`` are known to the checks."""
+    structurer = _Structurer(registry)
+    chosen = structurer.slot(kind, block, "")
+    structurer.check(chosen, "", (types.SimpleNamespace(**(runtime or {})),))
+    if structurer.problems:
+        raise ConfigError(f"{kind} {_name_of(block)}".strip(), structurer.problems)
+    return typing.cast(Slot, chosen)
+
+
+def unstructure(value: Any) -> Any:
+    """The plain containers that a typed config came from, complete with defaults and qualified names."""
+    if isinstance(value, Slot):
+        return {"name": value.component.qualified_name, **unstructure(value.config)}
+    if isinstance(value, Component):
+        return value.qualified_name
+    if attrs.has(type(value)):
+        return {field.name: unstructure(getattr(value, field.name)) for field in attrs.fields(type(value))}
+    if isinstance(value, Mapping):
+        return {key: unstructure(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [unstructure(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def components_of(config: Any, path: str = "") -> Iterator[tuple[str, Component]]:
+    """Every component chosen in a typed config, with its dotted path; parents before children."""
+    for name, value in _children(config):
+        here = _join(path, name)
+        if isinstance(value, Component):
+            yield here, value
+        elif isinstance(value, Slot):
+            yield here, value.component
+            yield from components_of(value.config, here)
+        else:
+            yield from components_of(value, here)
+
+
+def preflight(config: Any, path: str = "") -> Iterator[Problem]:
+    """What this machine lacks to run a valid config: files, and packages that components require."""
+    if not path:
+        for where, component in components_of(config):
+            if missing := component.missing():
+                names = ", ".join(f"'{name}'" for name in missing)
+                yield Problem(where, f"{component.label} needs {names}; install with: {component.install_command}")
+    if method := getattr(config, "preflight", None):
+        for name, message in method():
+            yield Problem(_join(path, name), message)
+    for name, value in _children(config):
+        yield from preflight(value.config if isinstance(value, Slot) else value, _join(path, name))
+
+
+class _Structurer:
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.problems: list[Problem] = []
+        self._unsound: dict[int, tuple[Any, set[str]]] = {}
+        """By id: a config object (kept, so that no other gets its id), and its options that something is wrong with."""
+
+    # -- first pass: types ----------------------------------------------------------------------------------------
+
+    def workspace(self, data: Mapping[str, Any]) -> Any:
+        name = data.get("workspace")
+        if not isinstance(name, str):
+            found = "required, but missing" if name is None else f"expected a name, got {name!r}"
+            return self._fail("workspace", f"{found}; the usual one is 'workspace: train'")
+        try:
+            component = self.registry.resolve("workspace", name)
+        except PluginError as error:
+            return self._fail("workspace", str(error))
+        options = {key: value for key, value in data.items() if key != "workspace"}
+        return self.component_options(component, options, "")
+
+    def slot(self, kind: str, block: Any, path: str) -> Any:
+        if isinstance(block, str):
+            block = {"name": block}
+        if not isinstance(block, Mapping):
+            return self._fail(path, f"expected the name of a component of kind {kind} or a mapping, got {_show(block)}")
+        name = block.get("name")
+        if not isinstance(name, str):
+            found = "is missing" if name is None else f"must be a string, got {name!r}"
+            known = ", ".join(c.name for c in self.registry.components(kind))
+            return self._fail(_join(path, "name"), f"{found}; it chooses the {kind}: {known or 'none is installed'}")
+        try:
+            component = self.registry.resolve(kind, name)
+        except PluginError as error:
+            return self._fail(_join(path, "name"), str(error))
+        options = {key: value for key, value in block.items() if key != "name"}
+        return Slot(component, self.component_options(component, options, path))
+
+    def component_options(self, component: Component, options: Mapping[str, Any], path: str) -> Any:
+        if component.kind != "workspace":
+            return self.options(component.config, options, path)
+        if not issubclass(component.config, WorkspaceConfig):
+            return self._fail(_join(path, "workspace"), f"{component.config.__name__} must extend WorkspaceConfig")
+        return self.options(component.config, options, path, given={"workspace": component})
+
+    def options(self, cls: type, data: Any, path: str, given: Mapping[str, Any] | None = None) -> Any:
+        """An instance of the attrs class ``cls``; ``given`` are options that are already structured."""
+        if not isinstance(data, Mapping):
+            return self._fail(path, f"expected a mapping of options, got {_show(data)}")
+        fields = attrs.fields_dict(cls)
+        hints = typing.get_type_hints(cls)
+        settable = [name for name in fields if name not in (given or {})]
+        for key in data:
+            if key not in settable:
+                self._fail(_join(path, str(key)), f"unknown option{_did_you_mean(str(key), settable)}")
+        values: dict[str, Any] = dict(given or {})
+        unsound: set[str] = set()
+        for name in settable:
+            value = self._option(fields[name], hints[name], data, _join(path, name))
+            if value is _INVALID:
+                unsound.add(name)
+                value = None  # nobody looks at it
+            values[name] = value
+        with attrs.validators.disabled():
+            config = cls(**values)
+        unsound |= set(self._validate(config, path, skip=unsound))
+        self._unsound[id(config)] = (config, unsound)
+        return config
+
+    def _is_sound(self, config: Any, name: str | None = None) -> bool:
+        _, unsound = self._unsound.get(id(config), (None, set()))
+        return not unsound if name is None else name not in unsound
+
+    def _option(self, field: Any, hint: Any, data: Mapping[str, Any], path: str) -> Any:
+        if field.name in data and data[field.name] != "???":
+            return self._typed(hint, data[field.name], path, field.metadata.get(SLOT))
+        if field.default is attrs.NOTHING:
+            return self._fail(path, "required, but missing")
+        return self._default(field, hint, path)
+
+    def _default(self, field: Any, hint: Any, path: str) -> Any:
+        default = field.default
+        if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+            return default.factory()
+        # A slot declares its default as a block.
+        return self._typed(hint, default, path, field.metadata[SLOT]) if SLOT in field.metadata else default
+
+    def _validate(self, config: Any, path: str, skip: set[str]) -> Iterator[str]:
+        for field in attrs.fields(type(config)):
+            if field.validator is None or field.name in skip:
+                continue
+            try:
+                field.validator(config, field, getattr(config, field.name))
+            except (ValueError, TypeError) as error:
+                self._fail(_join(path, field.name), str(error.args[0] if error.args else error))
+                yield field.name
+
+    def _typed(self, hint: Any, value: Any, path: str, kind: str | None) -> Any:
+        origin, args = get_origin(hint), get_args(hint)
+        if hint is Any:
+            return value
+        if origin in (Union, types.UnionType):
+            return self._union(args, value, path, kind)
+        if hint is Slot:
+            assert kind is not None, f"{path}: annotate places for components with slot(kind)"
+            return self.slot(kind, value, path)
+        if origin is Literal:
+            is_choice = any(value == arg and type(value) is type(arg) for arg in args)
+            return value if is_choice else self._fail(path, _not_one_of(value, args))
+        if origin in (list, tuple):
+            return self._sequence(origin, args, value, path, kind)
+        if origin in (dict, Mapping) or hint is dict:
+            return self._mapping(args, value, path, kind)
+        if attrs.has(hint):
+            return self.options(hint, value, path)
+        return self._scalar(hint, value, path)
+
+    def _union(self, args: tuple[Any, ...], value: Any, path: str, kind: str | None) -> Any:
+        if value is None and type(None) in args:
+            return None
+        choices = [arg for arg in args if arg is not type(None)]
+        if len(choices) == 1:
+            return self._typed(choices[0], value, path, kind)
+        # Several real alternatives: the first that fits, tried without keeping its problems.
+        for choice in choices:
+            mark = len(self.problems)
+            structured = self._typed(choice, value, path, kind)
+            if len(self.problems) == mark:
+                return structured
+            del self.problems[mark:]
+        return self._fail(path, f"expected {' or '.join(_describe(arg) for arg in args)}, got {_show(value)}")
+
+    def _sequence(self, origin: type, args: tuple[Any, ...], value: Any, path: str, kind: str | None) -> Any:
+        if not isinstance(value, list | tuple):
+            return self._fail(path, f"expected a list, got {_show(value)}")
+        if origin is tuple and args[-1] is not Ellipsis:
+            if len(value) != len(args):
+                return self._fail(path, f"expected {len(args)} values, got {len(value)}")
+            hints = list(args)
+        else:
+            hints = [args[0]] * len(value)
+        items = [
+            self._typed(h, item, _join(path, f"[{i}]"), kind)
+            for i, (h, item) in enumerate(zip(hints, value, strict=True))
+        ]
+        return _INVALID if any(item is _INVALID for item in items) else origin(items)
+
+    def _mapping(self, args: tuple[Any, ...], value: Any, path: str, kind: str | None) -> Any:
+        if not isinstance(value, Mapping):
+            return self._fail(path, f"expected a mapping, got {_show(value)}")
+        if not args:
+            return dict(value)
+        if keys := [key for key in value if type(key) is not args[0]]:
+            return self._fail(path, f"the key {_show(keys[0])} is not {_describe(args[0])}")
+        items = {}
+        for key, item in value.items():
+            if kind is not None and item is None:
+                continue  # null removes an entry that a fragment put there
+            items[key] = self._typed(args[1], item, _join(path, key), kind)
+        return _INVALID if any(item is _INVALID for item in items.values()) else items
+
+    def _scalar(self, hint: Any, value: Any, path: str) -> Any:
+        if hint is Path and isinstance(value, str | Path):
+            return Path(value)
+        if hint is float and type(value) in (int, float):
+            return float(value)
+        if type(value) is hint:
+            return value
+        return self._fail(path, f"expected {_describe(hint)}, got {_show(value)}")
+
+    def _fail(self, path: str, message: str) -> Any:
+        self.problems.append(Problem(path, message))
+        return _INVALID
+
+    # -- second pass: rules across options ------------------------------------------------------------------------
+
+    def check(self, node: Any, path: str, scopes: tuple[Any, ...]) -> None:
+        """Ask ``node`` and everything below it. ``scopes`` are the enclosing blocks, innermost first."""
+        if isinstance(node, Slot):
+            node = node.config
+        if _is_options(node):
+            self._check_one(node, path, scopes)
+            scopes = (node, *scopes)
+        for name, child in _children(node):
+            if self._is_sound(node, name):
+                self.check(child, _join(path, name), scopes)
+
+    def _check_one(self, config: Any, path: str, scopes: tuple[Any, ...]) -> None:
+        method = getattr(type(config), "check", None)
+        if method is None or not self._is_sound(config):
+            return
+        arguments = {}
+        for name in list(inspect.signature(method).parameters)[1:]:
+            owner = next((scope for scope in scopes if hasattr(scope, name)), None)
+            if owner is None or not self._is_sound(owner, name):
+                return
+            arguments[name] = getattr(owner, name)
+        for name, message in config.check(**arguments):
+            self._fail(_join(path, name), message)
+            self._unsound.setdefault(id(config), (config, set()))[1].add(name.partition(".")[0])
+
+
+def _is_options(node: Any) -> bool:
+    return attrs.has(type(node)) and not isinstance(node, Slot | Component)
+
+
+def _children(node: Any) -> Iterable[tuple[str, Any]]:
+    """What is directly inside a block, a mapping or a list, with its name."""
+    if _is_options(node):
+        return [(field.name, getattr(node, field.name)) for field in attrs.fields(type(node))]
+    if isinstance(node, Mapping):
+        return [(str(key), value) for key, value in node.items()]
+    if isinstance(node, list | tuple):
+        return [(f"[{index}]", value) for index, value in enumerate(node)]
+    return []
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path and name and not name.startswith("[") else path + name
+
+
+def _name_of(block: Any) -> str:
+    name = block.get("name") if isinstance(block, Mapping) else block
+    return f"'{name}'" if isinstance(name, str) else ""
+
+
+def _did_you_mean(word: str, choices: Iterable[str]) -> str:
+    choices = list(choices)
+    close = difflib.get_close_matches(word, choices, n=1)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; the options are {', '.join(choices)}" if choices else "; there are no options"
+
+
+def _not_one_of(value: Any, choices: tuple[Any, ...]) -> str:
+    listed = ", ".join(_show(choice) for choice in choices)
+    close = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1)
+    return f"{_show(value)} is not one of {listed}" + (f"; did you mean '{close[0]}'?" if close else "")
+
+
+def _show(value: Any) -> str:
+    """As it is written in YAML, where that differs from Python."""
+    return {"None": "null", "True": "true", "False": "false"}.get(repr(value), repr(value))
+
+
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a string", Path: "a path"}
+
+
+def _describe(hint: Any) -> str:
+    if hint is type(None):
+        return "null"
+    if get_origin(hint) in (list, tuple):
+        return "a list"
+    return _WORDS.get(hint, getattr(hint, "__name__", str(hint)))

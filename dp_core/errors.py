@@ -1,0 +1,60 @@
+"""What users can cause. The command line prints these without a traceback and exits with status 2.
+
+Texts say where, what was found, what was expected and what to do: lower case, no full stop, names in quotes.
+Invariants that only we can break are `assert`s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+
+class DpError(Exception):
+    """Base of everything that a user, a config, a file or a plugin can cause."""
+
+
+@attrs.frozen
+class Problem:
+    """One thing that is wrong in a config: the dotted path of the option and what is wrong with it."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class ConfigError(DpError, ValueError):
+    """A config cannot be used. Carries every problem found, not only the first."""
+
+    def __init__(self, source: str, problems: Sequence[Problem]) -> None:
+        self.source = source
+        self.problems = tuple(problems)
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        super().__init__("\n".join([f"{source} has {count}", *(f"  {problem}" for problem in self.problems)]))
+
+
+class PluginError(DpError):
+    """A plugin does not follow the rules, or a component cannot be found."""
+
+
+class MissingDependencyError(DpError, ImportError):
+    """A component needs a package that is not installed."""
+
+
+class ComponentLoadError(DpError, ImportError):
+    """The implementation of a component cannot be imported."""
+
+
+class DataError(DpError, ValueError):
+    """A data set is absent, incomplete or does not match `shape_meta`."""
+
+
+class CheckpointError(DpError):
+    """A checkpoint cannot be read, or was made with plugins that are not available here."""
+
+
+class InputError(DpError, ValueError):
+    """A tensor or value handed to a component has the wrong shape, dtype or range."""

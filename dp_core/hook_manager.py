@@ -1,0 +1,58 @@
+"""`HookManager`: pluggy, but what it lets pass in silence is an error: misspelt, unmarked and ill-fitting hooks."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from typing import Any
+
+import pluggy
+
+from dp_core.errors import PluginError
+from dp_core.hooks import PROJECT
+
+
+class HookManager(pluggy.PluginManager):
+    """Calls the hooks that one class of specifications declares."""
+
+    def __init__(self, specifications: type) -> None:
+        super().__init__(PROJECT)
+        self.add_hookspecs(specifications)
+        self._arguments = {
+            name: list(inspect.signature(hook).parameters)[1:]
+            for name, hook in vars(specifications).items()
+            if name.startswith("dp_")
+        }
+
+    def register(self, plugin: Any, name: str | None = None) -> str | None:
+        """Register an object whose methods (or a module whose functions) implement hooks.
+
+        Raises:
+            PluginError: a hook that would never be called, or not with what it asks for.
+        """
+        for attribute in dir(plugin):
+            if attribute.startswith("dp_"):
+                self._check(plugin, attribute)
+        return super().register(plugin, name)
+
+    def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
+        """Look at ``dp_*`` only: pluggy 1.6 reads every attribute, which would set off properties and lazy imports."""
+        return super().parse_hookimpl_opts(plugin, name) if name.startswith("dp_") else None
+
+    def _check(self, plugin: Any, name: str) -> None:
+        is_marked = self.parse_hookimpl_opts(plugin, name) is not None
+        if name not in self._arguments:
+            if is_marked:
+                close = difflib.get_close_matches(name, self._arguments, n=1)
+                hint = f"did you mean '{close[0]}'?" if close else f"the hooks are {', '.join(self._arguments)}"
+                raise PluginError(f"unknown hook '{name}'; {hint}")
+            return
+        if not is_marked:
+            raise PluginError(f"hook '{name}' lacks @hookimpl")
+        for argument in inspect.signature(getattr(plugin, name)).parameters.values():
+            if argument.name not in self._arguments[name]:
+                known = ", ".join(f"'{known}'" for known in self._arguments[name]) or "none"
+                raise PluginError(f"hook '{name}' has no argument '{argument.name}'; its arguments are: {known}")
+            if argument.default is not argument.empty:
+                # pluggy 1.6 would pass the default, always.
+                raise PluginError(f"argument '{argument.name}' of hook '{name}' must not have a default")

@@ -1,0 +1,50 @@
+"""`BaseDataset`: windows of demonstrations."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dp_core.normalizer import LinearNormalizer
+
+
+class BaseDataset(Dataset[dict[str, Any]], ABC):
+    """Windows of ``horizon`` steps over demonstrations, in raw units. Built with ``shape_meta``.
+
+    An item is ``{"obs": {key: (T, *shape)}, "action": (Tp, Da)}`` of tensors, where T is Tp, or To when only the
+    observations that a policy uses are loaded. Images are uint8 (T, C, H, W); everything else is float32.
+    Windows that reach over the border of an episode repeat its first or last step.
+    Draw nothing at random here: the order of the items is the loop's business, augmentation is the encoder's.
+    """
+
+    shape_meta: dict[str, Any]
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of windows."""
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """One window."""
+
+    @abstractmethod
+    def __getitems__(self, indices: list[int]) -> dict[str, Any]:
+        """A whole batch in one gather: as `__getitem__`, with a leading B. The loader takes it as it is."""
+
+    @abstractmethod
+    def get_normalizer(self) -> LinearNormalizer:
+        """Statistics of every key of ``obs`` and of ``action``.
+
+        Image keys map [0, 1] to [-1, 1]; uint8 images are divided by 255 before the normalizer sees them.
+        """
+
+    @abstractmethod
+    def get_validation_dataset(self) -> BaseDataset:
+        """The episodes held out from training; may be empty."""
+
+
+Batch = dict[str, Any]
+Obs = dict[str, Tensor]

@@ -1,0 +1,35 @@
+"""`BaseDenoiser`: the network that the sampler calls at every step."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+
+class BaseDenoiser(nn.Module, ABC):
+    """Predicts what the scheduler asks for (noise, clean sample, velocity) from a noisy trajectory.
+
+    Built with ``input_dim`` (D), ``horizon`` (T), ``n_obs_steps``, ``global_cond_dim`` (G, or None) and
+    ``local_cond_dim`` (L, or None).
+    """
+
+    @abstractmethod
+    def forward(
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        local_cond: Tensor | None = None,
+        global_cond: Tensor | None = None,
+    ) -> Tensor:
+        """Denoise.
+
+        Args:
+            sample: (B, T, D).
+            timestep: () or (B,), int64 for discrete processes, float in [0, 1] for continuous ones.
+            local_cond: (B, T, L), one vector per step of the trajectory.
+            global_cond: (B, G).
+
+        Returns:
+            (B, T, D).
+        """

@@ -1,0 +1,31 @@
+"""`BaseEncoder`: from one time step's observations to a feature vector."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+
+class BaseEncoder(nn.Module, ABC):
+    """Turns the observations of one time step into one feature vector. Built with ``shape_meta``.
+
+    Time steps are encoded independently: the policy folds (B, To) into N. Random augmentation happens in ``train()``
+    mode only, per sample; in ``eval()`` mode equal inputs give equal features.
+    """
+
+    output_dim: int
+    """Do, the size of one feature vector. Set by the constructor."""
+
+    @abstractmethod
+    def forward(self, obs: dict[str, Tensor]) -> Tensor:
+        """Encode normalised observations.
+
+        Args:
+            obs: one entry per key of ``shape_meta["obs"]``. Images (N, C, H, W), float32 in [-1, 1];
+                low-dimensional keys (N, *shape), float32, as the data set's normalizer scales them (mostly [-1, 1]).
+                An encoder that needs other image statistics (ImageNet) converts from [-1, 1].
+
+        Returns:
+            Features (N, Do), float32.
+        """

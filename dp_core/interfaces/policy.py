@@ -1,0 +1,55 @@
+"""`BasePolicy`: from observations to actions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dp_core.interfaces.module import ModuleAttrMixin
+from dp_core.normalizer import LinearNormalizer
+
+
+class BasePolicy(ModuleAttrMixin, ABC):
+    """Maps a window of observations to a chunk of actions, all in raw units.
+
+    Images are uint8 in 0..255, or float in [0, 1]; low-dimensional values are in the task's own units. Normalising is
+    the policy's business: it owns the normalizer, which travels in its state dict.
+    Randomness comes from ``generator`` only, or from torch's global state where it is None.
+    """
+
+    normalizer: LinearNormalizer
+
+    @abstractmethod
+    def compute_loss(self, batch: dict[str, Any], generator: torch.Generator | None = None) -> Tensor:
+        """Return the training loss, a scalar.
+
+        Args:
+            batch: ``{"obs": {key: (B, To or more, *shape)}, "action": (B, Tp, Da)}`` on this policy's device.
+            generator: on this policy's device.
+        """
+
+    @abstractmethod
+    def predict_action(self, obs: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Sample a chunk of actions.
+
+        Args:
+            obs: ``{key: (B, To, *shape)}``, oldest first; the last is now. Longer windows are cut to the first To.
+
+        Returns:
+            ``{"action": (B, Ta, Da), "action_pred": (B, Tp, Da)}``: what to execute, the first of them now, and the
+            whole prediction, whose step ``To - 1`` is now.
+        """
+
+    def reset(self) -> None:
+        """Forget what was kept between calls. Called at the start of every episode."""
+
+    def set_normalizer(self, normalizer: LinearNormalizer) -> None:
+        """Copy the statistics of ``normalizer``, which are those of the training data."""
+        self.normalizer.load_state_dict(normalizer.state_dict())
+
+    def forward(self, batch: dict[str, Any], generator: torch.Generator | None = None) -> Tensor:
+        """Same as `compute_loss`, so that wrappers such as DistributedDataParallel work."""
+        return self.compute_loss(batch, generator)

@@ -1,0 +1,68 @@
+"""`BaseScheduler`: how training corrupts actions, what the network has to predict, how sampling goes back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Denoise = Callable[[Tensor, Tensor], Tensor]
+"""``denoise(sample (B, T, D), timestep ()) -> (B, T, D)``: the denoiser with its conditioning bound."""
+
+
+class Inpaint(NamedTuple):
+    """Entries of the trajectory that are known: kept at their value at every step of the sampling."""
+
+    mask: Tensor
+    """(B, T, D), bool, True where the value is known."""
+    values: Tensor
+    """(B, T, D), clean values; ignored where the mask is False."""
+
+
+class BaseScheduler(ABC):
+    """A noise process and the sampler that reverses it. Holds no weights; draws only from the generator it is given.
+
+    The process (what training sees) and the sampler (its number of steps included) are separate, so that the sampler
+    can be exchanged at evaluation without training again.
+    """
+
+    @abstractmethod
+    def sample_timesteps(
+        self, batch_size: int, device: torch.device, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draw the times at which training corrupts, (B,)."""
+
+    @abstractmethod
+    def add_noise(self, x0: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """Corrupt clean trajectories ``x0`` (B, T, D) with ``noise`` (B, T, D) at ``timesteps`` (B,)."""
+
+    @abstractmethod
+    def target(self, x0: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """What the network has to predict from the corrupted trajectory, (B, T, D)."""
+
+    @abstractmethod
+    def sample(
+        self,
+        denoise: Denoise,
+        shape: tuple[int, ...],
+        num_inference_steps: int | None = None,
+        generator: torch.Generator | None = None,
+        inpaint: Inpaint | None = None,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Tensor:
+        """Generate trajectories from noise.
+
+        Args:
+            denoise: see `Denoise`.
+            shape: (B, T, D).
+            num_inference_steps: None for the configured number.
+            inpaint: known entries, which are also exact in the result.
+
+        Returns:
+            (B, T, D).
+        """

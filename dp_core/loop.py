@@ -1,0 +1,216 @@
+"""The training loop: batch, loss, step, average, evaluate, save. Read from top to bottom.
+
+What the original's loop does, with these differences: batches whose gradients are accumulated make one update, to
+which optimizer, schedule and average all count; validation uses fixed noise in eval mode; progress is counted
+absolutely, so a resumed run ends where it was to end; evaluation draws from generators of its own and never disturbs
+training.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import attrs
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
+
+from dp_core.batches import BatchOrder, map_tensors, to_device
+from dp_core.config.training import TrainingOptions
+from dp_core.ema import EMAModel
+from dp_core.errors import DpError
+from dp_core.interfaces import BasePolicy, BaseRunner
+from dp_core.interrupts import Interrupts
+
+
+@attrs.define(eq=False)
+class Progress:
+    """How far a run is. Part of every checkpoint."""
+
+    epoch: int = 0
+    """Epochs completed, evaluation included; the index of the current one."""
+    global_step: int = 0
+    """Batches trained on since the start of the run."""
+    step_in_epoch: int = 0
+    """Batches of the current epoch trained on."""
+    loss_sum: Tensor | float = 0.0
+    """Over the current epoch, on the device: adding to it does not wait for the device."""
+
+    def advance(self, loss: Tensor) -> None:
+        """Count one batch."""
+        self.global_step += 1
+        self.step_in_epoch += 1
+        self.loss_sum = self.loss_sum + loss.double()
+
+    def mean_loss(self) -> float:
+        """Over the batches of the current epoch so far."""
+        return float(self.loss_sum) / max(1, self.step_in_epoch)
+
+    def finish_epoch(self) -> None:
+        """Count one epoch."""
+        self.epoch += 1
+        self.step_in_epoch = 0
+        self.loss_sum = 0.0
+
+    def state_dict(self) -> dict[str, int | float]:
+        """Plain numbers."""
+        return {
+            "epoch": self.epoch,
+            "global_step": self.global_step,
+            "step_in_epoch": self.step_in_epoch,
+            "loss_sum": float(self.loss_sum),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+class Trainable(Protocol):
+    """What the loop works on: a workspace in which everything is built and, on resume, restored."""
+
+    options: TrainingOptions
+    device: torch.device
+    model: BasePolicy
+    ema_model: BasePolicy | None
+    ema: EMAModel | None
+    optimizer: torch.optim.Optimizer
+    lr_schedule: LRScheduler
+    runner: BaseRunner | None
+    progress: Progress
+    hooks: Any
+    order: BatchOrder
+    loader: DataLoader[Any]
+    val_loader: DataLoader[Any] | None
+    sampling_batch: dict[str, Any]
+    """A training batch on which the policy is sampled, to see whether it fits its own data."""
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs of the whole run."""
+
+    @property
+    def last_metrics(self) -> dict[str, Any]:
+        """What the last epoch measured."""
+
+    @last_metrics.setter
+    def last_metrics(self, metrics: dict[str, Any]) -> None: ...
+
+    def save_checkpoint(self, *, use_thread: bool = True, metrics: dict[str, Any] | None = None) -> str:
+        """Save the state of the run."""
+
+
+def train(workspace: Trainable) -> None:
+    """Train from where the progress stands to the last epoch.
+
+    Raises:
+        KeyboardInterrupt: on Ctrl-C or SIGTERM, after the state was saved.
+        DpError: the loss is not finite any more.
+    """
+    progress = workspace.progress
+    workspace.hooks.dp_before_run(workspace=workspace)
+    with Interrupts() as interrupts:
+        try:
+            while progress.epoch < workspace.num_epochs:
+                workspace.hooks.dp_before_epoch(workspace=workspace)
+                train_epoch(workspace, interrupts)
+                metrics = evaluate(workspace)
+                with interrupts.deferred():
+                    workspace.last_metrics = metrics
+                    progress.finish_epoch()
+                    workspace.hooks.dp_after_epoch(workspace=workspace, metrics=metrics)
+                    if _is_due(workspace, workspace.options.checkpoint_every, metrics["epoch"]):
+                        workspace.save_checkpoint(metrics=metrics)
+        except KeyboardInterrupt:
+            workspace.save_checkpoint(use_thread=False, metrics=workspace.last_metrics)
+            raise
+
+
+def train_epoch(workspace: Trainable, interrupts: Interrupts) -> None:
+    """Train on the batches of the current epoch that are left."""
+    options, progress, model = workspace.options, workspace.progress, workspace.model
+    model.train()
+    workspace.order.set_position(progress.epoch, progress.step_in_epoch)
+    for group in _groups(workspace.loader, options.gradient_accumulate_every):
+        with interrupts.deferred():
+            losses = []
+            for batch in group:
+                loss = model.compute_loss(to_device(batch, workspace.device))
+                (loss / len(group)).backward()  # type: ignore[no-untyped-call]
+                losses.append(loss.detach())
+            if options.max_grad_norm is not None:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), options.max_grad_norm)
+            workspace.optimizer.step()
+            workspace.optimizer.zero_grad(set_to_none=True)
+            workspace.lr_schedule.step()
+            if workspace.ema is not None:
+                workspace.ema.step(model)
+            lr = workspace.optimizer.param_groups[0]["lr"]  # of the next step, as in the original's logs
+            for loss in losses:
+                step = {"train_loss": loss, "global_step": progress.global_step, "epoch": progress.epoch, "lr": lr}
+                progress.advance(loss)
+                workspace.hooks.dp_after_train_step(workspace=workspace, metrics=step)
+
+
+def evaluate(workspace: Trainable) -> dict[str, Any]:
+    """Measure what is due in the current epoch: rollouts, validation loss, error of sampled actions."""
+    options, progress = workspace.options, workspace.progress
+    mean_loss = progress.mean_loss()
+    if not math.isfinite(mean_loss):
+        raise DpError(
+            f"training diverged: the mean loss of epoch {progress.epoch} is {mean_loss}; "
+            "lower optimizer.lr or set training.max_grad_norm=1.0; the last checkpoint is from before"
+        )
+    metrics: dict[str, Any] = {
+        "train_loss": mean_loss,
+        "global_step": progress.global_step - 1,
+        "epoch": progress.epoch,
+        "lr": workspace.optimizer.param_groups[0]["lr"],
+    }
+    policy = workspace.model if workspace.ema_model is None else workspace.ema_model
+    policy.eval()
+    workspace.model.eval()
+    with torch.no_grad():
+        if workspace.runner is not None and _is_due(workspace, options.rollout_every, progress.epoch):
+            rollout = workspace.runner.run(policy)
+            workspace.hooks.dp_after_rollout(workspace=workspace, metrics=rollout)
+            metrics |= rollout
+        if workspace.val_loader is not None and _is_due(workspace, options.val_every, progress.epoch):
+            metrics["val_loss"] = validation_loss(workspace.model, workspace.val_loader, workspace.device, options)
+        if _is_due(workspace, options.sample_every, progress.epoch):
+            metrics["train_action_mse_error"] = sampling_error(policy, workspace.sampling_batch, options)
+    workspace.model.train()
+    return metrics
+
+
+def validation_loss(
+    model: BasePolicy, loader: DataLoader[Any], device: torch.device, options: TrainingOptions
+) -> float:
+    """Mean loss over held-out windows, with the same noise and times at every call."""
+    generator = torch.Generator(device).manual_seed(options.seed)
+    losses = [model.compute_loss(to_device(batch, device), generator) for batch in loader]
+    return float(torch.stack(losses).double().mean())
+
+
+def sampling_error(policy: BasePolicy, batch: dict[str, Any], options: TrainingOptions) -> float:
+    """Mean squared error of the whole prediction against a training batch, in squared raw units of the action."""
+    batch = map_tensors(batch, lambda tensor: tensor[: options.sample_batch_size].to(policy.device))
+    generator = torch.Generator(policy.device).manual_seed(options.seed)
+    predicted = policy.predict_action(batch["obs"], generator)["action_pred"]
+    return float(torch.nn.functional.mse_loss(predicted, batch["action"]))
+
+
+def _is_due(workspace: Trainable, every: int | None, epoch: int) -> bool:
+    return epoch == workspace.num_epochs - 1 or (every is not None and epoch % every == 0)
+
+
+def _groups(batches: Iterable[Any], size: int) -> Iterator[tuple[Any, ...]]:
+    """Batches whose gradients are added up; the last group of an epoch may be smaller, and counts by its own size."""
+    iterator = iter(batches)
+    while group := tuple(itertools.islice(iterator, size)):
+        yield group

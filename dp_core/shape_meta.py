@@ -1,0 +1,72 @@
+"""What a task observes and does: checks `shape_meta` and answers the usual questions about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+TYPES = ("rgb", "low_dim")
+
+
+def keys_of_type(shape_meta: Mapping[str, Any], wanted: str) -> list[str]:
+    """Observation keys of type ``"rgb"`` or ``"low_dim"``, in the order of `shape_meta`, which is that of features."""
+    return [key for key, spec in shape_meta["obs"].items() if spec.get("type", "low_dim") == wanted]
+
+
+def obs_shape(shape_meta: Mapping[str, Any], key: str) -> tuple[int, ...]:
+    """Shape of one observation of ``key`` at one time step; (C, H, W) for images."""
+    return tuple(shape_meta["obs"][key]["shape"])
+
+
+def action_dim(shape_meta: Mapping[str, Any]) -> int:
+    """Da."""
+    return int(shape_meta["action"]["shape"][0])
+
+
+def crop_problems(crop_shape: tuple[int, int] | None, shape_meta: Mapping[str, Any]) -> Iterable[str]:
+    """What is wrong with cutting ``crop_shape`` (height, width) out of every image; None is the whole image."""
+    if crop_shape is None:
+        return
+    for key in keys_of_type(shape_meta, "rgb"):
+        _, height, width = obs_shape(shape_meta, key)
+        if crop_shape[0] > height or crop_shape[1] > width:
+            yield (
+                f"{list(crop_shape)} is larger than the image ({height}, {width}) of '{key}'; "
+                f"choose at most {height} x {width}"
+            )
+
+
+def shape_meta_problems(value: Any) -> Iterable[tuple[str, str]]:
+    """What is wrong with ``value``: pairs of a dotted path below it and a message."""
+    if not isinstance(value, Mapping):
+        yield "", f"expected a mapping with 'obs' and 'action', got {value!r}"
+        return
+    for key in value.keys() - {"obs", "action"}:
+        yield str(key), "unknown key; expected 'obs' and 'action'"
+    obs = value.get("obs")
+    if not isinstance(obs, Mapping) or not obs:
+        yield "obs", f"expected a mapping of observation keys, got {obs!r}"
+    else:
+        for key, spec in obs.items():
+            yield from _spec_problems(f"obs.{key}", spec)
+    yield from _spec_problems("action", value.get("action"), lengths=(1,), types=())
+
+
+def _spec_problems(
+    path: str, spec: Any, lengths: tuple[int, ...] = (), types: tuple[str, ...] = TYPES
+) -> Iterable[tuple[str, str]]:
+    if not isinstance(spec, Mapping) or "shape" not in spec:
+        yield path, f"expected a mapping with 'shape', got {spec!r}"
+        return
+    for key in spec.keys() - ({"shape", "type"} if types else {"shape"}):
+        yield f"{path}.{key}", "unknown key; expected 'shape'" + (" and 'type'" if types else "")
+    kind = spec.get("type", "low_dim")
+    if types and kind not in types:
+        yield f"{path}.type", f"expected 'rgb' or 'low_dim', got {kind!r}"
+    shape = spec["shape"]
+    if not isinstance(shape, list | tuple) or not all(type(n) is int and n > 0 for n in shape):
+        yield f"{path}.shape", f"expected a list of positive whole numbers, got {shape!r}"
+    elif kind == "rgb" and len(shape) != 3:
+        yield f"{path}.shape", f"expected [channels, height, width] for an image, got {list(shape)}"
+    elif lengths and len(shape) not in lengths:
+        yield f"{path}.shape", f"expected one number, the size of an action, got {list(shape)}"

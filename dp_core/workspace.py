@@ -1,0 +1,325 @@
+"""`BaseWorkspace`: built from a config, it runs, is saved and is restored. What it does is a subclass's `loop`."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import pickle
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import dill
+import torch
+
+from dp_core.checkpoint import (
+    FORMAT,
+    CheckpointWriter,
+    copy_to_cpu,
+    manifest,
+    payload_config,
+    read_payload,
+    version_differences,
+    write_payload,
+)
+from dp_core.config.schema import WorkspaceConfig
+from dp_core.config.structure import unstructure
+from dp_core.errors import CheckpointError, PluginError
+from dp_core.hook_manager import HookManager
+from dp_core.hooks import RunHooks, hookimpl
+from dp_core.interfaces.callback import BaseCallback
+from dp_core.registry import Registry
+from dp_core.weights import skip_pretrained_weights
+
+logger = logging.getLogger(__name__)
+
+
+class BaseWorkspace(ABC):
+    """The life cycle shared by all training recipes.
+
+    An attribute that has ``state_dict`` and ``load_state_dict`` is part of every checkpoint; what must not be saved is
+    a local variable of `loop`. An attribute that can only be made once the data is known is set with `attach`.
+    """
+
+    include_keys: tuple[str, ...] = ()
+    """Attributes without a state dict that are saved by value. Loading them runs pickled code, so it has to be asked
+    for with ``trust_pickles=True``; prefer giving the object a state dict."""
+    exclude_keys: tuple[str, ...] = ()
+    """Attributes left out of checkpoints."""
+
+    def __init__(self, cfg: WorkspaceConfig, output_dir: str | Path | None = None) -> None:
+        self.cfg = cfg
+        self._output_dir = Path(output_dir) if output_dir is not None else None
+        self._deferred: dict[str, Any] = {}
+        self._writer = CheckpointWriter()
+        self.callbacks: dict[str, BaseCallback] = {key: slot.build() for key, slot in cfg.callbacks.items()}
+        self.hooks = _run_hooks(self.callbacks)
+
+    @property
+    def output_dir(self) -> Path:
+        """The run directory."""
+        if self._output_dir is None:
+            now = datetime.datetime.now().astimezone()
+            default = Path("runs", f"{now:%Y-%m-%d_%H-%M-%S}_{self.cfg.run_name}")
+            self._output_dir = self.cfg.output_dir or default
+        return self._output_dir
+
+    # -- running --------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Run to the end, or go on to it after a checkpoint was loaded."""
+        try:
+            self.hooks.dp_run(workspace=self)
+            self._writer.wait()
+            self.hooks.dp_after_run(workspace=self)
+        except BaseException as error:
+            self.hooks.dp_on_run_error(workspace=self, error=error)
+            raise
+        finally:
+            self.close()
+
+    @abstractmethod
+    def loop(self) -> None:
+        """Do the work of the run; a callback may wrap it through the hook ``dp_run``."""
+
+    def close(self) -> None:
+        """Finish writing and release what the run holds. `run` calls it, whatever happens."""
+        self._writer.wait()
+
+    def summary(self) -> list[str]:
+        """Lines for the end of the run: its figures."""
+        return []
+
+    def attach(self, name: str, value: Any) -> None:
+        """Set an attribute that is saved in checkpoints, and restore it if one was loaded before it existed."""
+        setattr(self, name, value)
+        if name in self._deferred:
+            _restore(name, value, self._deferred.pop(name), strict=True)
+
+    # -- saving ---------------------------------------------------------------------------------------------------
+
+    def get_checkpoint_path(self, tag: str = "latest") -> Path:
+        """``<output_dir>/checkpoints/<tag>.ckpt``."""
+        return self.output_dir / "checkpoints" / f"{tag}.ckpt"
+
+    def save_checkpoint(
+        self,
+        path: str | Path | None = None,
+        tag: str = "latest",
+        exclude_keys: Iterable[str] | None = None,
+        include_keys: Iterable[str] | None = None,
+        use_thread: bool = True,
+        metrics: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Save the state of the run.
+
+        Args:
+            path: where to; None for the path of ``tag``.
+            exclude_keys: attributes to leave out; None for the class's.
+            include_keys: attributes to save by value; None for the class's.
+            use_thread: copy now and write in the background; `run` and the end of the program wait for the file.
+            metrics: of the moment, for callbacks such as the best-checkpoint list.
+
+        Raises:
+            CheckpointError: a file cannot be written, this one or the one before, or a state is not plain.
+
+        Returns:
+            The absolute path. With ``use_thread`` the file appears there, whole, a moment later.
+        """
+        target = Path(path) if path is not None else self.get_checkpoint_path(tag)
+        payload = self._payload(exclude_keys, include_keys)
+        self.hooks.dp_before_checkpoint_save(workspace=self, payload=payload, metrics=dict(metrics or {}))
+        payload["callbacks"] = {key: state for key, cb in self.callbacks.items() if (state := cb.state_dict())}
+        payload = copy_to_cpu(payload)
+
+        def announce() -> None:
+            self.hooks.dp_after_checkpoint_save(workspace=self, path=target)
+
+        if use_thread:
+            self._writer.submit(target, payload, announce)
+        else:
+            self._writer.wait()
+            write_payload(target, payload)
+            announce()
+        return str(target.absolute())
+
+    def save_snapshot(self, tag: str = "latest") -> str:
+        """Pickle the whole workspace, code references included, to ``<output_dir>/snapshots/<tag>.pkl``."""
+        path = self.output_dir / "snapshots" / f"{tag}.pkl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.name}.tmp")
+        temporary.write_bytes(pickle.dumps(self))
+        temporary.replace(path)
+        return str(path.absolute())
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._writer.wait()
+        return {key: value for key, value in self.__dict__.items() if key not in ("_writer", "hooks")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._writer = CheckpointWriter()
+        self.hooks = _run_hooks(self.callbacks)
+
+    # -- restoring ------------------------------------------------------------------------------------------------
+
+    def load_payload(
+        self,
+        payload: Mapping[str, Any],
+        exclude_keys: Iterable[str] | None = None,
+        include_keys: Iterable[str] | None = None,
+        *,
+        strict: bool = True,
+        trust_pickles: bool = False,
+    ) -> None:
+        """Restore what a payload holds.
+
+        Args:
+            exclude_keys: state dicts and callbacks to leave as they are.
+            include_keys: values to unpickle; None for those of the class's ``include_keys`` that the payload has.
+            strict: whether the weights of modules have to match exactly.
+            trust_pickles: allow unpickling, which can run any code that is in the file.
+
+        Raises:
+            CheckpointError: the payload has a state that does not fit or that this config leaves out, or pickles that
+                are not trusted.
+        """
+        excluded = set(exclude_keys or ())
+        for key, state in payload["state_dicts"].items():
+            if key not in excluded:
+                self._load_state(key, state, strict)
+        for key in self._stateful():
+            if key not in excluded | payload["state_dicts"].keys():
+                logger.warning("the checkpoint has no state for '%s', which stays as it is", key)
+        for key, value in self._unpickle(payload, include_keys, trust_pickles):
+            setattr(self, key, value)
+        for key, state in payload.get("callbacks", {}).items():
+            if key in self.callbacks and key not in excluded:
+                _restore(f"callbacks.{key}", self.callbacks[key], state, strict=True)
+        self.hooks.dp_after_checkpoint_load(workspace=self, payload=payload)
+
+    def load_checkpoint(
+        self,
+        path: str | Path | None = None,
+        tag: str = "latest",
+        exclude_keys: Iterable[str] | None = None,
+        include_keys: Iterable[str] | None = None,
+        *,
+        strict: bool = True,
+        trust_pickles: bool = False,
+    ) -> dict[str, Any]:
+        """Restore from a file, see `load_payload`. Tensors go to the device of what they are loaded into."""
+        self._writer.wait()
+        payload = read_payload(path if path is not None else self.get_checkpoint_path(tag))
+        self.load_payload(payload, exclude_keys, include_keys, strict=strict, trust_pickles=trust_pickles)
+        return payload
+
+    @classmethod
+    def create_from_checkpoint(
+        cls,
+        path: str | Path,
+        exclude_keys: Iterable[str] | None = None,
+        include_keys: Iterable[str] | None = None,
+        *,
+        output_dir: str | Path | None = None,
+        strict: bool = True,
+        trust_pickles: bool = False,
+    ) -> Self:
+        """Build the workspace that a checkpoint describes and restore it. Needs neither its run directory nor data."""
+        payload = read_payload(path)
+        cfg = payload_config(payload, Registry.discover(), path)
+        for difference in version_differences(payload):
+            logger.warning("%s: %s", path, difference)
+        target = cfg.workspace.load()
+        if not issubclass(target, cls):
+            raise CheckpointError(f"{path}: was written by '{cfg.workspace.qualified_name}', not by {cls.__name__}")
+        with skip_pretrained_weights():
+            workspace = target(cfg, output_dir=output_dir)
+        workspace.load_payload(payload, exclude_keys, include_keys, strict=strict, trust_pickles=trust_pickles)
+        return workspace
+
+    @classmethod
+    def create_from_snapshot(cls, path: str | Path) -> Self:
+        """Unpickle a workspace. This runs code from the file: open only snapshots that you made."""
+        workspace = pickle.loads(Path(path).read_bytes())
+        if not isinstance(workspace, cls):
+            raise CheckpointError(f"{path}: holds a {type(workspace).__name__}, not a {cls.__name__}")
+        return workspace
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _payload(self, exclude_keys: Iterable[str] | None, include_keys: Iterable[str] | None) -> dict[str, Any]:
+        excluded = set(self.exclude_keys if exclude_keys is None else exclude_keys)
+        included = self.include_keys if include_keys is None else include_keys
+        states = self._deferred | {key: value.state_dict() for key, value in self._stateful().items()}
+        return {
+            "format": FORMAT,
+            "cfg": unstructure(self.cfg),
+            "state_dicts": {key: state for key, state in states.items() if key not in excluded},
+            "pickles": {key: dill.dumps(getattr(self, key)) for key in included},
+            "manifest": manifest(self.cfg),
+        }
+
+    def _stateful(self) -> dict[str, Any]:
+        return {
+            key: value
+            for key, value in self.__dict__.items()
+            if key not in self.exclude_keys and hasattr(value, "state_dict") and hasattr(value, "load_state_dict")
+        }
+
+    def _load_state(self, key: str, state: Any, strict: bool) -> None:
+        if not hasattr(self, key):
+            self._deferred[key] = state
+            return
+        value = getattr(self, key)
+        if not hasattr(value, "load_state_dict"):
+            raise CheckpointError(
+                f"the checkpoint has a state for '{key}', which this config leaves out; pass exclude_keys=('{key}',)"
+            )
+        _restore(key, value, state, strict)
+
+    def _unpickle(
+        self, payload: Mapping[str, Any], include_keys: Iterable[str] | None, trust_pickles: bool
+    ) -> Iterator[tuple[str, Any]]:
+        pickles = payload.get("pickles", {})
+        wanted = [key for key in self.include_keys if key in pickles] if include_keys is None else list(include_keys)
+        if wanted and not trust_pickles:
+            raise CheckpointError(
+                f"the values {', '.join(repr(key) for key in wanted)} are pickled, which can run any code; "
+                "pass trust_pickles=True if you trust the file, or include_keys=() to go without"
+            )
+        for key in wanted:
+            if key not in pickles:
+                raise CheckpointError(f"the checkpoint has no value '{key}'; it has {', '.join(pickles) or 'none'}")
+            yield key, dill.loads(pickles[key])
+
+
+class _OwnLoop:
+    """The last to be asked to run a workspace: its own loop."""
+
+    @hookimpl(trylast=True)
+    def dp_run(self, workspace: BaseWorkspace) -> bool:
+        workspace.loop()
+        return True
+
+
+def _restore(name: str, value: Any, state: Any, strict: bool) -> None:
+    try:
+        if strict or not isinstance(value, torch.nn.Module):
+            value.load_state_dict(state)
+        else:
+            value.load_state_dict(state, strict=False)
+    except (RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(f"the state of '{name}' does not fit this config: {error}") from error
+
+
+def _run_hooks(callbacks: Mapping[str, BaseCallback]) -> Any:
+    manager = HookManager(RunHooks)
+    manager.register(_OwnLoop())
+    for key, callback in reversed(list(callbacks.items())):  # pluggy calls the last registered first
+        try:
+            manager.register(callback, name=key)
+        except PluginError as error:
+            raise PluginError(f"callbacks.{key}: {error}") from error
+    return manager.hook

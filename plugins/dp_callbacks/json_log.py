@@ -1,0 +1,111 @@
+"""`logs.json.txt`: the numbers of a run, one JSON object per line.
+
+One record for every step; that of an epoch's last step is replaced by the epoch's, which has the mean loss and whatever
+was evaluated. A run that was interrupted and resumed leaves the log of one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import numbers
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from dp_callbacks.config import JsonLogConfig
+from dp_core import hookimpl
+from dp_core.interfaces import BaseCallback
+
+FILE_NAME = "logs.json.txt"
+
+Record = dict[str, int | float | None]
+
+
+class JsonLog(BaseCallback):
+    """Writes `FILE_NAME` in the run directory. Values that are not numbers are left out; NaN and infinity become null.
+
+    Losses stay on the device until ``flush_every`` records are together, so that training does not wait at every step.
+    """
+
+    def __init__(self, config: JsonLogConfig) -> None:
+        self._flush_every = config.flush_every
+        self._path = Path(FILE_NAME)
+        self._pending: list[dict[str, Any]] = []
+
+    @hookimpl
+    def dp_before_run(self, workspace: Any) -> None:
+        """Drop what was logged after the checkpoint that this run goes on from: it will be logged again."""
+        self._path = workspace.output_dir / FILE_NAME
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.touch()
+        _drop_from_step(self._path, workspace.progress.global_step)
+
+    @hookimpl
+    def dp_after_train_step(self, metrics: dict[str, Any]) -> None:
+        """Collect the step. The newest stays in memory: the epoch may take its place."""
+        if len(self._pending) >= self._flush_every:
+            self._flush()
+        self._pending.append(metrics)
+
+    @hookimpl
+    def dp_after_epoch(self, metrics: dict[str, Any]) -> None:
+        """Put the epoch in the place of its last step."""
+        if self._pending and self._pending[-1]["global_step"] == metrics["global_step"]:
+            self._pending.pop()
+        else:  # written already: the run was interrupted between the last step and the end of the epoch
+            _drop_from_step(self._path, metrics["global_step"])
+        self._pending.append(metrics)
+        self._flush()
+
+    @hookimpl
+    def dp_before_checkpoint_save(self) -> None:
+        """Write down what the checkpoint takes as logged."""
+        self._flush()
+
+    @hookimpl
+    def dp_on_run_error(self) -> None:
+        """Keep what led to the error."""
+        self._flush()
+
+    @hookimpl
+    def dp_after_run(self) -> None:
+        """Write what is left."""
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._pending:
+            lines = [f"{json.dumps(_numbers(metrics))}\n" for metrics in self._pending]
+            with self._path.open("a") as file:
+                file.writelines(lines)
+            self._pending.clear()
+
+
+def read_json_log(path: str | Path) -> list[Record]:
+    """Records of a log in the order they were written; a last line that is still being written is left out."""
+    with Path(path).open() as file:
+        return [json.loads(line) for line in file if line.endswith("\n")]
+
+
+def _numbers(metrics: Mapping[str, Any]) -> Record:
+    values = {key: value.item() if isinstance(value, Tensor) else value for key, value in metrics.items()}
+    return {key: _plain(value) for key, value in values.items() if isinstance(value, numbers.Real)}
+
+
+def _plain(value: numbers.Real) -> int | float | None:
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    return float(value) if math.isfinite(value) else None
+
+
+def _drop_from_step(path: Path, global_step: int) -> None:
+    """Cut the log before the first record of ``global_step`` or later, and before a line that is not whole."""
+    end = 0
+    with path.open("r+b") as file:
+        for line in file:
+            if not line.endswith(b"\n") or json.loads(line)["global_step"] >= global_step:
+                break
+            end += len(line)
+        file.truncate(end)

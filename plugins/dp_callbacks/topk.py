@@ -1,0 +1,165 @@
+"""`TopKCheckpointManager`: keeps the checkpoints that are best in one metric."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import shutil
+from collections import deque
+from collections.abc import Mapping
+from numbers import Real
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dp_callbacks.config import TopKConfig
+from dp_core import hookimpl
+from dp_core.errors import InputError
+from dp_core.interfaces import BaseCallback
+
+logger = logging.getLogger(__name__)
+
+
+class Selection(NamedTuple):
+    """What to do with a checkpoint that is among the best."""
+
+    name: str
+    """Of the file it becomes."""
+    displaced: str | None
+    """File that is not among the best any more."""
+
+
+class TopKCheckpointManager(BaseCallback):
+    """Gives the latest checkpoint a second, lasting name where it is among the best ``k``.
+
+    The name is a hard link (a copy where the file system has no links), so nothing is serialised twice. What it
+    displaces is removed only once the new file is there: at every moment ``k`` whole files exist.
+    """
+
+    def __init__(self, config: TopKConfig) -> None:
+        self._config = config
+        self._monitor_key = _sanitised(config.monitor_key)
+        self.best: dict[str, float] = {}
+        """Value of the metric by file name, in the order in which files were made."""
+        self._decided: deque[Selection | None] = deque()
+        """For checkpoints that are being written, oldest first. The writer takes from it."""
+        self._has_warned = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """The list of files."""
+        return {"best": dict(self.best)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with the files of the earlier run."""
+        self.best = dict(state["best"])
+
+    @hookimpl
+    def dp_before_run(self, workspace: Any) -> None:
+        """Forget files that are not there: removed by hand, or the run goes on in another directory."""
+        folder = workspace.get_checkpoint_path("latest").parent
+        self.best = {name: value for name, value in self.best.items() if (folder / name).is_file()}
+
+    @hookimpl
+    def dp_before_checkpoint_save(self, workspace: Any, metrics: dict[str, Any]) -> None:
+        """Decide, so that the checkpoint itself holds the decision."""
+        progress = workspace.progress
+        # In the middle of an epoch (Ctrl-C) the metrics are those of other weights.
+        is_measured = bool(metrics) and progress.step_in_epoch == 0
+        position = {"epoch": progress.epoch, "global_step": progress.global_step}
+        self._decided.append(self.select(position | metrics) if is_measured else None)
+
+    @hookimpl
+    def dp_after_checkpoint_save(self, path: Path) -> None:
+        """Carry out the decision."""
+        selection = self._decided.popleft()
+        if selection is None:
+            return
+        _link(path, path.with_name(selection.name))
+        if selection.displaced is not None:
+            path.with_name(selection.displaced).unlink(missing_ok=True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_decided": deque()}
+
+    def select(self, metrics: Mapping[str, Any]) -> Selection | None:
+        """Take a checkpoint with these metrics into the list, or return None if it is not among the best.
+
+        While there is room every checkpoint is; then it has to be strictly better than the worst, of equals the one
+        that the list would name last. A file of the same name is replaced.
+
+        Raises:
+            InputError: ``format_str`` does not fit the metrics.
+        """
+        values = {_sanitised(key): value for key, value in metrics.items()}
+        value = self._monitored(values) if self._config.k else None
+        if value is None:
+            return None
+        displaced = None
+        if len(self.best) == self._config.k:
+            worst = self._worst()
+            if not self._is_better(value, self.best[worst]):
+                return None
+            del self.best[worst]
+            displaced = worst
+        name = self._name(values)
+        self.best[name] = value
+        return Selection(name, None if displaced == name else displaced)
+
+    def _is_better(self, value: float, other: float) -> bool:
+        return value > other if self._config.mode == "max" else value < other
+
+    def _worst(self) -> str:
+        ranked = sorted(self.best, key=self.best.__getitem__)
+        return ranked[0] if self._config.mode == "max" else ranked[-1]
+
+    def _name(self, values: Mapping[str, Any]) -> str:
+        try:
+            return self._config.format_str.format_map(values)
+        except KeyError as error:
+            raise InputError(
+                f"topk: format_str '{self._config.format_str}' needs the metric {error}, which was not measured; "
+                f"measured were {_quoted(values)}"
+            ) from error
+        except ValueError as error:
+            raise InputError(
+                f"topk: format_str '{self._config.format_str}' does not fit the metrics: {error}"
+            ) from error
+
+    def _monitored(self, values: Mapping[str, Any]) -> float | None:
+        """The metric that ranks, or None, with a warning the first time, if there is no such number."""
+        value = values.get(self._monitor_key)
+        if isinstance(value, Real) and math.isfinite(value):
+            return float(value)
+        if not self._has_warned:
+            found = "was not measured" if value is None else f"is {value}"
+            logger.warning(
+                "topk: '%s' %s; only checkpoints of epochs that measure it are ranked; measured were %s",
+                self._monitor_key,
+                found,
+                _quoted(values),
+            )
+            self._has_warned = True
+        return None
+
+
+def _sanitised(key: str) -> str:
+    return key.replace("/", "_")
+
+
+def _quoted(names: Mapping[str, Any]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give ``source`` a second name, replacing what has it; there is no moment without a file of that name."""
+    temporary = target.with_name(f"{target.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:  # file systems without hard links
+        shutil.copyfile(source, temporary)
+    temporary.replace(target)
+    # Renaming one link of a file over another of the same file does nothing, and leaves both.
+    with contextlib.suppress(FileNotFoundError):
+        temporary.unlink()

@@ -1,0 +1,1 @@
+"""A light convolutional image encoder, for machines without a GPU."""

@@ -1,0 +1,1 @@
+"""The diffusion policy: an encoder, a denoiser and a scheduler put together."""

@@ -1,0 +1,81 @@
+"""How observation features reach the denoiser: one class per way.
+
+The policy asks its conditioning what the trajectory consists of, and what the denoiser is given beside it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dp_core.interfaces import Inpaint
+from dp_diffusion.mask_generator import LowdimMaskGenerator
+
+
+class Condition(NamedTuple):
+    """What is known when a trajectory is denoised."""
+
+    global_cond: Tensor | None = None
+    """(B, G), given to the denoiser."""
+    known: Inpaint | None = None
+    """Entries of the trajectory itself."""
+
+
+class Conditioning(ABC):
+    """One way to condition. ``features`` are (B, To or more, Do), ``actions`` (B, Tp, Da), normalised."""
+
+    trajectory_dim: int
+    """D, the size of one step of the trajectory; actions come first."""
+    global_cond_dim: int | None = None
+    """G, or None where the denoiser is given nothing beside the trajectory."""
+    n_training_obs_steps: int
+    """Observation steps that a training batch needs; sampling needs To."""
+
+    @abstractmethod
+    def trajectory(self, actions: Tensor, features: Tensor) -> Tensor:
+        """Make the clean trajectory to learn, (B, Tp, D)."""
+
+    @abstractmethod
+    def condition(self, features: Tensor) -> Condition:
+        """Say what the first To features tell."""
+
+
+class GlobalConditioning(Conditioning):
+    """The trajectory is actions; the denoiser sees the features of all To steps as one vector, oldest first."""
+
+    def __init__(self, action_dim: int, feature_dim: int, n_obs_steps: int) -> None:
+        self.trajectory_dim = action_dim
+        self.global_cond_dim = n_obs_steps * feature_dim
+        self.n_training_obs_steps = n_obs_steps
+
+    def trajectory(self, actions: Tensor, features: Tensor) -> Tensor:
+        """Actions alone."""
+        return actions
+
+    def condition(self, features: Tensor) -> Condition:
+        """All features, flattened."""
+        return Condition(global_cond=features.flatten(1))  # (B, To*Do)
+
+
+class InpaintingConditioning(Conditioning):
+    """The trajectory is actions and features; the first To features are held at their value (Janner et al. 2022)."""
+
+    def __init__(self, action_dim: int, feature_dim: int, horizon: int, mask_generator: LowdimMaskGenerator) -> None:
+        self.trajectory_dim = action_dim + feature_dim
+        self.n_training_obs_steps = horizon
+        self._horizon = horizon
+        self._action_dim = action_dim
+        self._mask_generator = mask_generator
+
+    def trajectory(self, actions: Tensor, features: Tensor) -> Tensor:
+        """Actions and features. As a target they are constants: the encoder learns through the condition alone."""
+        return torch.cat([actions, features], dim=-1).detach()
+
+    def condition(self, features: Tensor) -> Condition:
+        """The mask says which; the values of actions and of steps without features are never looked at."""
+        values = F.pad(features, (self._action_dim, 0, 0, self._horizon - features.shape[1]))
+        return Condition(known=Inpaint(self._mask_generator(tuple(values.shape)), values))

@@ -1,0 +1,1 @@
+"""Push-T: demonstrations, environment and runner."""

@@ -1,0 +1,32 @@
+"""What Push-T observes and does: what a `shape_meta` may ask for. Imports nothing heavy, so that configs can check."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+OBSERVATIONS: dict[str, dict[str, Any]] = {
+    "image": {"shape": [3, 96, 96], "type": "rgb"},
+    "agent_pos": {"shape": [2], "type": "low_dim"},
+    "keypoint": {"shape": [9, 2], "type": "low_dim"},
+    "state": {"shape": [5], "type": "low_dim"},
+    "obs": {"shape": [20], "type": "low_dim"},
+}
+"""``state`` is agent x, y, block x, y and angle; ``obs`` the nine keypoints, flattened, then the agent's position."""
+ACTION_SHAPE = [2]
+
+
+def unknown_to_pusht(shape_meta: Mapping[str, Any]) -> Iterable[str]:
+    """What a well-formed `shape_meta` asks for and Push-T does not have, one message each."""
+    for key, asked in shape_meta["obs"].items():
+        given = OBSERVATIONS.get(key)
+        if given is None:
+            known = ", ".join(f"'{name}'" for name in OBSERVATIONS)
+            yield f"shape_meta.obs has '{key}', which Push-T does not give; choose from {known}"
+        elif list(asked["shape"]) != given["shape"] or asked.get("type", "low_dim") != given["type"]:
+            yield (
+                f"shape_meta.obs.{key} is {asked.get('type', 'low_dim')} {list(asked['shape'])}; "
+                f"Push-T gives {given['type']} {given['shape']}"
+            )
+    if list(shape_meta["action"]["shape"]) != ACTION_SHAPE:
+        yield f"shape_meta.action is {list(shape_meta['action']['shape'])}; actions of Push-T are {ACTION_SHAPE}: x, y"

@@ -1,0 +1,180 @@
+"""`ReplayBuffer`: episodes in memory, and the file they are kept in."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import ArrayLike, NDArray
+
+from dp_core.errors import DataError
+from dp_replay.store import EPISODE_ENDS, open_store
+
+_CHUNK_BYTES = 4_000_000
+
+
+class ReplayBuffer:
+    """Episodes of demonstrations: per key one array, all episodes one after the other in time.
+
+    To train on your own recordings, write them once::
+
+        buffer = ReplayBuffer()
+        for recording in recordings:
+            buffer.append(
+                {
+                    "image": recording.frames,        # (T, H, W, 3) uint8, T steps of this episode
+                    "agent_pos": recording.positions, # (T, 2) what the robot measured
+                    "action": recording.targets,      # (T, 2) what it was told in that step
+                }
+            )
+        buffer.save("data/mine.zarr.zip")
+
+    and name the file in the config: ``dataset: {name: replay, path: data/mine.zarr.zip}``, with the same keys in
+    ``shape_meta``. Step t of every array belongs together: the action is what was done after seeing the observation.
+    """
+
+    def __init__(self, data: Mapping[str, NDArray[Any]] | None = None, episode_ends: ArrayLike = ()) -> None:
+        """Take over arrays (N, *shape) as they are; ``episode_ends`` (E,) is the step after the last of each episode.
+
+        Raises:
+            DataError: lengths do not match.
+        """
+        self._episode_ends = list(np.asarray(episode_ends, dtype=np.int64))
+        # Parts are joined when they are asked for: appending episodes one by one stays linear in time.
+        self._parts = {key: [array] for key, array in (data or {}).items()}
+        for key, array in (data or {}).items():
+            if len(array) != self.n_steps:
+                raise DataError(f"'{key}' has {len(array)} steps, but the episodes have {self.n_steps}")
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        keys: Iterable[str] | None = None,
+        images: Mapping[str, tuple[int, ...]] | None = None,
+    ) -> ReplayBuffer:
+        """Read a replay buffer written by `save`, or one of the published data sets.
+
+        Args:
+            path: a folder, or a .zip that is a store or contains one.
+            keys: what to read as it is stored; None for everything.
+            images: keys to read as uint8 (N, C, H, W), with the (C, H, W) that is expected of each.
+
+        Raises:
+            DataError: see `open_store`; or a key is absent.
+        """
+        images = images or {}
+        with open_store(path) as store:
+            wanted = list(store.keys() if keys is None else keys)
+            store.require(dict.fromkeys([*wanted, *images]))
+            data = {key: store.read(key) for key in wanted if key not in images}
+            data |= {key: store.read_images(key, shape) for key, shape in images.items()}
+            return cls(data, store.episode_ends)
+
+    def append(self, episode: Mapping[str, ArrayLike]) -> None:
+        """Add one episode, arrays (T, *shape) of equal length, which are copied.
+
+        Raises:
+            DataError: lengths differ, or keys, shapes or types are not those of the episodes before.
+        """
+        arrays = {key: np.array(values) for key, values in episode.items()}
+        name = f"episode {self.n_episodes}"
+        lengths = {key: len(array) if array.ndim else 0 for key, array in arrays.items()}
+        if len(set(lengths.values())) != 1 or 0 in lengths.values():
+            listed = ", ".join(f"'{key}' {length}" for key, length in lengths.items())
+            raise DataError(f"{name}: expected arrays of one length, at least 1, got {listed or 'none'}")
+        if not self.n_episodes:
+            self._parts = {key: [] for key in arrays}
+        if arrays.keys() != self._parts.keys():
+            raise DataError(f"{name}: has {_quoted(arrays)}; the episodes before have {_quoted(self._parts)}")
+        for key, array in arrays.items():
+            before = self._parts[key][0] if self._parts[key] else array
+            if (array.shape[1:], array.dtype) != (before.shape[1:], before.dtype):
+                raise DataError(
+                    f"{name}: '{key}' is {array.dtype} {array.shape[1:]} in each step; "
+                    f"in the episodes before it is {before.dtype} {before.shape[1:]}"
+                )
+        for key, array in arrays.items():
+            self._parts[key].append(array)
+        self._episode_ends.append(self.n_steps + next(iter(lengths.values())))
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write to ``path``, in format 3 of zarr: one file if the name ends in .zip, else a folder.
+
+        What exists under that name is whole: it appears when everything is written.
+
+        Raises:
+            DataError: there is nothing to write, or the path exists and ``overwrite`` is False.
+        """
+        path = Path(path)
+        if not self.n_episodes:
+            raise DataError(f"{path}: there are no episodes to save; append some first")
+        if path.exists() and not overwrite:
+            raise DataError(f"{path}: exists already; choose another name, or save with overwrite=True")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{path.suffix}")
+        try:
+            if path.suffix == ".zip":
+                with zarr.storage.ZipStore(temporary, mode="w") as store:
+                    self._write(store)
+            else:
+                self._write(temporary)
+                if path.is_dir():
+                    shutil.rmtree(path)
+            temporary.replace(path)
+        finally:
+            _remove(temporary)
+        return path
+
+    @property
+    def episode_ends(self) -> NDArray[np.int64]:
+        """Step after the last of each episode, (E,)."""
+        return np.array(self._episode_ends, dtype=np.int64)
+
+    @property
+    def n_episodes(self) -> int:
+        """E."""
+        return len(self._episode_ends)
+
+    @property
+    def n_steps(self) -> int:
+        """N, over all episodes."""
+        return int(self._episode_ends[-1]) if self._episode_ends else 0
+
+    def keys(self) -> list[str]:
+        """Names of the arrays."""
+        return list(self._parts)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._parts
+
+    def __getitem__(self, key: str) -> NDArray[Any]:
+        """All steps of ``key``, (N, *shape)."""
+        parts = self._parts[key]
+        if len(parts) > 1:
+            self._parts[key] = parts = [np.concatenate(parts)]
+        return parts[0]
+
+    def _write(self, store: Any) -> None:
+        root = zarr.create_group(store, zarr_format=3)
+        for key in self.keys():
+            array = self[key]
+            n_steps = max(1, _CHUNK_BYTES // max(1, array[0].nbytes))
+            root.create_array(f"data/{key}", data=array, chunks=(min(n_steps, len(array)), *array.shape[1:]))
+        root.create_array(EPISODE_ENDS, data=self.episode_ends)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)

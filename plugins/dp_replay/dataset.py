@@ -1,0 +1,149 @@
+"""`ReplayDataset`: windows over a replay buffer, and `ReplayFileDataset`, which reads any such file."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dp_core.errors import DataError
+from dp_core.interfaces import BaseDataset
+from dp_core.normalizer import LinearNormalizer, SingleFieldLinearNormalizer
+from dp_core.shape_meta import keys_of_type, obs_shape
+from dp_replay.buffer import ReplayBuffer
+from dp_replay.config import ReplayConfig, WindowOptions
+from dp_replay.sampler import SequenceSampler, downsample_mask, get_val_mask
+
+logger = logging.getLogger(__name__)
+
+
+class ReplayDataset(BaseDataset):
+    """Windows over episodes in memory. Data sets inherit from it and hand over a buffer that has what is needed.
+
+    A window starts ``n_obs_steps - 1`` steps before its episode at the earliest and ends ``n_action_steps - 1`` steps
+    after it at the latest, so that every step is now in some window, the first and the last included.
+
+    Other than in the original, validation uses only the episodes held out, also when ``max_train_episodes`` leaves
+    some unused. As there, the normalizer is fitted to all episodes.
+    """
+
+    def __init__(
+        self, config: WindowOptions, buffer: ReplayBuffer, *, shape_meta: dict[str, Any], source: str | Path
+    ) -> None:
+        """Take arrays over from ``buffer``.
+
+        Args:
+            buffer: has ``action`` and every key of ``shape_meta["obs"]``; images as uint8 (N, C, H, W).
+            source: where the buffer came from, for messages.
+
+        Raises:
+            DataError: shapes are not those of ``shape_meta``, values are not finite, or no episode is long enough.
+        """
+        self.shape_meta = shape_meta
+        self._config = config
+        self._episode_ends = buffer.episode_ends
+        images = keys_of_type(shape_meta, "rgb")
+        self._data = {}
+        for key, shape in _shapes(shape_meta).items():
+            array = buffer[key] if key in images else _as_float32(buffer[key], f"{source}: '{key}'", shape)
+            self._data[key] = torch.from_numpy(array)
+        val_mask = get_val_mask(buffer.n_episodes, config.val_ratio, config.seed)
+        train_mask = downsample_mask(~val_mask, config.max_train_episodes, config.seed)
+        self._val_mask = val_mask
+        self._sampler = self._sampler_of(train_mask)
+        self._report(source, train_mask)
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"window {index} of {len(self)}")
+        window = self._sampler.sample([index])
+        return _as_item({key: values[0] for key, values in window.items()})
+
+    def __getitems__(self, indices: list[int]) -> dict[str, Any]:
+        return _as_item(self._sampler.sample(indices))
+
+    def get_normalizer(self) -> LinearNormalizer:
+        """Scale every entry of ``action`` and of low-dimensional keys by its limits, and images by their range."""
+        normalizer = LinearNormalizer()
+        images = keys_of_type(self.shape_meta, "rgb")
+        for key, values in self._data.items():
+            normalizer[key] = (
+                SingleFieldLinearNormalizer.create_image()
+                if key in images
+                else SingleFieldLinearNormalizer.create_fit(values, last_n_dims=values.ndim - 1)
+            )
+        return normalizer
+
+    def get_validation_dataset(self) -> ReplayDataset:
+        validation = copy.copy(self)
+        validation._sampler = self._sampler_of(self._val_mask)
+        return validation
+
+    def _sampler_of(self, episode_mask: NDArray[np.bool_]) -> SequenceSampler:
+        config = self._config
+        obs_steps = config.horizon if config.full_obs_horizon else config.n_obs_steps
+        return SequenceSampler(
+            self._data,
+            self._episode_ends,
+            sequence_length=config.horizon,
+            pad_before=config.n_obs_steps - 1,
+            pad_after=config.n_action_steps - 1,
+            key_first_k=dict.fromkeys(self.shape_meta["obs"], obs_steps),
+            episode_mask=episode_mask,
+        )
+
+    def _report(self, source: str | Path, train_mask: NDArray[np.bool_]) -> None:
+        lengths = np.diff(self._episode_ends, prepend=0)
+        shortest = self._config.horizon - (self._config.n_obs_steps - 1) - (self._config.n_action_steps - 1)
+        too_short = int((lengths[train_mask] < shortest).sum())
+        if too_short == train_mask.sum():
+            raise DataError(
+                f"{source}: there is no window to train on: the longest of {too_short} episodes has "
+                f"{lengths[train_mask].max()} steps; horizon {self._config.horizon} needs at least {shortest}"
+            )
+        if too_short:
+            logger.warning("%s: %d episodes are shorter than %d steps and not used", source, too_short, shortest)
+        logger.info(
+            "%s: %d of %d episodes for training, %d windows; %d held out",
+            source, train_mask.sum(), len(lengths), len(self), self._val_mask.sum(),
+        )  # fmt: skip
+
+
+class ReplayFileDataset(ReplayDataset):
+    """Any replay buffer whose arrays are named as in ``shape_meta``."""
+
+    def __init__(self, config: ReplayConfig, *, shape_meta: dict[str, Any]) -> None:
+        images = {key: obs_shape(shape_meta, key) for key in keys_of_type(shape_meta, "rgb")}
+        buffer = ReplayBuffer.load(config.path, keys=_shapes(shape_meta), images=images)
+        super().__init__(config, buffer, shape_meta=shape_meta, source=config.path)
+
+
+def _shapes(shape_meta: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Of one step of every key, ``action`` last."""
+    shapes = {key: obs_shape(shape_meta, key) for key in shape_meta["obs"]}
+    return shapes | {"action": tuple(shape_meta["action"]["shape"])}
+
+
+def _as_float32(values: NDArray[Any], name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Check (N, *shape) and convert it; no copy where it is float32 already."""
+    if values.shape[1:] != shape:
+        raise DataError(f"{name} has shape {values.shape[1:]} in each step; shape_meta says {shape}")
+    if values.dtype.kind not in "fiub":
+        raise DataError(f"{name} is {values.dtype}; expected numbers")
+    converted = np.ascontiguousarray(values, dtype=np.float32)
+    finite = np.isfinite(converted).reshape(len(converted), -1).all(axis=1)
+    if not finite.all():
+        raise DataError(f"{name} has NaN or infinite values, first in step {np.argmin(finite)}; mend or remove them")
+    return converted
+
+
+def _as_item(values: dict[str, torch.Tensor]) -> dict[str, Any]:
+    return {"obs": {key: value for key, value in values.items() if key != "action"}, "action": values["action"]}

@@ -1,0 +1,194 @@
+"""`ReplayStore`: a zarr replay buffer on disk, opened for reading.
+
+The layout is that of the published data sets: ``data/<key>`` are arrays whose first dimension is time, all episodes
+one after the other, and ``meta/episode_ends`` says where each ends. Formats 2 and 3 of zarr are read.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from dp_core.errors import DataError
+from dp_replay.images import Layout, NotUnitRangeError, convert_images, layout_of
+
+EPISODE_ENDS = "meta/episode_ends"
+_METADATA_FILES = (".zarray", "zarr.json")
+_BLOCK_STEPS = 128
+"""Images are read about this many at a time, but never less than a chunk."""
+_SECONDS_UNTIL_PROGRESS = 1.0
+
+
+class ReplayStore:
+    """Reads from one replay buffer. Made by `open_store`."""
+
+    def __init__(self, path: Path, root: zarr.Group) -> None:
+        self.path = path
+        self._arrays = _arrays_of(path, root)
+        self.episode_ends = _checked_ends(path, root)
+        """Step after the last of each episode, (E,), int64, rising."""
+        for key, array in self._arrays.items():
+            if array.shape[:1] != (self.episode_ends[-1],):
+                raise DataError(
+                    f"{path}: '{key}' has shape {array.shape}, but the episodes have {self.episode_ends[-1]} steps; "
+                    "every array must have one entry per step"
+                )
+
+    def keys(self) -> list[str]:
+        """Names of the arrays, sorted."""
+        return sorted(self._arrays)
+
+    def require(self, keys: Iterable[str]) -> None:
+        """Raise `DataError` unless all ``keys`` are there."""
+        if missing := [key for key in keys if key not in self._arrays]:
+            raise DataError(f"{self.path}: has no {_quoted(missing)}; it has {_quoted(self.keys())}")
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """Of one step of ``key``."""
+        return tuple(self._arrays[key].shape[1:])
+
+    def read(self, key: str) -> NDArray[Any]:
+        """Everything of ``key`` as it is stored, (N, *shape)."""
+        array = self._arrays[key]
+        with self._reporting(key):
+            return np.asarray(array[:])
+
+    def read_images(self, key: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """Images as uint8 (N, C, H, W), converted block by block; see `convert_images` for what may be stored.
+
+        Args:
+            shape: (C, H, W) that is expected. Stored may be this or (H, W, C).
+
+        Raises:
+            DataError: the size or the values of the images are others.
+        """
+        array = self._arrays[key]
+        name = f"{self.path}: '{key}'"
+        layout = layout_of(name, self.shape(key), shape)
+        images = np.empty((array.shape[0], *shape), np.uint8)
+        with self._reporting(key):
+            try:
+                self._fill(images, array, name, layout, unit_range=array.dtype.kind == "f")
+            except NotUnitRangeError:
+                self._fill(images, array, name, layout, unit_range=False)
+        return images
+
+    def _fill(
+        self, images: NDArray[np.uint8], array: zarr.Array[Any], name: str, layout: Layout, unit_range: bool
+    ) -> None:
+        chunk = array.chunks[0]
+        n_steps = chunk * max(1, _BLOCK_STEPS // chunk)
+
+        def fill(start: int) -> None:
+            block = slice(start, start + n_steps)
+            images[block] = convert_images(np.asarray(array[block]), name, layout, unit_range)
+
+        _for_each(fill, range(0, array.shape[0], n_steps), f"read {name}")
+
+    @contextmanager
+    def _reporting(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except DataError:
+            raise
+        except Exception as error:  # codecs raise what they like
+            raise DataError(f"{self.path}: '{key}' cannot be read ({error})") from error
+
+
+@contextmanager
+def open_store(path: str | Path) -> Iterator[ReplayStore]:
+    """Open a replay buffer: a folder, or a .zip that is one or that contains one in a folder.
+
+    Raises:
+        DataError: there is none, it is damaged, or its arrays do not belong together.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DataError(f"{path}: does not exist; expected a zarr replay buffer, a folder or a .zip")
+    if path.is_dir():
+        if not any((path / EPISODE_ENDS / name).exists() for name in _METADATA_FILES):
+            raise DataError(f"{path}: is not a replay buffer: there is no '{EPISODE_ENDS}' in it")
+        yield ReplayStore(path, _open_group(path, path))
+        return
+    inside = _find_in_zip(path)
+    with zarr.storage.ZipStore(path, mode="r") as store:
+        yield ReplayStore(path, _open_group(path, store, inside))
+
+
+def _find_in_zip(path: Path) -> str:
+    """The folder of the replay buffer in a .zip, ``""`` for the archive itself."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile as error:
+        raise DataError(
+            f"{path}: is neither a folder nor a complete .zip; if it was downloaded or copied, do it again"
+        ) from error
+    ends = tuple(f"{EPISODE_ENDS}/{name}" for name in _METADATA_FILES)
+    roots = {name[: -len(end)].rstrip("/") for name in names for end in ends if f"/{name}".endswith(f"/{end}")}
+    if not roots:
+        raise DataError(f"{path}: contains no replay buffer: there is no '{EPISODE_ENDS}' in it")
+    if len(roots) > 1:
+        raise DataError(f"{path}: contains several replay buffers, {_quoted(sorted(roots))}; unpack it and choose one")
+    return roots.pop()
+
+
+def _open_group(path: Path, store: Any, inside: str = "") -> zarr.Group:
+    try:
+        return zarr.open_group(store, path=inside, mode="r")
+    except Exception as error:  # zarr's own errors have no common base
+        raise DataError(f"{path}: cannot be opened ({error})") from error
+
+
+def _arrays_of(path: Path, root: zarr.Group) -> dict[str, zarr.Array[Any]]:
+    try:
+        data = root["data"]
+        arrays = dict(data.arrays()) if isinstance(data, zarr.Group) else {}
+    except KeyError:
+        arrays = {}
+    except Exception as error:  # a codec that is not installed, damaged metadata
+        raise DataError(f"{path}: cannot be opened ({error})") from error
+    if not arrays:
+        raise DataError(f"{path}: is not a replay buffer: there is no array in 'data'")
+    return arrays
+
+
+def _checked_ends(path: Path, root: zarr.Group) -> NDArray[np.int64]:
+    try:
+        ends = np.asarray(root[EPISODE_ENDS][:])  # type: ignore[index]
+    except Exception as error:
+        raise DataError(f"{path}: '{EPISODE_ENDS}' cannot be read ({error})") from error
+    if ends.ndim != 1 or ends.dtype.kind not in "iu" or not len(ends):
+        raise DataError(f"{path}: has no episodes: '{EPISODE_ENDS}' is {ends.dtype} {ends.shape}")
+    ends = ends.astype(np.int64)
+    if (np.diff(ends, prepend=0) <= 0).any():
+        raise DataError(f"{path}: '{EPISODE_ENDS}' must rise from episode to episode")
+    return ends
+
+
+def _for_each(function: Callable[[int], None], starts: range, description: str) -> None:
+    """Call ``function`` in several threads, as decompressing and converting run side by side, and show progress."""
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        try:
+            results = pool.map(function, starts)
+            for _ in tqdm(
+                results, description, total=len(starts), unit="block", disable=None, delay=_SECONDS_UNTIL_PROGRESS
+            ):
+                pass
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)

@@ -1,0 +1,1 @@
+"""The observation encoder of robomimic."""

@@ -1,0 +1,30 @@
+"""What this plugin offers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dp_core import Component, hookimpl
+from dp_schedulers.config import DDIMConfig, DDPMConfig
+
+DP_API = 1
+
+
+@hookimpl
+def dp_components() -> Iterator[Component]:
+    yield Component(
+        kind="scheduler",
+        name="ddpm",
+        target="dp_schedulers.ddpm:DDPM",
+        config=DDPMConfig,
+        summary="denoising diffusion (Ho et al. 2020), as the paper trains and evaluates",
+        requires=("diffusers",),
+    )
+    yield Component(
+        kind="scheduler",
+        name="ddim",
+        target="dp_schedulers.ddim:DDIM",
+        config=DDIMConfig,
+        summary="the same training, sampled in fewer steps (Song et al. 2021), as the paper runs on robots",
+        requires=("diffusers",),
+    )

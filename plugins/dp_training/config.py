@@ -1,0 +1,49 @@
+"""Options of the training workspace: the top level of a training config."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+from attrs.validators import gt
+
+from dp_core import Slot, option, slot
+from dp_core.config.schema import WorkspaceConfig
+from dp_core.config.training import EmaOptions, LoaderOptions, TrainingOptions
+from dp_core.shape_meta import shape_meta_problems
+
+
+@attrs.frozen(kw_only=True)
+class TrainConfig(WorkspaceConfig):
+    """Trains a policy on a data set; evaluates it with a runner."""
+
+    shape_meta: dict[str, Any] = option(help="what the task observes and does: {obs: {key: {shape, type}}, action}")
+    horizon: int = option(
+        16, help="Tp, steps that a prediction spans; the blocks below take it as ${horizon}", validator=gt(0)
+    )
+    n_obs_steps: int = option(2, help="To, observations that the policy sees, as ${n_obs_steps}", validator=gt(0))
+    n_action_steps: int = option(8, help="Ta, actions executed per prediction, as ${n_action_steps}", validator=gt(0))
+
+    policy: Slot = slot("policy", help="what is trained")
+    dataset: Slot = slot("dataset", help="demonstrations")
+    runner: Slot | None = slot("runner", None, help="environments for evaluation; null: none")
+    optimizer: Slot = slot("optimizer", "adamw", help="how weights are updated")
+    lr_schedule: Slot = slot("lr_schedule", "cosine", help="learning rate over the run")
+
+    training: TrainingOptions = option(help="how long, how often")
+    ema: EmaOptions | None = option(factory=EmaOptions, help="moving average of the weights, used to act; null: none")
+    dataloader: LoaderOptions = option(factory=LoaderOptions, help="batches for training")
+    val_dataloader: LoaderOptions = option(factory=LoaderOptions, help="batches for validation")
+
+    def check(self) -> Iterable[tuple[str, str]]:
+        """`shape_meta` has to have its form."""
+        for path, message in shape_meta_problems(self.shape_meta):
+            yield f"shape_meta.{path}".rstrip("."), message
+
+    def in_debug_mode(self) -> TrainConfig:
+        """The config that ``training.debug`` stands for."""
+        runner = self.runner
+        if runner is not None and hasattr(runner.config, "in_debug_mode"):
+            runner = Slot(runner.component, runner.config.in_debug_mode())
+        return attrs.evolve(self, training=self.training.in_debug_mode(), runner=runner)

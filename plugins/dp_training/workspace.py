@@ -1,0 +1,158 @@
+"""`TrainWorkspace`: builds what a training run needs from its config and hands it to the loop."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
+
+from dp_core.batches import BatchOrder, make_loader
+from dp_core.ema import EMAModel
+from dp_core.errors import DataError, InputError
+from dp_core.interfaces import BaseDataset, BasePolicy, BaseRunner
+from dp_core.loop import Progress, train
+from dp_core.rng import RandomState, seed_everything
+from dp_core.workspace import BaseWorkspace
+from dp_training.config import TrainConfig
+
+
+class TrainWorkspace(BaseWorkspace):
+    """Trains a policy on demonstrations.
+
+    Construction builds the policy, its average and the optimizer, which is all that a checkpoint needs to be restored
+    into; data and environments are made when the run starts.
+    """
+
+    cfg: TrainConfig
+    lr_schedule: LRScheduler
+    """Made by `setup`: how long it is depends on the data."""
+
+    def __init__(self, cfg: TrainConfig, output_dir: str | Path | None = None) -> None:
+        if cfg.training.debug:
+            cfg = cfg.in_debug_mode()
+        super().__init__(cfg, output_dir)
+        self.options = cfg.training
+        seed_everything(cfg.training.seed)
+        self.model: BasePolicy = cfg.policy.build(shape_meta=cfg.shape_meta)
+        self.ema_model: BasePolicy | None = copy.deepcopy(self.model) if cfg.ema else None
+        self.ema = EMAModel(self.ema_model, **attrs.asdict(cfg.ema)) if cfg.ema and self.ema_model else None
+        self.optimizer: torch.optim.Optimizer = cfg.optimizer.build(policy=self.model)
+        self.progress = Progress()
+        self.random_state = RandomState()
+        self.last_metrics: dict[str, Any] = {}
+        self.runner: BaseRunner | None = None
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs of the whole run."""
+        return self.options.num_epochs
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch. Known once the run has started."""
+        return self.order.batches_per_epoch()
+
+    @property
+    def batch_size(self) -> int:
+        """Windows in a batch."""
+        return self.cfg.dataloader.batch_size
+
+    def setup(self) -> None:
+        """Make what only a run needs: data, schedule, environments; move everything to the device."""
+        cfg, options = self.cfg, self.options
+        dataset: BaseDataset = cfg.dataset.build(shape_meta=cfg.shape_meta)
+        if len(dataset) == 0:
+            raise DataError("dataset: there is no window to train on; are the episodes shorter than the horizon?")
+        self._load_data(dataset)
+        if self.progress.global_step == 0:
+            # A restored normalizer stays: the weights were trained with it.
+            normalizer = dataset.get_normalizer()
+            self.model.set_normalizer(normalizer)
+            if self.ema_model is not None:
+                self.ema_model.set_normalizer(normalizer)
+        self._move_to(_device(options.device))
+        self._make_schedule()
+        if cfg.runner is not None:
+            self.runner = cfg.runner.build(shape_meta=cfg.shape_meta, output_dir=self.output_dir)
+
+    def loop(self) -> None:
+        """Set up if nobody did, then train."""
+        if not hasattr(self, "loader"):
+            self.setup()
+        train(self)
+
+    def summary(self) -> list[str]:
+        """Score and losses of the last epoch, and where its videos are."""
+        metrics = self.last_metrics
+        lines = []
+        if "test/mean_score" in metrics:
+            score = f"score: {metrics['test/mean_score']:.3f} mean"
+            if "test/success_rate" in metrics:
+                score += f", {metrics['test/success_rate']:.1%} success"
+            lines.append(score)
+        lines += [f"{key}: {metrics[key]:.4f}" for key in ("train_loss", "val_loss") if key in metrics]
+        videos = [value for key, value in metrics.items() if "/sim_video_" in key]
+        return [*lines, *(f"video: {path}" for path in videos[:1])]
+
+    def close(self) -> None:
+        """Finish writing, release the environments."""
+        if self.runner is not None:
+            self.runner.close()
+        super().close()
+
+    def _load_data(self, dataset: BaseDataset) -> None:
+        cfg, options = self.cfg, self.options
+        self.order = BatchOrder(
+            len(dataset),
+            cfg.dataloader.batch_size,
+            seed=options.seed,
+            shuffle=True,
+            max_batches=options.max_train_steps,
+        )
+        self.loader: DataLoader[Any] = make_loader(dataset, self.order, cfg.dataloader)
+        self.sampling_batch: dict[str, Any] = dataset.__getitems__(next(iter(self.order)))
+        self.val_loader: DataLoader[Any] | None = None
+        validation = dataset.get_validation_dataset()
+        if len(validation) > 0:
+            order = BatchOrder(
+                len(validation),
+                cfg.val_dataloader.batch_size,
+                seed=options.seed,
+                shuffle=False,
+                max_batches=options.max_val_steps,
+            )
+            self.val_loader = make_loader(validation, order, cfg.val_dataloader)
+
+    def _move_to(self, device: torch.device) -> None:
+        self.device = device
+        self.model.to(device)
+        if self.ema_model is not None:
+            self.ema_model.to(device)
+        # Loading its own state puts the optimizer's tensors where its parameters are now.
+        self.optimizer.load_state_dict(self.optimizer.state_dict())
+
+    def _make_schedule(self) -> None:
+        restored = self.optimizer.state_dict() if self.progress.global_step else None
+        updates = -(-self.steps_per_epoch // self.options.gradient_accumulate_every) * self.num_epochs
+        schedule: LRScheduler = self.cfg.lr_schedule.build(optimizer=self.optimizer, num_training_steps=updates)
+        self.attach("lr_schedule", schedule)
+        if restored:
+            # Making a schedule sets the learning rate of its first step.
+            self.optimizer.load_state_dict(restored)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"training.device: '{name}' is not a device; use 'auto', 'cpu' or 'cuda:0'") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"training.device: '{name}' is not available here; use 'auto' or 'cpu'")
+    return device

@@ -1,0 +1,110 @@
+"""What the 1-D U-Net is made of. Names of modules are the original's, so that its weights load.
+
+Inside the network tensors are (B, channels, T).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+def conv1d(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Module:
+    """Make a convolution that keeps the length, or divides it by ``stride``; the network has no other."""
+    return nn.Conv1d(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2)
+
+
+class SinusoidalPosEmb(nn.Module):
+    """Embeds times as sines and cosines of frequencies from 1 down to 1/10000 (Vaswani et al. 2017)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, times: Tensor) -> Tensor:
+        """(B,) of any dtype -> (B, dim), float32: lower precision cannot tell the frequencies apart."""
+        half = self.dim // 2
+        exponents = torch.arange(half, device=times.device) * (-math.log(10000) / (half - 1))
+        angles = times.float()[:, None] * exponents.exp()
+        return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+class Conv1dBlock(nn.Module):
+    """Convolution, group normalisation, Mish."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, n_groups: int) -> None:
+        super().__init__()
+        self.block = nn.Sequential(
+            conv1d(in_channels, out_channels, kernel_size), nn.GroupNorm(n_groups, out_channels), nn.Mish()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, T) -> (B, out_channels, T)."""
+        return self.block(x)
+
+
+class ConditionalResidualBlock1D(nn.Module):
+    """Two convolution blocks with a shortcut; between them the condition modulates every channel (FiLM).
+
+    FiLM (Perez et al. 2018) multiplies by the predicted scale itself, not by one plus it.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        cond_dim: int,
+        *,
+        kernel_size: int,
+        n_groups: int,
+        cond_predict_scale: bool,
+    ) -> None:
+        super().__init__()
+        self.cond_predict_scale = cond_predict_scale
+        self.blocks = nn.ModuleList(
+            [
+                Conv1dBlock(in_channels, out_channels, kernel_size, n_groups),
+                Conv1dBlock(out_channels, out_channels, kernel_size, n_groups),
+            ]
+        )
+        self.cond_encoder = nn.Sequential(
+            nn.Mish(), nn.Linear(cond_dim, 2 * out_channels if cond_predict_scale else out_channels)
+        )
+        self.residual_conv = conv1d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
+
+    def forward(self, x: Tensor, cond: Tensor) -> Tensor:
+        """(B, in_channels, T), (B, cond_dim) -> (B, out_channels, T)."""
+        hidden = self._modulate(self.blocks[0](x), self.cond_encoder(cond)[..., None])
+        return self.blocks[1](hidden) + self.residual_conv(x)
+
+    def _modulate(self, hidden: Tensor, film: Tensor) -> Tensor:
+        if not self.cond_predict_scale:
+            return hidden + film
+        scale, bias = film.chunk(2, dim=1)
+        return scale * hidden + bias
+
+
+class Downsample1d(nn.Module):
+    """Halves the length."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = conv1d(channels, channels, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, T) -> (B, channels, T / 2)."""
+        return self.conv(x)
+
+
+class Upsample1d(nn.Module):
+    """Doubles the length."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.ConvTranspose1d(channels, channels, 4, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, T) -> (B, channels, 2 T)."""
+        return self.conv(x)

@@ -1,0 +1,154 @@
+"""`ConditionalUnet1D`: a U-Net along time (Janner et al. 2022), conditioned by FiLM (Chi et al. 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from dp_core.errors import InputError
+from dp_core.interfaces import BaseDenoiser
+from dp_unet1d.blocks import (
+    ConditionalResidualBlock1D,
+    Conv1dBlock,
+    Downsample1d,
+    SinusoidalPosEmb,
+    Upsample1d,
+    conv1d,
+)
+from dp_unet1d.config import FINAL_GROUPS, length_problem
+
+if TYPE_CHECKING:
+    from dp_unet1d.config import UNet1DConfig
+
+
+class ConditionalUnet1D(BaseDenoiser):
+    """Denoises a trajectory of any length that its levels can halve; ``horizon`` and ``n_obs_steps`` shape nothing.
+
+    Parameter names, the order of registration (of optimizer states) and that of construction (of random
+    initialisation) are the original's.
+    """
+
+    def __init__(
+        self,
+        config: UNet1DConfig,
+        *,
+        input_dim: int,
+        horizon: int,
+        n_obs_steps: int,
+        global_cond_dim: int | None,
+        local_cond_dim: int | None = None,
+    ) -> None:
+        super().__init__()
+        self._stride = config.stride
+        self._has_global_cond = global_cond_dim is not None
+
+        time_dim = config.diffusion_step_embed_dim
+        block = partial(
+            ConditionalResidualBlock1D,
+            cond_dim=time_dim + (global_cond_dim or 0),
+            kernel_size=config.kernel_size,
+            n_groups=config.n_groups,
+            cond_predict_scale=config.cond_predict_scale,
+        )
+        first, last = config.down_dims[0], config.down_dims[-1]
+        steps_down = list(pairwise((input_dim, *config.down_dims)))
+        steps_up = [(upper, lower) for lower, upper in reversed(steps_down[1:])]
+
+        diffusion_step_encoder = nn.Sequential(
+            SinusoidalPosEmb(time_dim), nn.Linear(time_dim, 4 * time_dim), nn.Mish(), nn.Linear(4 * time_dim, time_dim)
+        )
+        local_cond_encoder = None
+        if local_cond_dim is not None:
+            # The original has a second one, for the way up, that its forward never reaches. Unused here as well: it is
+            # kept because weights are stored with it.
+            local_cond_encoder = nn.ModuleList([block(local_cond_dim, first), block(local_cond_dim, first)])
+        mid_modules = nn.ModuleList([block(last, last), block(last, last)])
+        down_modules = nn.ModuleList()
+        for level, (dim_in, dim_out) in enumerate(steps_down):
+            is_last = level == len(steps_down) - 1
+            resample = nn.Identity() if is_last else Downsample1d(dim_out)
+            down_modules.append(nn.ModuleList([block(dim_in, dim_out), block(dim_out, dim_out), resample]))
+        up_modules = nn.ModuleList()
+        for dim_in, dim_out in steps_up:
+            # Twice the channels: the features from below, and those of the same level on the way down.
+            up_modules.append(nn.ModuleList([block(2 * dim_in, dim_out), block(dim_out, dim_out), Upsample1d(dim_out)]))
+        final_conv = nn.Sequential(
+            Conv1dBlock(first, first, config.kernel_size, FINAL_GROUPS), conv1d(first, input_dim, 1)
+        )
+
+        self.mid_modules = mid_modules
+        self.diffusion_step_encoder = diffusion_step_encoder
+        self.local_cond_encoder = local_cond_encoder
+        self.up_modules = up_modules
+        self.down_modules = down_modules
+        self.final_conv = final_conv
+
+    def forward(
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        local_cond: Tensor | None = None,
+        global_cond: Tensor | None = None,
+    ) -> Tensor:
+        """Denoise; see `BaseDenoiser`.
+
+        Raises:
+            InputError: the length of the trajectory cannot be halved at every level, or a condition is missing.
+        """
+        self._check_inputs(sample, local_cond, global_cond)
+        cond = self._encode_time(timestep, sample)
+        if global_cond is not None:
+            cond = torch.cat([cond, global_cond], dim=-1)
+        local = self._encode_local(local_cond, cond)
+
+        x = sample.transpose(1, 2)  # (B, D, T)
+        skips = []
+        for level, (block0, block1, downsample) in enumerate(_levels(self.down_modules)):
+            x = block0(x, cond)
+            if level == 0 and local is not None:
+                x = x + local
+            x = block1(x, cond)
+            skips.append(x)
+            x = downsample(x)
+        for block in self.mid_modules:
+            x = block(x, cond)
+        for block0, block1, upsample in _levels(self.up_modules):
+            x = torch.cat([x, skips.pop()], dim=1)
+            x = upsample(block1(block0(x, cond), cond))
+        return self.final_conv(x).transpose(1, 2)  # (B, T, D)
+
+    def _encode_time(self, timestep: Tensor, sample: Tensor) -> Tensor:
+        embed, *layers = self.diffusion_step_encoder
+        encoded = embed(timestep.expand(sample.shape[0])).to(sample.dtype)
+        for layer in layers:
+            encoded = layer(encoded)
+        return encoded  # (B, time_dim)
+
+    def _encode_local(self, local_cond: Tensor | None, cond: Tensor) -> Tensor | None:
+        if local_cond is None or self.local_cond_encoder is None:
+            return None
+        return self.local_cond_encoder[0](local_cond.transpose(1, 2), cond)  # (B, channels of the first level, T)
+
+    def _check_inputs(self, sample: Tensor, local_cond: Tensor | None, global_cond: Tensor | None) -> None:
+        if message := length_problem(sample.shape[1], self._stride):
+            raise InputError(f"unet1d: the length of the trajectory {message}")
+        for name, cond, is_expected in (
+            ("global_cond", global_cond, self._has_global_cond),
+            ("local_cond", local_cond, self.local_cond_encoder is not None),
+        ):
+            if (cond is not None) != is_expected:
+                found, built = ("is missing", "with") if is_expected else ("was given", "without")
+                raise InputError(f"unet1d: '{name}' {found}; the network was built {built} it")
+
+
+def _levels(modules: nn.ModuleList) -> Iterator[tuple[nn.Module, nn.Module, nn.Module]]:
+    """Two residual blocks and a change of length, level by level."""
+    for level in modules:
+        assert isinstance(level, nn.ModuleList)
+        block0, block1, resample = level
+        yield block0, block1, resample

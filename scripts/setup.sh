@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Makes .venv in this checkout and installs dp-core there, editable, with the extras named (default: dev).
+#
+#   scripts/setup.sh pusht    what the quickstart needs
+#   scripts/setup.sh dev      everything, to run the tests and to develop
+#
+# Needs Python 3.11 or newer with venv, and a package index. Run it again at any time, and after a change of
+# pyproject.toml.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+extras=${1:-dev}
+python=${PYTHON:-python3}
+
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+    echo "setup: $python is $("$python" -V 2>&1); Python 3.11 or newer is needed; set PYTHON=python3.11" >&2
+    exit 2
+}
+[ -x .venv/bin/python ] || "$python" -m venv .venv
+.venv/bin/python -m pip install --quiet --editable ".[$extras]"
+
+case ",$extras," in
+*,dev,* | *,all,* | *,robomimic,*)
+    # robomimic declares a renderer that compiles with cmake and that its encoders never import; the extra lists what
+    # they do import.
+    .venv/bin/python -m pip install --quiet --no-deps robomimic==0.3.0
+    ;;
+esac
+echo "setup: dp-core[$extras] is installed in .venv"

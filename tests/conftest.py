@@ -1,0 +1,25 @@
+"""What every test shares: where the golden numbers and the published demonstrations are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Folder of numbers made by the original code (tests/golden/README.md)."""
+    return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def pusht_archive() -> Path:
+    """The published human demonstrations, where the machine has them."""
+    path = os.environ.get("DP_PUSHT_ARCHIVE")
+    if not path:
+        pytest.skip("DP_PUSHT_ARCHIVE does not name the published Push-T archive")
+    return Path(path)

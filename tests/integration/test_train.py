@@ -1,0 +1,200 @@
+"""A whole run through the command line: what it writes, how it goes on after every kind of interruption."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dp_core import load_policy
+from dp_core.checkpoint import read_payload
+from dp_core.cli.run import main
+
+# Interrupts itself with a signal after a number of training steps: a real process, killed at a known place.
+INTERRUPTER = """
+import os, signal, sys, dp_core.cli.run
+from dp_core.loop import Progress
+advance = Progress.advance
+def advance_and_die(progress, loss):
+    advance(progress, loss)
+    if progress.global_step == int(sys.argv[1]):
+        os.kill(os.getpid(), getattr(signal, sys.argv[2]))
+Progress.advance = advance_and_die
+sys.exit(dp_core.cli.run.main(sys.argv[3:]))
+"""
+
+
+def run(config: Path, output: Path, *overrides: str) -> Path:
+    assert main([str(config), f"output_dir={output}", *overrides]) == 0
+    return output
+
+
+def run_until(step: int, signal_name: str, config: Path, output: Path) -> subprocess.CompletedProcess[str]:
+    arguments = [str(step), signal_name, str(config), f"output_dir={output}"]
+    return subprocess.run(
+        [sys.executable, "-c", INTERRUPTER, *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def state_of(folder: Path) -> dict[str, Any]:
+    payload = read_payload(folder / "checkpoints" / "latest.ckpt")
+    return {"state_dicts": payload["state_dicts"], "callbacks": payload["callbacks"]}
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "logs.json.txt").read_text().splitlines()]
+
+
+def assert_equal_trees(expected: Any, found: Any, path: str = "") -> None:
+    if isinstance(expected, torch.Tensor):
+        assert torch.equal(expected, found), path
+    elif isinstance(expected, dict):
+        assert expected.keys() == found.keys(), path
+        for key in expected:
+            assert_equal_trees(expected[key], found[key], f"{path}.{key}")
+    elif isinstance(expected, list | tuple):
+        assert len(expected) == len(found), path
+        for i, (one, other) in enumerate(zip(expected, found, strict=True)):
+            assert_equal_trees(one, other, f"{path}[{i}]")
+    else:
+        assert expected == found, path
+
+
+@pytest.fixture
+def straight(tiny_config: Path, tmp_path: Path) -> Path:
+    """A run that nothing interrupts."""
+    return run(tiny_config, tmp_path / "straight")
+
+
+def test_a_run_leaves_config_log_and_checkpoints(straight: Path) -> None:
+    names = sorted(path.name for path in straight.iterdir())
+    checkpoints = sorted(path.name.partition("=")[0] for path in (straight / "checkpoints").iterdir())
+
+    assert names == ["checkpoints", "config.resolved.yaml", "logs.json.txt"]
+    assert checkpoints == ["epoch", "epoch", "latest.ckpt"]
+    last = records(straight)[-1]
+    assert last["epoch"] == 2
+    assert {"train_loss", "val_loss", "lr", "global_step", "train_action_mse_error"} <= last.keys()
+
+
+def test_a_finished_run_says_what_to_type_next(
+    tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run(tiny_config, tmp_path / "run", "training.num_epochs=1")
+
+    printed = capsys.readouterr().out
+    assert f"done: {folder}" in printed
+    assert f"next: dp-eval {folder}/checkpoints/latest.ckpt --episodes 100" in printed
+
+
+@pytest.mark.parametrize("step", [4, 12])
+def test_a_killed_run_resumes_to_the_same_end_bit_for_bit(
+    step: int, straight: Path, tiny_config: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "killed"
+    killed = run_until(step, "SIGKILL", tiny_config, folder)
+    resumed = main(["--resume", str(folder)])
+
+    assert killed.returncode == -signal.SIGKILL
+    assert resumed == 0
+    assert_equal_trees(state_of(straight), state_of(folder))
+    assert records(straight) == records(folder)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupted_run_saves_says_how_to_resume_and_goes_on_in_the_middle_of_the_epoch(
+    name: str, straight: Path, tiny_config: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "interrupted"
+    interrupted = run_until(10, name, tiny_config, folder)
+    saved = state_of(folder)["state_dicts"]["progress"]
+    resumed = main(["--resume", str(folder)])
+
+    assert interrupted.returncode == 130
+    assert f"the state is saved. Go on with: dp-run --resume {folder}" in interrupted.stdout
+    assert saved["global_step"] == 10
+    assert resumed == 0
+    assert_equal_trees(state_of(straight), state_of(folder))
+    assert records(straight) == records(folder)
+
+
+def test_a_finished_run_that_is_resumed_trains_no_further(straight: Path) -> None:
+    before = state_of(straight)
+
+    assert main(["--resume", str(straight)]) == 0
+    assert_equal_trees(before, state_of(straight))
+
+
+def test_a_resumed_run_can_be_made_longer(straight: Path) -> None:
+    assert main(["--resume", str(straight), "training.num_epochs=4"]) == 0
+
+    assert state_of(straight)["state_dicts"]["progress"]["epoch"] == 4
+    assert records(straight)[-1]["epoch"] == 3
+
+
+def test_accumulated_gradients_make_one_update_also_at_the_end_of_an_epoch(tiny_config: Path, tmp_path: Path) -> None:
+    folder = run(tiny_config, tmp_path / "run", "training.gradient_accumulate_every=4", "training.num_epochs=2")
+
+    states = state_of(folder)["state_dicts"]
+    steps = states["progress"]["global_step"]
+    updates = 2 * -(-(steps // 2) // 4)
+    assert states["ema"]["optimization_step"] == updates
+    assert states["lr_schedule"]["last_epoch"] == updates
+
+
+def test_the_same_seed_gives_the_same_run(straight: Path, tiny_config: Path, tmp_path: Path) -> None:
+    again = run(tiny_config, tmp_path / "again")
+
+    assert_equal_trees(state_of(straight), state_of(again))
+
+
+def test_loading_workers_change_nothing(straight: Path, tiny_config: Path, tmp_path: Path) -> None:
+    with_workers = run(tiny_config, tmp_path / "workers", "dataloader.num_workers=1")
+
+    assert_equal_trees(state_of(straight)["state_dicts"]["model"], state_of(with_workers)["state_dicts"]["model"])
+
+
+def test_debug_mode_is_what_the_resolved_config_shows(tiny_config: Path, tmp_path: Path) -> None:
+    folder = run(tiny_config, tmp_path / "debug", "training.debug=true")
+
+    resolved = (folder / "config.resolved.yaml").read_text()
+    assert "num_epochs: 2" in resolved
+    assert "max_train_steps: 3" in resolved
+    assert state_of(folder)["state_dicts"]["progress"]["global_step"] == 6
+
+
+def test_a_part_is_swapped_on_the_command_line(tiny_config: Path, tmp_path: Path) -> None:
+    folder = run(
+        tiny_config, tmp_path / "run", "policy.scheduler={name: ddpm, num_inference_steps: 3}", "training.num_epochs=1"
+    )
+
+    policy = load_policy(folder / "checkpoints" / "latest.ckpt")
+    action = policy.predict_action({"state": torch.zeros(1, 2, 3)})
+    assert type(policy.scheduler).__name__ == "DDPM"
+    assert action["action"].shape == (1, 4, 2)
+    assert action["action_pred"].shape == (1, 8, 2)
+
+
+def test_a_run_directory_is_not_written_over(
+    straight: Path, tiny_config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+
+    assert main([str(tiny_config), f"output_dir={straight}"]) == 2
+    assert capsys.readouterr().err == (
+        f"dp-run: error: {straight} holds a run already; go on with `dp-run --resume {straight}`, "
+        "or choose another output_dir\n"
+    )
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(
+    tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tiny_config), f"output_dir={tmp_path / 'run'}", "optimizer.lr=1e30"]) == 2
+    assert "training diverged: the mean loss of epoch" in capsys.readouterr().err

@@ -1,0 +1,160 @@
+"""Optimizers and schedules: the original's learning rates, what is optimised, and what survives a resume."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from pathlib import Path
+
+import attrs
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dp_core.errors import InputError
+from dp_optim import optimizers, schedules
+from dp_optim.config import AdamConfig, AdamWConfig, ConstantConfig, SGDConfig, WarmupConfig
+from dp_optim.plugin import dp_components
+
+
+@pytest.fixture(scope="module")
+def rates(golden: Path) -> dict[str, np.ndarray]:
+    with np.load(golden / "g_lr.npz") as archive:
+        return dict(archive)
+
+
+def optimizer() -> torch.optim.Optimizer:
+    return optimizers.adamw(AdamWConfig(), policy=nn.Linear(2, 1))
+
+
+def used_rates(schedule: torch.optim.lr_scheduler.LRScheduler, count: int) -> list[float]:
+    """Learning rate of each of the next steps."""
+    used = []
+    for _ in range(count):
+        used.append(schedule.optimizer.param_groups[0]["lr"])
+        schedule.optimizer.step()
+        schedule.step()
+    return used
+
+
+@pytest.mark.parametrize(
+    ("case", "name", "warmup", "total"),
+    [
+        ("cosine", "cosine", 500, 2000),
+        ("cosine_nowarm", "cosine", 0, 100),
+        ("linear", "linear", 500, 2000),
+        ("constant_with_warmup", "constant_with_warmup", 500, 2000),
+        ("constant", "constant", None, 2000),
+    ],
+)
+def test_learning_rates_equal_the_original_and_do_not_rise_after_the_end(rates, case, name, warmup, total) -> None:
+    config = ConstantConfig() if warmup is None else WarmupConfig(num_warmup_steps=warmup)
+    schedule = getattr(schedules, name)(config, optimizer=optimizer(), num_training_steps=total)
+
+    used = used_rates(schedule, total + 51)
+
+    np.testing.assert_allclose(used[: total + 1], rates[case][: total + 1], rtol=1e-15, atol=1e-19)
+    assert set(used[total:]) == {used[total]}
+
+
+def test_schedule_goes_on_where_it_was(rates) -> None:
+    first, second = (
+        schedules.cosine(WarmupConfig(num_warmup_steps=500), optimizer=optimizer(), num_training_steps=2000)
+        for _ in range(2)
+    )
+    used_rates(first, 1200)
+
+    second.optimizer.load_state_dict(first.optimizer.state_dict())
+    second.load_state_dict(first.state_dict())
+
+    np.testing.assert_allclose(used_rates(second, 800), rates["cosine_resumed_last_epoch_1199"], rtol=1e-15, atol=1e-19)
+
+
+def test_resumed_schedule_has_the_length_of_its_own_config() -> None:
+    short = schedules.linear(WarmupConfig(num_warmup_steps=0), optimizer=optimizer(), num_training_steps=10)
+    used_rates(short, 5)
+    longer = schedules.linear(WarmupConfig(num_warmup_steps=0), optimizer=optimizer(), num_training_steps=20)
+
+    longer.load_state_dict(short.state_dict())
+
+    assert used_rates(longer, 2)[1] == pytest.approx(1e-4 * (1 - 6 / 20))
+
+
+@pytest.mark.parametrize("name", ["cosine", "linear", "constant_with_warmup", "constant"])
+def test_state_is_plain_and_the_schedule_can_be_pickled(tmp_path, name) -> None:
+    config = ConstantConfig() if name == "constant" else WarmupConfig(num_warmup_steps=1)
+    schedule = getattr(schedules, name)(config, optimizer=optimizer(), num_training_steps=5)
+
+    used_rates(schedule, 2)
+
+    torch.save(schedule.state_dict(), tmp_path / "state.pt")
+    torch.load(tmp_path / "state.pt", weights_only=True)
+    twin = pickle.loads(pickle.dumps(schedule))
+
+    assert used_rates(twin, 7) == used_rates(schedule, 7)
+
+
+def test_warm_up_longer_than_the_run_is_mentioned(caplog) -> None:
+    schedules.cosine(WarmupConfig(), optimizer=optimizer(), num_training_steps=6)
+
+    assert caplog.messages == [
+        "lr_schedule.num_warmup_steps: 500 steps of warm-up in a run of 6: the full learning rate is never reached"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("build", "config", "kind"),
+    [
+        (optimizers.adamw, AdamWConfig(), torch.optim.AdamW),
+        (optimizers.adam, AdamConfig(), torch.optim.Adam),
+        (optimizers.sgd, SGDConfig(nesterov=True), torch.optim.SGD),
+    ],
+)
+@pytest.mark.parametrize("fused", [None, False])
+def test_options_reach_torch_and_a_step_changes_the_weights(build, config, kind, fused) -> None:
+    policy = nn.Linear(2, 1)
+    before = copy.deepcopy(policy.weight)
+    config = attrs.evolve(config, fused=fused)
+
+    built = build(config, policy=policy)
+    policy(torch.ones(1, 2)).sum().backward()
+    built.step()
+
+    assert type(built) is kind
+    assert built.param_groups[0]["lr"] == config.lr
+    assert built.param_groups[0]["fused"] is (fused is None)
+    assert not torch.equal(policy.weight, before)
+
+
+def test_adamw_has_the_papers_defaults() -> None:
+    group = optimizer().param_groups[0]
+
+    assert (group["lr"], group["betas"], group["eps"], group["weight_decay"]) == (1e-4, (0.95, 0.999), 1e-8, 1e-6)
+
+
+def test_frozen_parameters_are_left_out() -> None:
+    policy = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1).requires_grad_(False))
+
+    built = optimizers.adamw(AdamWConfig(), policy=policy)
+
+    assert [id(p) for p in built.param_groups[0]["params"]] == [id(p) for p in policy[0].parameters()]
+
+
+def test_policy_without_trained_parameters_is_refused() -> None:
+    with pytest.raises(InputError) as error:
+        optimizers.adamw(AdamWConfig(), policy=nn.Linear(2, 1).requires_grad_(False))
+
+    assert str(error.value) == (
+        "optimizer: the policy has no parameter that requires a gradient; unfreeze a part of it"
+    )
+
+
+@pytest.mark.parametrize("option", [{"lr": -1.0}, {"betas": (0.9, 1.0)}, {"eps": 0.0}, {"weight_decay": -1.0}])
+def test_options_out_of_range_are_refused(option) -> None:
+    with pytest.raises(ValueError):
+        AdamWConfig(**option)
+
+
+def test_every_component_can_be_imported() -> None:
+    assert all(callable(component.load()) for component in dp_components())

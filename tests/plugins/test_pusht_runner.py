@@ -1,0 +1,273 @@
+"""Evaluation in Push-T, with small policies."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import attrs
+import imageio.v2 as imageio
+import numpy as np
+import pytest
+import torch
+
+from dp_core.errors import InputError
+from dp_core.interfaces import BasePolicy
+from dp_pusht.config import PushTRunnerConfig
+from dp_pusht.env import PushTEnv
+from dp_pusht.geometry import coverage
+from dp_pusht.intervals import mean_interval, wilson_interval
+from dp_pusht.rollout import Episode, EpisodeOptions
+from dp_pusht.runner import PushTRunner
+
+SHAPE_META = {"obs": {"agent_pos": {"shape": [2], "type": "low_dim"}}, "action": {"shape": [2]}}
+IMAGE_META = {"obs": {"image": {"shape": [3, 96, 96], "type": "rgb"}, **SHAPE_META["obs"]}, "action": {"shape": [2]}}
+SMALL = PushTRunnerConfig(
+    n_obs_steps=2, n_action_steps=4, n_train=1, n_train_vis=0, n_test=3, n_test_vis=1, max_steps=10
+)
+
+
+class StillPolicy(BasePolicy):
+    """Stays where it is, and remembers what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[dict[str, torch.Tensor]] = []
+        self.modes: list[bool] = []
+        self.n_resets = 0
+
+    def compute_loss(self, batch: dict[str, Any], generator: torch.Generator | None = None) -> torch.Tensor:
+        return torch.zeros(())
+
+    def reset(self) -> None:
+        self.n_resets += 1
+
+    def predict_action(
+        self, obs: dict[str, torch.Tensor], generator: torch.Generator | None = None
+    ) -> dict[str, torch.Tensor]:
+        self.seen.append(obs)
+        self.modes.append(self.training)
+        action = self.choose(obs["agent_pos"][:, -1:], generator)
+        return {"action": action, "action_pred": action}
+
+    def choose(self, position: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+        return position.repeat(1, 4, 1)
+
+
+class RandomPolicy(StillPolicy):
+    def choose(self, position: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+        return 512 * torch.rand((len(position), 4, 2), generator=generator)
+
+
+class WrongPolicy(StillPolicy):
+    def choose(self, position: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+        return position.repeat(1, 3, 1)
+
+
+class DivergedPolicy(StillPolicy):
+    def choose(self, position: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+        return torch.full((len(position), 4, 2), torch.nan)
+
+
+def run(policy: BasePolicy, output_dir: Path, shape_meta: dict[str, Any] = SHAPE_META, **options: Any) -> dict:
+    runner = PushTRunner(attrs.evolve(SMALL, **options), shape_meta=shape_meta, output_dir=output_dir)
+    try:
+        return runner.run(policy)
+    finally:
+        runner.close()
+
+
+def without_time_and_videos(metrics: dict[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if "video" not in name and name != "seconds_per_episode"}
+
+
+def test_metrics_have_the_names_of_the_contract(tmp_path: Path) -> None:
+    metrics = run(StillPolicy(), tmp_path)
+
+    assert list(metrics) == [
+        "train/sim_max_reward_0",
+        "train/mean_score",
+        "train/mean_score_low",
+        "train/mean_score_high",
+        "train/success_rate",
+        "train/success_rate_low",
+        "train/success_rate_high",
+        "test/sim_max_reward_100000",
+        "test/sim_max_reward_100001",
+        "test/sim_max_reward_100002",
+        "test/mean_score",
+        "test/mean_score_low",
+        "test/mean_score_high",
+        "test/success_rate",
+        "test/success_rate_low",
+        "test/success_rate_high",
+        "test/sim_video_100000",
+        "seconds_per_episode",
+    ]
+
+
+def test_score_is_the_best_reward_of_the_episode(tmp_path: Path) -> None:
+    metrics = run(RandomPolicy(), tmp_path, n_test_vis=0)
+    options = EpisodeOptions(obs_keys=("agent_pos",), n_obs_steps=2, max_steps=10, legacy=True)
+    generator = torch.Generator().manual_seed(0)
+    episodes = [Episode(seed, options) for seed in (0, 100000, 100001, 100002)]
+    for _ in range(3):
+        chunks = 512 * torch.rand((4, 4, 2), generator=generator)
+        for episode, chunk in zip(episodes, chunks.numpy(), strict=True):
+            episode.execute(chunk)
+    best = [episode.trajectory().rewards.max() for episode in episodes]
+
+    assert [len(episode.trajectory().actions) for episode in episodes] == [10] * 4
+    assert metrics["train/sim_max_reward_0"] == best[0]
+    assert [metrics[f"test/sim_max_reward_{seed}"] for seed in (100000, 100001, 100002)] == best[1:]
+    assert metrics["test/mean_score"] == pytest.approx(np.mean(best[1:]))
+
+
+def test_doing_nothing_scores_what_the_starts_cover(tmp_path: Path) -> None:
+    """The floor of the benchmark: 0.076 over its 50 test starts."""
+    metrics = run(StillPolicy(), tmp_path, n_train=0, n_test=50, n_test_vis=0, max_steps=2)
+
+    assert metrics["test/mean_score"] == pytest.approx(0.0763, abs=2e-4)
+    assert metrics["test/success_rate"] == 0.0
+    assert metrics["test/mean_score_low"] < metrics["test/mean_score"] < metrics["test/mean_score_high"]
+    assert "train/mean_score" not in metrics
+
+
+def test_evaluation_repeats_and_leaves_the_global_generator_alone(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = run(RandomPolicy(), tmp_path, n_test_vis=0)
+    second = run(RandomPolicy(), tmp_path, n_test_vis=0)
+    other = run(RandomPolicy(), tmp_path, n_test_vis=0, seed=1)
+
+    assert torch.equal(torch.get_rng_state(), before)
+    assert without_time_and_videos(first) == without_time_and_videos(second)
+    assert without_time_and_videos(first) != without_time_and_videos(other)
+
+
+@pytest.mark.slow
+def test_worker_processes_give_the_same_result_and_end(tmp_path: Path) -> None:
+    alone = run(RandomPolicy(), tmp_path, IMAGE_META, n_test_vis=0)
+    shared = run(RandomPolicy(), tmp_path, IMAGE_META, n_test_vis=0, num_workers=3)
+
+    assert without_time_and_videos(shared) == without_time_and_videos(alone)
+    assert multiprocessing.active_children() == []
+
+
+def test_windows_are_padded_with_the_first_observation_and_move_with_time(tmp_path: Path) -> None:
+    policy = RandomPolicy()
+    run(policy, tmp_path, IMAGE_META, n_train=0, n_test=1, n_test_vis=0, n_obs_steps=3)
+    first, second = policy.seen[0], policy.seen[1]
+
+    assert first["agent_pos"].shape == (1, 3, 2)
+    assert first["agent_pos"].dtype == torch.float32
+    assert first["image"].shape == (1, 3, 3, 96, 96)
+    assert first["image"].dtype == torch.uint8
+    assert torch.equal(first["agent_pos"][:, 0], first["agent_pos"][:, 2])
+    assert not torch.equal(second["agent_pos"][:, 0], second["agent_pos"][:, 1])
+    assert len(policy.seen) == 3
+
+
+def test_policy_is_reset_per_batch_runs_in_eval_mode_and_gets_its_mode_back(tmp_path: Path) -> None:
+    policy = StillPolicy().train()
+    run(policy, tmp_path, n_test_vis=0, n_envs=3)
+
+    assert policy.n_resets == 2
+    assert [len(obs["agent_pos"]) for obs in policy.seen] == [3, 3, 3, 1, 1, 1]
+    assert not any(policy.modes)
+    assert policy.training
+
+
+def test_episode_ends_with_success_and_is_not_shown_again() -> None:
+    options = EpisodeOptions(obs_keys=("agent_pos",), n_obs_steps=2, max_steps=10, legacy=False)
+    episode = Episode(0, options)
+    episode._env.reset(options={"state": (50.0, 50.0, 256.0, 256.0, np.pi / 4)})
+    episode.execute(np.full((4, 2), 50.0))
+
+    report = episode.report()
+
+    assert report.window is None
+    assert report.n_steps == 1
+    assert report.max_reward == 1.0
+    assert episode.trajectory().is_success
+
+
+def test_videos_can_be_watched_and_are_kept_from_run_to_run(tmp_path: Path) -> None:
+    first = run(StillPolicy(), tmp_path)["test/sim_video_100000"]
+    second = run(StillPolicy(), tmp_path)["test/sim_video_100000"]
+    frames = imageio.mimread(first, memtest=False)
+
+    assert first == str(tmp_path / "media" / "rollout_0000" / "test_100000.mp4")
+    assert second == str(tmp_path / "media" / "rollout_0001" / "test_100000.mp4")
+    assert len(frames) == 11
+    assert frames[0].shape == (256, 256, 3)
+    env = PushTEnv(("state",), legacy=True)
+    env.reset(seed=100000)
+    assert np.abs(frames[0].astype(float) - env.render()).mean() < 5
+    assert sorted(path.name for path in Path(first).parent.iterdir()) == ["test_100000.mp4"]
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_too_few_actions_are_reported_and_the_runner_can_be_used_again(tmp_path: Path, num_workers: int) -> None:
+    config = attrs.evolve(SMALL, num_workers=num_workers, n_test_vis=0)
+    runner = PushTRunner(config, shape_meta=SHAPE_META, output_dir=tmp_path)
+
+    with pytest.raises(InputError) as caught:
+        runner.run(WrongPolicy())
+
+    assert str(caught.value) == (
+        "the policy returned actions of shape (4, 3, 2); the Push-T runner executes 4 of each prediction and needs "
+        "(4, 4 or more, 2)"
+    )
+    assert runner.run(StillPolicy())["test/success_rate"] == 0.0
+    runner.close()
+
+
+def test_actions_that_are_not_finite_are_reported(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        run(DivergedPolicy(), tmp_path)
+
+    assert str(caught.value) == "the policy returned actions that are not finite; did its training diverge?"
+
+
+def test_shape_meta_is_checked_with_the_config() -> None:
+    wrong = {"obs": {"depth": {"shape": [2], "type": "low_dim"}}, "action": {"shape": [2]}}
+
+    assert list(SMALL.check(SHAPE_META)) == []
+    assert list(attrs.evolve(SMALL, n_train=0, n_test=0).check(wrong)) == [
+        ("n_test", "n_train and n_test are both 0; evaluate at least one episode"),
+        (
+            "",
+            "shape_meta.obs has 'depth', which Push-T does not give; "
+            "choose from 'image', 'agent_pos', 'keypoint', 'state', 'obs'",
+        ),
+    ]
+
+
+def test_debug_mode_is_small() -> None:
+    config = PushTRunnerConfig(n_obs_steps=2, n_action_steps=8).in_debug_mode()
+
+    assert (config.n_train, config.n_test, config.max_steps) == (1, 2, 16)
+
+
+def test_intervals() -> None:
+    """Wilson: 8 of 50, value computed by hand from the formula; a mean of constants has no uncertainty."""
+    low, high = wilson_interval(8, 50)
+
+    assert (low, high) == pytest.approx((0.0834, 0.2851), abs=1e-4)
+    assert wilson_interval(0, 10)[0] == pytest.approx(0.0)
+    assert wilson_interval(10, 10)[1] == pytest.approx(1.0)
+    assert mean_interval([0.5] * 10) == (0.5, 0.5)
+    assert mean_interval([0.0, 1.0]) == (0.0, 1.0)
+    assert mean_interval([0.7]) == (0.0, 1.0)
+
+
+def test_reward_is_relative_to_the_coverage_that_counts_as_success() -> None:
+    env = PushTEnv(("state",))
+    env.reset(options={"state": (50.0, 50.0, 266.0, 256.0, np.pi / 4)})
+    _, reward, terminated, _, info = env.step((50.0, 50.0))
+
+    assert info["coverage"] == pytest.approx(coverage(env.state[2:]))
+    assert reward == pytest.approx(info["coverage"] / 0.95)
+    assert not terminated

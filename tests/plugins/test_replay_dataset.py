@@ -1,0 +1,195 @@
+"""`replay`: windows over anybody's replay buffer."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dp_core.errors import DataError
+from dp_replay.buffer import ReplayBuffer
+from dp_replay.config import ReplayConfig
+from dp_replay.dataset import ReplayFileDataset
+
+SHAPE_META: dict[str, Any] = {
+    "obs": {
+        "front": {"shape": [3, 4, 5], "type": "rgb"},
+        "pos": {"shape": [2], "type": "low_dim"},
+        "points": {"shape": [3, 2]},
+    },
+    "action": {"shape": [2]},
+}
+LENGTHS = (12, 9, 15, 10)
+
+
+def make_buffer(**replaced: np.ndarray) -> ReplayBuffer:
+    """The position counts steps; everything else is random."""
+    random = np.random.default_rng(0)
+    n = sum(LENGTHS)
+    data = {
+        "front": random.integers(0, 256, (n, 4, 5, 3), dtype=np.uint8),
+        "pos": np.stack([np.arange(n), np.zeros(n)], axis=1),
+        "points": random.random((n, 3, 2)),
+        "action": random.random((n, 2), dtype=np.float32) * 512,
+        "unused": np.zeros(n),
+    }
+    return ReplayBuffer(data | replaced, np.cumsum(LENGTHS))
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_buffer().save(tmp_path_factory.mktemp("replay") / "mine.zarr.zip")
+
+
+def make_dataset(path: Path, shape_meta: dict[str, Any] = SHAPE_META, **options: Any) -> ReplayFileDataset:
+    config = ReplayConfig(path=path, **{"horizon": 8, "n_obs_steps": 2, "n_action_steps": 4, **options})
+    return ReplayFileDataset(config, shape_meta=shape_meta)
+
+
+def error_of(path: Path, shape_meta: dict[str, Any] = SHAPE_META, **options: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        make_dataset(path, shape_meta, **options)
+    return str(caught.value)
+
+
+def test_an_item_has_the_shapes_and_types_of_the_contract(path):
+    item = make_dataset(path)[0]
+
+    assert {key: (tuple(value.shape), value.dtype) for key, value in item["obs"].items()} == {
+        "front": ((2, 3, 4, 5), torch.uint8),
+        "pos": ((2, 2), torch.float32),
+        "points": ((2, 3, 2), torch.float32),
+    }
+    assert (tuple(item["action"].shape), item["action"].dtype) == ((8, 2), torch.float32)
+
+
+def test_observations_of_the_whole_window_are_an_option(path):
+    assert make_dataset(path, full_obs_horizon=True)[0]["obs"]["front"].shape == (8, 3, 4, 5)
+
+
+def test_a_batch_equals_its_items_one_by_one(path):
+    dataset = make_dataset(path)
+    indices = [5, 0, len(dataset) - 1, 5]
+
+    batch = dataset.__getitems__(indices)
+
+    for row, index in enumerate(indices):
+        item = dataset[index]
+        assert torch.equal(batch["action"][row], item["action"])
+        for key, value in item["obs"].items():
+            assert torch.equal(batch["obs"][key][row], value)
+
+
+def test_windows_hold_what_was_recorded(path):
+    buffer = make_buffer()
+    item = make_dataset(path)[3]  # steps 2 and 3 are observed, the action goes on to step 9
+
+    np.testing.assert_array_equal(item["obs"]["front"], np.moveaxis(buffer["front"][2:4], -1, 1))
+    np.testing.assert_array_equal(item["action"], buffer["action"][2:10])
+
+
+def test_every_step_is_now_in_some_window(path):
+    dataset = make_dataset(path)
+
+    now = {int(dataset[i]["obs"]["pos"][1, 0]) for i in range(len(dataset))}
+
+    # Of each episode, the window after its last step would need more padding than the policy executes.
+    last = [end - (8 - 2 - 4 + 1) for end in np.cumsum(LENGTHS)]
+    starts = [0, *np.cumsum(LENGTHS)[:-1]]
+    assert now == {step for start, end in zip(starts, last, strict=True) for step in range(start, end)}
+
+
+def test_validation_has_the_episodes_held_out_also_when_training_is_limited(path):
+    dataset = make_dataset(path, val_ratio=0.25, max_train_episodes=1)
+    validation = dataset.get_validation_dataset()
+    episodes = [
+        {int(np.searchsorted(np.cumsum(LENGTHS), d[i]["obs"]["pos"][1, 0], side="right")) for i in range(len(d))}
+        for d in (dataset, validation)
+    ]
+
+    assert [len(chosen) for chosen in episodes] == [1, 1]
+    assert episodes[0].isdisjoint(episodes[1])
+    assert len(dataset) == len(make_dataset(path, val_ratio=0.25, max_train_episodes=1))
+
+
+def test_without_a_ratio_nothing_is_held_out(path):
+    assert len(make_dataset(path).get_validation_dataset()) == 0
+
+
+def test_the_normalizer_has_limits_of_every_entry_and_the_range_of_images(path):
+    buffer = make_buffer()
+    normalizer = make_dataset(path, val_ratio=0.25).get_normalizer()
+
+    assert sorted(normalizer.keys()) == ["action", "front", "points", "pos"]
+    action = normalizer["action"].normalize(buffer["action"])
+    torch.testing.assert_close(action.amin(0), torch.full((2,), -1.0))
+    torch.testing.assert_close(action.amax(0), torch.full((2,), 1.0))
+    points = normalizer["points"].normalize(buffer["points"])
+    torch.testing.assert_close(points.amax(0), torch.full((3, 2), 1.0))
+    image = normalizer["front"].normalize(torch.tensor([0, 255], dtype=torch.uint8))
+    assert image.tolist() == [-1, 1]
+
+
+def test_a_buffer_without_a_key_of_shape_meta_is_one_line(path):
+    shape_meta = {**SHAPE_META, "obs": {**SHAPE_META["obs"], "wrist": {"shape": [3, 4, 5], "type": "rgb"}}}
+
+    assert error_of(path, shape_meta) == (
+        f"{path}: has no 'wrist'; it has 'action', 'front', 'points', 'pos', 'unused'"
+    )
+
+
+def test_another_shape_than_that_of_shape_meta_is_one_line(path):
+    shape_meta = {**SHAPE_META, "action": {"shape": [7]}}
+
+    assert error_of(path, shape_meta) == f"{path}: 'action' has shape (2,) in each step; shape_meta says (7,)"
+
+
+def test_values_that_are_not_finite_are_one_line(tmp_path):
+    action = np.zeros((sum(LENGTHS), 2))
+    action[17, 1] = np.nan
+    path = make_buffer(action=action).save(tmp_path / "a.zarr")
+
+    assert error_of(path) == (f"{path}: 'action' has NaN or infinite values, first in step 17; mend or remove them")
+
+
+def test_episodes_that_are_all_too_short_are_one_line(path):
+    assert error_of(path, horizon=32) == (
+        f"{path}: there is no window to train on: the longest of 4 episodes has 15 steps; horizon 32 needs at least 28"
+    )
+
+
+def test_some_episodes_that_are_too_short_are_a_warning(path, caplog):
+    with caplog.at_level(logging.WARNING):
+        dataset = make_dataset(path, horizon=14)
+
+    assert caplog.messages == [f"{path}: 1 episodes are shorter than 10 steps and not used"]
+    assert len(dataset) == (12 - 9) + (15 - 9) + (10 - 9)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"horizon": 8, "n_obs_steps": 9, "n_action_steps": 1}, "9 is larger than horizon 8; choose at most that"),
+        (
+            {"horizon": 8, "n_obs_steps": 2, "n_action_steps": 8},
+            "8 steps, executed from observation step 2 on, end beyond horizon 8; choose at most 7",
+        ),
+    ],
+)
+def test_steps_must_lie_in_the_horizon(options, message):
+    with pytest.raises(ValueError) as caught:
+        ReplayConfig(path=Path("x.zarr"), **options)
+
+    assert str(caught.value) == message
+
+
+def test_a_missing_file_is_found_before_the_run():
+    config = ReplayConfig(path=Path("x.zarr"), horizon=8, n_obs_steps=2, n_action_steps=4)
+
+    assert list(config.preflight()) == [
+        ("path", "'x.zarr' does not exist; give the path of a zarr replay buffer, a folder or a .zip")
+    ]

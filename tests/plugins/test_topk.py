@@ -1,0 +1,224 @@
+"""Best checkpoints: the original's decisions and names, and files that are whole at every moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from dp_callbacks.config import TopKConfig
+from dp_callbacks.topk import TopKCheckpointManager
+from dp_core.errors import InputError
+
+SEQUENCES = ["max_k2", "min_k3", "max_k1", "max_k0", "max_k2_same_name"]
+
+
+class Run:
+    """Saves checkpoints as a workspace does: decide, write `latest.ckpt` whole, announce."""
+
+    def __init__(self, folder: Path, callback: TopKCheckpointManager) -> None:
+        self.folder, self.callback = folder, callback
+        self.progress = SimpleNamespace(epoch=0, global_step=0, step_in_epoch=0)
+        callback.dp_before_run(workspace=self)
+
+    def get_checkpoint_path(self, tag: str) -> Path:
+        return self.folder / f"{tag}.ckpt"
+
+    def save(self, content: str = "", **metrics: object) -> None:
+        self.decide(**metrics)
+        self.write(content)
+
+    def decide(self, **metrics: object) -> None:
+        self.callback.dp_before_checkpoint_save(workspace=self, metrics=metrics)
+
+    def write(self, content: str = "") -> None:
+        temporary = self.folder / "latest.ckpt.tmp"
+        temporary.write_text(content)
+        latest = temporary.replace(self.get_checkpoint_path("latest"))
+        self.callback.dp_after_checkpoint_save(path=latest)
+
+    def files(self) -> list[str]:
+        return sorted(path.name for path in self.folder.iterdir() if path.name != "latest.ckpt")
+
+
+def manager(**options: object) -> TopKCheckpointManager:
+    return TopKCheckpointManager(TopKConfig(**{"monitor_key": "score", "format_str": "{epoch}.ckpt"} | options))
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_files_are_those_of_the_original(golden, tmp_path, name) -> None:
+    sequence = next(entry for entry in json.loads((golden / "h_topk.json").read_text()) if entry["name"] == name)
+    run = Run(tmp_path, manager(**sequence["kwargs"]))
+
+    for call in sequence["log"]:
+        before = run.files()
+        run.save(str(call["epoch"]), epoch=call["epoch"], score=call["score"])
+        assert run.files() == call["files_after"]
+        assert sorted(set(before) - set(run.files())) == call["deleted"]
+        if call["returned"] is not None:
+            assert (tmp_path / call["returned"]).read_text() == str(call["epoch"])
+
+
+def test_nothing_is_written_twice(tmp_path) -> None:
+    run = Run(tmp_path, manager())
+
+    run.save(epoch=0, score=1.0)
+
+    assert (tmp_path / "0.ckpt").samefile(tmp_path / "latest.ckpt")
+
+
+def test_same_checkpoint_saved_again_leaves_no_temporary_file(tmp_path) -> None:
+    run = Run(tmp_path, manager())
+    run.save(epoch=0, score=1.0)
+
+    run.decide(epoch=0, score=1.0)
+    run.callback.dp_after_checkpoint_save(path=tmp_path / "latest.ckpt")
+
+    assert run.files() == ["0.ckpt"]
+
+
+def test_file_system_without_links_gets_copies(tmp_path, monkeypatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "link", refuse)
+    run = Run(tmp_path, manager())
+
+    run.save("weights", epoch=0, score=1.0)
+
+    assert (tmp_path / "0.ckpt").read_text() == "weights"
+    assert not (tmp_path / "0.ckpt").samefile(tmp_path / "latest.ckpt")
+
+
+def test_displaced_file_stays_until_the_new_one_exists(tmp_path) -> None:
+    run = Run(tmp_path, manager(k=1))
+    run.save(epoch=0, score=0.1)
+
+    run.decide(epoch=1, score=0.2)
+    assert run.files() == ["0.ckpt"]
+    run.write()
+
+    assert run.files() == ["1.ckpt"]
+
+
+def test_decisions_may_run_ahead_of_the_writer(tmp_path) -> None:
+    run = Run(tmp_path, manager(k=1))
+    run.decide(epoch=0, score=0.1)
+    run.decide(epoch=1, score=0.2)
+
+    run.write("first")
+    run.write("second")
+
+    assert run.files() == ["1.ckpt"]
+    assert (tmp_path / "1.ckpt").read_text() == "second"
+
+
+def test_list_goes_on_after_a_resume(tmp_path) -> None:
+    run = Run(tmp_path, manager(k=2))
+    run.save(epoch=0, score=0.5)
+    run.save(epoch=1, score=0.1)
+
+    resumed = manager(k=2)
+    resumed.load_state_dict(json.loads(json.dumps(run.callback.state_dict())))
+    run = Run(tmp_path, resumed)
+    run.save(epoch=2, score=0.3)
+
+    assert run.files() == ["0.ckpt", "2.ckpt"]
+
+
+def test_state_in_a_checkpoint_includes_that_checkpoint(tmp_path) -> None:
+    run = Run(tmp_path, manager())
+
+    run.decide(epoch=0, score=0.5)
+
+    assert run.callback.state_dict() == {"best": {"0.ckpt": 0.5}}
+
+
+def test_files_that_are_gone_make_room(tmp_path) -> None:
+    callback = manager(k=1)
+    callback.load_state_dict({"best": {"7.ckpt": 0.9}})
+    run = Run(tmp_path, callback)
+
+    run.save(epoch=8, score=0.1)
+
+    assert run.files() == ["8.ckpt"]
+
+
+@pytest.mark.parametrize("key", ["test/mean_score", "test_mean_score"])
+def test_slashes_in_metrics_are_underscores(tmp_path, key) -> None:
+    run = Run(tmp_path, manager(monitor_key=key, format_str="{epoch:04d}-{test_mean_score:.3f}.ckpt"))
+
+    run.save(**{"epoch": 3, "test/mean_score": 0.1234})
+
+    assert run.files() == ["0003-0.123.ckpt"]
+
+
+def test_default_name_is_that_of_the_original(tmp_path) -> None:
+    run = Run(tmp_path, TopKCheckpointManager(TopKConfig()))
+
+    run.save(**{"epoch": 50, "test/mean_score": 0.87654})
+
+    assert run.files() == ["epoch=0050-test_mean_score=0.877.ckpt"]
+
+
+@pytest.mark.parametrize(("score", "found"), [(None, "was not measured"), (float("nan"), "is nan")])
+def test_metric_that_is_no_number_is_mentioned_once(tmp_path, caplog, score, found) -> None:
+    run = Run(tmp_path, manager())
+    metrics = {} if score is None else {"score": score}
+
+    run.save(epoch=0, **metrics)
+    run.save(epoch=1, **metrics)
+    run.save(epoch=2, score=0.5)
+
+    assert run.files() == ["2.ckpt"]
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith(
+        f"topk: 'score' {found}; only checkpoints of epochs that measure it are ranked; measured were 'epoch'"
+    )
+
+
+def test_checkpoint_in_the_middle_of_an_epoch_is_not_ranked(tmp_path, caplog) -> None:
+    """Its metrics are those of the epoch before, of other weights."""
+    run = Run(tmp_path, manager())
+    run.progress.step_in_epoch = 3
+
+    run.save(epoch=0, score=1.0)
+
+    assert run.files() == []
+    assert caplog.messages == []
+
+
+def test_name_that_needs_another_metric_is_refused(tmp_path) -> None:
+    run = Run(tmp_path, manager(format_str="{epoch}-{val_loss:.3f}.ckpt"))
+
+    with pytest.raises(InputError) as error:
+        run.save(epoch=0, score=1.0)
+
+    assert str(error.value) == (
+        "topk: format_str '{epoch}-{val_loss:.3f}.ckpt' needs the metric 'val_loss', which was not measured; "
+        "measured were 'epoch', 'global_step', 'score'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("format_str", "message"),
+    [
+        ("best.ckpt", "'best.ckpt' gives every checkpoint the same name; use '{epoch:04d}' in it"),
+        ("{}.ckpt", "'{}.ckpt' has a field without a name; write '{epoch}' or a metric"),
+        ("best/{epoch}.ckpt", "'best/{epoch}.ckpt' must be a file name without '/'; write '_' for '/' in metrics"),
+        ("{epoch.ckpt", "'{epoch.ckpt' is not a format string: expected '}' before end of string"),
+    ],
+)
+def test_format_is_checked_before_the_run(format_str, message) -> None:
+    assert list(TopKConfig(format_str=format_str).check()) == [("format_str", message)]
+
+
+def test_callback_can_be_pickled_while_a_checkpoint_is_written(tmp_path) -> None:
+    run = Run(tmp_path, manager())
+    run.decide(epoch=0, score=1.0)
+
+    assert pickle.loads(pickle.dumps(run.callback)).best == {"0.ckpt": 1.0}
