@@ -11,11 +11,12 @@ from dp_core.component import API, Component
 from dp_core.config.fields import Slot, option, slot, slots
 from dp_core.errors import DpError
 from dp_core.hooks import hookimpl
+from dp_core.noise_process import NoiseProcess
 
 if TYPE_CHECKING:
     from dp_core.policies import load_policy
 
-__all__ = ["API", "Component", "DpError", "Slot", "hookimpl", "load_policy", "option", "slot", "slots"]
+__all__ = ["API", "Component", "DpError", "NoiseProcess", "Slot", "hookimpl", "load_policy", "option", "slot", "slots"]
 
 
 def __getattr__(name: str) -> Any:

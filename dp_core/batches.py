@@ -40,7 +40,7 @@ class BatchOrder(Sampler[list[int]]):
         return count if self._max_batches is None else min(count, self._max_batches)
 
     def __len__(self) -> int:
-        return self.batches_per_epoch() - self._start
+        return max(0, self.batches_per_epoch() - self._start)
 
     def __iter__(self) -> Iterator[list[int]]:
         order = self._indices()
@@ -50,7 +50,7 @@ class BatchOrder(Sampler[list[int]]):
     def _indices(self) -> list[int]:
         if not self._shuffle:
             return list(range(self._size))
-        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self._epoch)
+        generator = torch.Generator().manual_seed((self._seed * 1_000_003 + self._epoch) % 2**63)
         return torch.randperm(self._size, generator=generator).tolist()
 
 

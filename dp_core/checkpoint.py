@@ -13,7 +13,7 @@ import os
 import platform
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,9 +24,10 @@ import numpy as np
 import torch
 
 from dp_core.component import API
+from dp_core.config.fields import Slot
 from dp_core.config.schema import WorkspaceConfig
-from dp_core.config.structure import components_of, structure_run
-from dp_core.errors import CheckpointError, ConfigError, PluginError
+from dp_core.config.structure import components_of, structure_parts, structure_run
+from dp_core.errors import CheckpointError, PluginError
 from dp_core.registry import Registry
 
 FORMAT = 1
@@ -80,6 +81,8 @@ def read_payload(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
         CheckpointError: there is no such file, it is cut or damaged, or it is not a checkpoint of this format.
     """
     path = Path(path)
+    if path.is_dir():
+        raise CheckpointError(f"{path}: is a folder; give a file, such as {path / 'checkpoints' / 'latest.ckpt'}")
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     if not _is_whole(path):
@@ -100,27 +103,32 @@ def read_payload(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
     return payload
 
 
-def payload_config(
-    payload: Mapping[str, Any], registry: Registry, source: str | Path, cfg: Mapping[str, Any] | None = None
-) -> WorkspaceConfig:
+def payload_config(payload: Mapping[str, Any], registry: Registry, source: str | Path) -> WorkspaceConfig:
     """The typed config in a payload. Reports everything that is missing here before any plugin code runs.
-
-    Args:
-        cfg: the payload's config with changes, in place of ``payload["cfg"]``.
 
     Raises:
         CheckpointError: components that are not available here, all of them, with what to install.
         ConfigError: the config does not fit the components as they are installed here.
     """
-    data = payload["cfg"] if cfg is None else cfg
-    if problems := list(_missing_components(payload, registry, data)):
-        lines = "\n".join(f"  {problem}" for problem in problems)
-        raise CheckpointError(f"{source}: made with components that are not available here\n{lines}")
-    try:
-        return structure_run(registry, data, str(source))
-    except ConfigError as error:
-        made_with = payload.get("manifest", {}).get("distributions", {}).get("dp-core", "an unknown version")
-        raise ConfigError(f"{source} (made with dp-core {made_with})", error.problems) from error
+    data = payload["cfg"]
+    _require_components(payload, registry, source, data, data)
+    return structure_run(registry, data, _with_version(source, payload))
+
+
+def payload_parts(
+    payload: Mapping[str, Any], registry: Registry, source: str | Path, data: Mapping[str, Any], kinds: Collection[str]
+) -> dict[str, Slot]:
+    """Some blocks of a payload's config, typed, for who needs no others: a robot has neither data set nor runner.
+
+    Args:
+        data: ``payload["cfg"]``, with changes or without.
+        kinds: ``("policy", "runner")``, for example.
+
+    Raises:
+        CheckpointError, ConfigError: as `payload_config`, as far as these blocks are concerned.
+    """
+    _require_components(payload, registry, source, data, kinds)
+    return structure_parts(registry, data, kinds, _with_version(source, payload))
 
 
 def copy_to_cpu(value: Any, path: str = "") -> Any:
@@ -180,12 +188,27 @@ class CheckpointWriter:
         when_written()
 
 
-def _missing_components(payload: Mapping[str, Any], registry: Registry, data: Mapping[str, Any]) -> list[str]:
+def _with_version(source: str | Path, payload: Mapping[str, Any]) -> str:
+    made_with = payload.get("manifest", {}).get("distributions", {}).get("dp-core", "an unknown version")
+    return f"{source} (made with dp-core {made_with})"
+
+
+def _require_components(
+    payload: Mapping[str, Any], registry: Registry, source: str | Path, data: Mapping[str, Any], parts: Collection[str]
+) -> None:
+    if problems := _missing_components(payload, registry, data, parts):
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        raise CheckpointError(f"{source}: made with components that are not available here\n{lines}")
+
+
+def _missing_components(
+    payload: Mapping[str, Any], registry: Registry, data: Mapping[str, Any], parts: Collection[str]
+) -> list[str]:
     made_with = payload.get("manifest", {})
     found = []
     for path, name in made_with.get("components", {}).items():
-        if _name_at(data, path) != name:
-            continue  # replaced or removed by an override
+        if path.partition(".")[0] not in parts or _name_at(data, path) != name:
+            continue  # not needed, or replaced or removed by an override
         distribution = name.partition("/")[0]
         made_version = made_with.get("distributions", {}).get(distribution)
         try:

@@ -19,6 +19,8 @@ class Interrupts:
     """
 
     def __init__(self) -> None:
+        self.state_is_whole = True
+        """False once a second signal tore a deferred stretch apart."""
         self._pending = False
         self._deferring = False
         self._former: dict[signal.Signals, object] = {}
@@ -47,4 +49,5 @@ class Interrupts:
         if self._deferring and not self._pending:
             self._pending = True
             return
+        self.state_is_whole &= not self._deferring
         raise KeyboardInterrupt

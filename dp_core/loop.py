@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from numbers import Integral, Real
 from typing import Any, Protocol
 
 import attrs
@@ -39,6 +40,8 @@ class Progress:
     """Batches of the current epoch trained on."""
     loss_sum: Tensor | float = 0.0
     """Over the current epoch, on the device: adding to it does not wait for the device."""
+    last_metrics: dict[str, Any] = attrs.field(factory=dict)
+    """What the last complete epoch measured: numbers, and paths of videos as strings."""
 
     def advance(self, loss: Tensor) -> None:
         """Count one batch."""
@@ -50,19 +53,21 @@ class Progress:
         """Over the batches of the current epoch so far."""
         return float(self.loss_sum) / max(1, self.step_in_epoch)
 
-    def finish_epoch(self) -> None:
-        """Count one epoch."""
+    def finish_epoch(self, metrics: Mapping[str, Any]) -> None:
+        """Count one epoch and keep what it measured."""
+        self.last_metrics = {key: _plain(value) for key, value in metrics.items()}
         self.epoch += 1
         self.step_in_epoch = 0
         self.loss_sum = 0.0
 
-    def state_dict(self) -> dict[str, int | float]:
-        """Plain numbers."""
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers and strings."""
         return {
             "epoch": self.epoch,
             "global_step": self.global_step,
             "step_in_epoch": self.step_in_epoch,
             "loss_sum": float(self.loss_sum),
+            "last_metrics": dict(self.last_metrics),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -94,13 +99,6 @@ class Trainable(Protocol):
     def num_epochs(self) -> int:
         """Epochs of the whole run."""
 
-    @property
-    def last_metrics(self) -> dict[str, Any]:
-        """What the last epoch measured."""
-
-    @last_metrics.setter
-    def last_metrics(self, metrics: dict[str, Any]) -> None: ...
-
     def save_checkpoint(self, *, use_thread: bool = True, metrics: dict[str, Any] | None = None) -> str:
         """Save the state of the run."""
 
@@ -109,7 +107,7 @@ def train(workspace: Trainable) -> None:
     """Train from where the progress stands to the last epoch.
 
     Raises:
-        KeyboardInterrupt: on Ctrl-C or SIGTERM, after the state was saved.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM, after the state was saved. A second one does not wait for that.
         DpError: the loss is not finite any more.
     """
     progress = workspace.progress
@@ -121,13 +119,13 @@ def train(workspace: Trainable) -> None:
                 train_epoch(workspace, interrupts)
                 metrics = evaluate(workspace)
                 with interrupts.deferred():
-                    workspace.last_metrics = metrics
-                    progress.finish_epoch()
+                    progress.finish_epoch(metrics)
                     workspace.hooks.dp_after_epoch(workspace=workspace, metrics=metrics)
                     if _is_due(workspace, workspace.options.checkpoint_every, metrics["epoch"]):
                         workspace.save_checkpoint(metrics=metrics)
         except KeyboardInterrupt:
-            workspace.save_checkpoint(use_thread=False, metrics=workspace.last_metrics)
+            if interrupts.state_is_whole:
+                workspace.save_checkpoint(use_thread=False, metrics=progress.last_metrics)
             raise
 
 
@@ -203,6 +201,13 @@ def sampling_error(policy: BasePolicy, batch: dict[str, Any], options: TrainingO
     generator = torch.Generator(policy.device).manual_seed(options.seed)
     predicted = policy.predict_action(batch["obs"], generator)["action_pred"]
     return float(torch.nn.functional.mse_loss(predicted, batch["action"]))
+
+
+def _plain(value: Any) -> int | float | str:
+    """What a checkpoint can hold; numbers of numpy are not."""
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else str(value)
 
 
 def _is_due(workspace: Trainable, every: int | None, epoch: int) -> bool:

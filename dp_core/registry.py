@@ -68,7 +68,8 @@ class Registry:
             return f"unknown {kind} '{name}'; no plugins are installed: run `pip install -e .` in dp-core's folder"
         names = sorted({component.name for component in self.components(kind)})
         close = difflib.get_close_matches(name.rpartition("/")[2], names, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"installed are {', '.join(names) or 'none'}"
+        installed = f"installed are {', '.join(names)}" if names else f"no {kind} is installed"
+        hint = f"did you mean '{close[0]}'?" if close else installed
         broken = [plugin.name for plugin in self.plugins if plugin.status == "broken"]
         note = f" (not available, see dp-run --list: {', '.join(broken)})" if broken else ""
         return f"unknown {kind} '{name}'; {hint}{note}"

@@ -41,8 +41,9 @@ def shape_meta_problems(value: Any) -> Iterable[tuple[str, str]]:
     if not isinstance(value, Mapping):
         yield "", f"expected a mapping with 'obs' and 'action', got {value!r}"
         return
-    for key in value.keys() - {"obs", "action"}:
-        yield str(key), "unknown key; expected 'obs' and 'action'"
+    for key in value:
+        if key not in ("obs", "action"):
+            yield str(key), "unknown key; expected 'obs' and 'action'"
     obs = value.get("obs")
     if not isinstance(obs, Mapping) or not obs:
         yield "obs", f"expected a mapping of observation keys, got {obs!r}"
@@ -58,13 +59,14 @@ def _spec_problems(
     if not isinstance(spec, Mapping) or "shape" not in spec:
         yield path, f"expected a mapping with 'shape', got {spec!r}"
         return
-    for key in spec.keys() - ({"shape", "type"} if types else {"shape"}):
-        yield f"{path}.{key}", "unknown key; expected 'shape'" + (" and 'type'" if types else "")
+    for key in spec:
+        if key != "shape" and not (types and key == "type"):
+            yield f"{path}.{key}", "unknown key; expected 'shape'" + (" and 'type'" if types else "")
     kind = spec.get("type", "low_dim")
     if types and kind not in types:
         yield f"{path}.type", f"expected 'rgb' or 'low_dim', got {kind!r}"
     shape = spec["shape"]
-    if not isinstance(shape, list | tuple) or not all(type(n) is int and n > 0 for n in shape):
+    if not isinstance(shape, list | tuple) or not shape or not all(type(n) is int and n > 0 for n in shape):
         yield f"{path}.shape", f"expected a list of positive whole numbers, got {shape!r}"
     elif kind == "rgb" and len(shape) != 3:
         yield f"{path}.shape", f"expected [channels, height, width] for an image, got {list(shape)}"

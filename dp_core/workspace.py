@@ -91,6 +91,10 @@ class BaseWorkspace(ABC):
         """Lines for the end of the run: its figures."""
         return []
 
+    def next_step(self) -> str:
+        """What to type when the run is done."""
+        return f"dp-eval {self.get_checkpoint_path()} --episodes 100"
+
     def attach(self, name: str, value: Any) -> None:
         """Set an attribute that is saved in checkpoints, and restore it if one was loaded before it existed."""
         setattr(self, name, value)
@@ -186,13 +190,14 @@ class BaseWorkspace(ABC):
                 are not trusted.
         """
         excluded = set(exclude_keys or ())
+        values = dict(self._unpickle(payload, include_keys, trust_pickles))
         for key, state in payload["state_dicts"].items():
             if key not in excluded:
                 self._load_state(key, state, strict)
         for key in self._stateful():
-            if key not in excluded | payload["state_dicts"].keys():
+            if key not in {*excluded, *self.exclude_keys, *payload["state_dicts"]}:
                 logger.warning("the checkpoint has no state for '%s', which stays as it is", key)
-        for key, value in self._unpickle(payload, include_keys, trust_pickles):
+        for key, value in values.items():
             setattr(self, key, value)
         for key, state in payload.get("callbacks", {}).items():
             if key in self.callbacks and key not in excluded:
@@ -265,7 +270,7 @@ class BaseWorkspace(ABC):
         return {
             key: value
             for key, value in self.__dict__.items()
-            if key not in self.exclude_keys and hasattr(value, "state_dict") and hasattr(value, "load_state_dict")
+            if hasattr(value, "state_dict") and hasattr(value, "load_state_dict")
         }
 
     def _load_state(self, key: str, state: Any, strict: bool) -> None:

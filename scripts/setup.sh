@@ -16,7 +16,8 @@ python=${PYTHON:-python3}
     echo "setup: $python is $("$python" -V 2>&1); Python 3.11 or newer is needed; set PYTHON=python3.11" >&2
     exit 2
 }
-[ -x .venv/bin/python ] || "$python" -m venv .venv
+# Asking for pip, as the folder alone may be what an attempt without the system's python3-venv left behind.
+.venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv .venv
 .venv/bin/python -m pip install --quiet --editable ".[$extras]"
 
 case ",$extras," in

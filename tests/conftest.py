@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
+# The tensors of tests are small: threads would only wait for each other. Children inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 GOLDEN = Path(__file__).parent / "golden"
 
 
 @pytest.fixture(scope="session")
 def golden() -> Path:
-    """Folder of numbers made by the original code (tests/golden/README.md)."""
-    return GOLDEN
+    """Folder of numbers made by the original code (tests/golden/README.md), or the one that DP_GOLDEN names."""
+    return Path(os.environ.get("DP_GOLDEN") or GOLDEN)
 
 
 @pytest.fixture(scope="session")

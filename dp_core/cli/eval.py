@@ -23,7 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .ckpt file")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="options to change: policy.scheduler, runner")
     parser.add_argument("--episodes", type=int, metavar="N", help="test episodes; default: as in the run")
-    parser.add_argument("--output", metavar="DIR", help="where the log and videos go; default: beside the checkpoint")
+    parser.add_argument(
+        "--output", metavar="DIR", help="where the log and videos go; default: eval_<checkpoint> in the run directory"
+    )
     parser.add_argument("--device", default="auto", help="'auto', 'cpu', 'cuda', ...")
     parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
     arguments = parser.parse_intermixed_args(argv)
@@ -34,22 +36,30 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     set_up_logging()
     import torch
 
-    from dp_core.checkpoint import read_payload, version_differences
+    from dp_core.checkpoint import payload_parts, read_payload, version_differences
     from dp_core.config.structure import preflight
+    from dp_core.devices import find_device
     from dp_core.policies import checkpoint_config, policy_from
+    from dp_core.registry import Registry
+    from dp_core.weights import skip_pretrained_weights
 
     path = Path(arguments.checkpoint)
     payload = read_payload(path)
     for difference in version_differences(payload):
         print(f"note: {difference}", file=sys.stderr)
-    cfg: Any = checkpoint_config(payload, path, _overrides(payload, arguments))
-    if getattr(cfg, "runner", None) is None:
-        raise DpError(f"{path}: its config names no runner; add one, for example 'runner={{name: pusht}}'")
-    if lacking := [problem for problem in preflight(cfg) if not problem.path.startswith("dataset")]:
+    registry = Registry.discover()
+    data = checkpoint_config(payload, registry, path, _overrides(payload, arguments))
+    if data.get("runner") is None:
+        steps = ", ".join(f"{name}: {data.get(name, '...')}" for name in ("n_obs_steps", "n_action_steps"))
+        raise DpError(f"{path}: its config names no runner; add one, for example 'runner={{name: pusht, {steps}}}'")
+    parts = payload_parts(payload, registry, path, data, ("policy", "runner"))
+    with skip_pretrained_weights():
+        lacking = list(preflight(parts))
+    if lacking:
         raise ConfigError(str(path), lacking)
-    policy = policy_from(payload, cfg, path).to(_device(torch, arguments.device))
-    output = Path(arguments.output) if arguments.output else path.parent.parent / f"eval_{path.stem}"
-    runner = cfg.runner.build(shape_meta=cfg.shape_meta, output_dir=output)
+    policy = policy_from(payload, parts["policy"], data, path).to(find_device(arguments.device, "--device"))
+    output = Path(arguments.output) if arguments.output else _beside(path)
+    runner = parts["runner"].build(shape_meta=data["shape_meta"], output_dir=output)
     try:
         with torch.no_grad():
             metrics = runner.run(policy)
@@ -76,6 +86,12 @@ def report(metrics: dict[str, Any], output: Path) -> list[str]:
     return lines
 
 
+def _beside(checkpoint: Path) -> Path:
+    """In the run directory; where the file was copied out of one, in the same folder."""
+    folder = checkpoint.parent
+    return (folder.parent if folder.name == "checkpoints" else folder) / f"eval_{checkpoint.stem}"
+
+
 def _overrides(payload: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
     overrides = list(arguments.overrides)
     if arguments.episodes is not None:
@@ -86,17 +102,6 @@ def _overrides(payload: dict[str, Any], arguments: argparse.Namespace) -> list[s
         if "n_train" in runner:
             overrides.insert(0, "runner.n_train=0")
     return overrides
-
-
-def _device(torch: Any, name: str) -> Any:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise DpError(f"--device {name}: no GPU is available here; use cpu")
-    try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise DpError(f"--device {name}: not a device; use auto, cpu or cuda:0") from error
 
 
 def _with_interval(metrics: dict[str, Any], key: str) -> str:

@@ -32,6 +32,8 @@ def list_text(registry: Registry, kind: str | None, verbose: bool) -> str:
         lines += ["plugins not in use (-v for the traceback)", *_table(rows), ""]
     for plugin in broken if verbose else []:
         lines += [f"{plugin.name}: contact the authors of {plugin.distribution}", plugin.traceback]
+    if kind and registry.plugins and not registry.components(kind):
+        lines.insert(0, f"no {kind} is installed\n")
     if not registry.plugins:
         lines.append("no plugins found: dp-core is not installed here; run `pip install -e .` in its folder")
     return "\n".join(lines).rstrip()
@@ -105,6 +107,8 @@ def _type_name(hint: Any, field: Any) -> str:
         return " or ".join(_type_name(arg, field) for arg in args)
     if hint is type(None):
         return "null"
+    if hint is Any:
+        return "any"
     if hint is Slot:
         return str(field.metadata[SLOT])
     if origin is Literal:

@@ -16,7 +16,9 @@ INTERRUPTED = 130
 def run_command(program: str, command: Callable[[], int], show_traceback: bool = False) -> int:
     """Call ``command``; turn what users can cause into a message and an exit status."""
     try:
-        return command()
+        status = command()
+        sys.stdout.flush()  # here, where a closed pipe can still be dealt with
+        return status
     except DpError as error:
         if show_traceback:
             traceback.print_exc()
@@ -29,11 +31,21 @@ def run_command(program: str, command: Callable[[], int], show_traceback: bool =
         # The reader of our output (head, less) is gone; Python must not complain when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # A folder that cannot be written to, a full disk: told apart from our own mistakes by the file it names.
+        if error.filename is None:
+            raise
+        if show_traceback:
+            traceback.print_exc()
+        print(f"{program}: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return USAGE_ERROR
 
 
 def set_up_logging() -> None:
     """Show the program's own messages on stderr, short."""
     import logging
 
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    logging.getLogger("dp_core").setLevel(logging.INFO)
+    handler = logging.StreamHandler()
+    # Ours and our plugins' from INFO on, and warnings of everybody.
+    handler.addFilter(lambda record: record.levelno >= logging.WARNING or record.name.startswith("dp_"))
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", handlers=[handler])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,7 +97,7 @@ def _train(cfg: WorkspaceConfig) -> int:
 
     set_up_logging()
     workspace = cfg.workspace.load()(cfg)
-    if workspace.get_checkpoint_path().exists():
+    if (workspace.output_dir / RESOLVED_CONFIG).exists():
         raise DpError(
             f"{workspace.output_dir} holds a run already; go on with `dp-run --resume {workspace.output_dir}`, "
             "or choose another output_dir"
@@ -115,17 +116,16 @@ def _resume(registry: Registry, folder: Path, overrides: list[str], trust_pickle
     if not path.is_file():
         raise ConfigError(str(folder), [Problem("", f"not a run directory: there is no {RESOLVED_CONFIG} in it")])
     cfg = load_config(registry, path, overrides)
-    if lacking := list(preflight(cfg)):
-        raise ConfigError(str(path), lacking)
-    set_up_logging()
     has_checkpoint = (folder / "checkpoints" / "latest.ckpt").is_file()
+    with skip_pretrained_weights() if has_checkpoint else contextlib.nullcontext():
+        if lacking := list(preflight(cfg)):
+            raise ConfigError(str(path), lacking)
+        set_up_logging()
+        workspace = cfg.workspace.load()(cfg, output_dir=folder)
     if has_checkpoint:
-        with skip_pretrained_weights():
-            workspace = cfg.workspace.load()(cfg, output_dir=folder)
         workspace.load_checkpoint(trust_pickles=trust_pickles)
         print(f"resuming {folder} from checkpoints/latest.ckpt")
     else:
-        workspace = cfg.workspace.load()(cfg, output_dir=folder)
         print(f"{folder} has no checkpoint yet; starting from the beginning")
     save_config(workspace.cfg, path)
     return _run(workspace)
@@ -135,7 +135,8 @@ def _run(workspace: BaseWorkspace) -> int:
     try:
         workspace.run()
     except KeyboardInterrupt:
-        print(f"\ninterrupted; the state is saved. Go on with: dp-run --resume {workspace.output_dir}")
+        what = "the state is saved" if workspace.get_checkpoint_path().exists() else "there was nothing to save yet"
+        print(f"\ninterrupted; {what}. Go on with: dp-run --resume {workspace.output_dir}")
         return INTERRUPTED
     print("\n".join(["", *summary(workspace)]))
     return 0
@@ -146,7 +147,6 @@ def summary(workspace: BaseWorkspace) -> list[str]:
     lines = [f"done: {workspace.output_dir}", *workspace.summary()]
     for callback in workspace.callbacks.values():
         lines += callback.summary()
-    checkpoint = workspace.get_checkpoint_path()
-    lines.append(f"last checkpoint: {checkpoint}")
-    lines.append(f"next: dp-eval {checkpoint} --episodes 100")
+    lines.append(f"last checkpoint: {workspace.get_checkpoint_path()}")
+    lines.append(f"next: {workspace.next_step()}")
     return lines

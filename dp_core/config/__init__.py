@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dp_core.config.load import load_config, save_config
-    from dp_core.config.structure import components_of, preflight, structure_block, structure_run, unstructure
+    from dp_core.config.structure import (
+        components_of,
+        preflight,
+        structure_block,
+        structure_parts,
+        structure_run,
+        unstructure,
+    )
 
 __all__ = [
     "components_of",
@@ -18,6 +25,7 @@ __all__ = [
     "preflight",
     "save_config",
     "structure_block",
+    "structure_parts",
     "structure_run",
     "unstructure",
 ]

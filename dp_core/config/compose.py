@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from dp_core.errors import ConfigError, Problem
@@ -122,19 +122,18 @@ def _plain(config: Any) -> Any:
 def _forbidden_interpolations(node: Any, path: str = "") -> Iterator[Problem]:
     """Calls of other resolvers, which somebody else in this process may have registered, `eval` included."""
     for key, value in _items(node):
-        yield from _forbidden_interpolations(
-            value, f"{path}{key}" if key.startswith("[") else f"{path}.{key}".lstrip(".")
-        )
+        yield from _forbidden_interpolations(value, path + key)
     for name, end in _INTERPOLATION.findall(node) if isinstance(node, str) else []:
+        where = path.lstrip(".")
         if end == "{":
-            yield Problem(path, f"'${{{name}{{...' is not allowed; a name must not be made of other names")
+            yield Problem(where, f"'${{{name}{{...' is not allowed; a name must not be made of other names")
         elif end == ":" and name.strip() not in RESOLVERS:
-            yield Problem(path, f"'${{{name}:...}}' is not allowed; the resolvers are {', '.join(RESOLVERS)}")
+            yield Problem(where, f"'${{{name}:...}}' is not allowed; the resolvers are {', '.join(RESOLVERS)}")
 
 
 def _items(node: Any) -> Iterable[tuple[str, Any]]:
     if isinstance(node, Mapping):
-        return ((str(key), value) for key, value in node.items())
+        return ((f".{key}", value) for key, value in node.items())
     if isinstance(node, list | tuple):
         return ((f"[{index}]", value) for index, value in enumerate(node))
     return ()
@@ -152,7 +151,6 @@ def _fill_in_now(node: Any, now: datetime.datetime) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """One line. Where OmegaConf wraps what a resolver raised, that."""
-    if isinstance(error, InterpolationResolutionError) and isinstance(error.__cause__, KeyError):
-        return str(error.__cause__.args[0])
-    return str(error).splitlines()[0]
+    """One line. Where OmegaConf reports what a resolver raised, that."""
+    line = str(error).splitlines()[0]
+    return re.sub(r'^KeyError raised while resolving interpolation: "(.*)"$', r"\1", line)

@@ -38,7 +38,9 @@ def dump_config(config: Any) -> str:
 def save_config(config: WorkspaceConfig, path: Path) -> None:
     """Write `dump_config`; reading the file gives the same config again."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(dump_config(config), encoding="utf-8")
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(dump_config(config), encoding="utf-8")
+    temporary.replace(path)
 
 
 def _with_origin(problem: Problem, given: Iterable[str]) -> Problem:

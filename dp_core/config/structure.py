@@ -50,6 +50,21 @@ def structure_block(registry: Registry, kind: str, block: Any, runtime: Mapping[
     return typing.cast(Slot, chosen)
 
 
+def structure_parts(registry: Registry, data: Mapping[str, Any], kinds: Iterable[str], source: str) -> dict[str, Slot]:
+    """Turn some blocks of a composed run config into slots, by kind; the others may belong to plugins not here.
+
+    Raises:
+        ConfigError: with all problems.
+    """
+    structurer = _Structurer(registry)
+    parts = {kind: structurer.slot(kind, data.get(kind), kind) for kind in kinds}
+    for kind, part in parts.items():
+        structurer.check(part, kind, (types.SimpleNamespace(**data),))
+    if structurer.problems:
+        raise ConfigError(source, structurer.problems)
+    return parts
+
+
 def unstructure(value: Any) -> Any:
     """The plain containers that a typed config came from, complete with defaults and qualified names."""
     if isinstance(value, Slot):
@@ -79,17 +94,17 @@ def components_of(config: Any, path: str = "") -> Iterator[tuple[str, Component]
 
 
 def preflight(config: Any, path: str = "") -> Iterator[Problem]:
-    """What this machine lacks to run a valid config: files, and packages that components require."""
-    if not path:
-        for where, component in components_of(config):
-            if missing := component.missing():
-                names = ", ".join(f"'{name}'" for name in missing)
-                yield Problem(where, f"{component.label} needs {names}; install with: {component.install_command}")
-    if method := getattr(config, "preflight", None):
-        for name, message in method():
+    """What this machine lacks to run a valid config, or a part of one: packages that components require, files."""
+    component = config.component if isinstance(config, Slot) else config
+    if isinstance(component, Component) and (missing := component.missing()):
+        names = ", ".join(f"'{name}'" for name in missing)
+        yield Problem(path, f"{component.label} needs {names}; install with: {component.install_command}")
+    options = config.config if isinstance(config, Slot) else config
+    if _is_options(options) and hasattr(options, "preflight"):
+        for name, message in options.preflight():
             yield Problem(_join(path, name), message)
-    for name, value in _children(config):
-        yield from preflight(value.config if isinstance(value, Slot) else value, _join(path, name))
+    for name, value in _children(options):
+        yield from preflight(value, _join(path, name))
 
 
 class _Structurer:
@@ -234,8 +249,8 @@ class _Structurer:
         else:
             hints = [args[0]] * len(value)
         items = [
-            self._typed(h, item, _join(path, f"[{i}]"), kind)
-            for i, (h, item) in enumerate(zip(hints, value, strict=True))
+            self._typed(item_hint, item, _join(path, f"[{index}]"), kind)
+            for index, (item_hint, item) in enumerate(zip(hints, value, strict=True))
         ]
         return _INVALID if any(item is _INVALID for item in items) else origin(items)
 
@@ -284,8 +299,10 @@ class _Structurer:
         if method is None or not self._is_sound(config):
             return
         arguments = {}
-        for name in list(inspect.signature(method).parameters)[1:]:
+        for name, parameter in list(inspect.signature(method).parameters.items())[1:]:
             owner = next((scope for scope in scopes if hasattr(scope, name)), None)
+            if owner is None and parameter.default is not parameter.empty:
+                continue  # a rule about a block that need not be there
             if owner is None or not self._is_sound(owner, name):
                 return
             arguments[name] = getattr(owner, name)

@@ -36,6 +36,7 @@ class TrainingOptions:
         """The options that ``debug`` stands for; they are what the run's resolved config shows."""
         return attrs.evolve(
             self,
+            debug=False,  # done: a resumed run must not be cut once more
             num_epochs=2,
             rollout_every=1,
             checkpoint_every=1,

@@ -26,10 +26,15 @@ class BaseDenoiser(nn.Module, ABC):
 
         Args:
             sample: (B, T, D).
-            timestep: () or (B,), int64 for discrete processes, float in [0, 1] for continuous ones.
+            timestep: () or (B,), int64 for discrete processes, float32 for continuous ones, in the range
+                that the scheduler says.
             local_cond: (B, T, L), one vector per step of the trajectory.
             global_cond: (B, G).
 
         Returns:
             (B, T, D).
         """
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of own parameters that weight decay leaves alone, usually biases, normalisation and positions."""
+        return set()

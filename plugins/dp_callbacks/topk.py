@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,23 +42,31 @@ class TopKCheckpointManager(BaseCallback):
         self._monitor_key = _sanitised(config.monitor_key)
         self.best: dict[str, float] = {}
         """Value of the metric by file name, in the order in which files were made."""
+        self._folder = Path()
         self._decided: deque[Selection | None] = deque()
         """For checkpoints that are being written, oldest first. The writer takes from it."""
-        self._has_warned = False
+        self._last: Selection | None = None
+        """The newest decision. Killed before it was carried out, the run makes up for it when it resumes."""
+        self._unranked: tuple[str, ...] = ()
+        """What was measured when the metric was not, the last time."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The list of files."""
-        return {"best": dict(self.best)}
+        """The list of files, and what the checkpoint that holds it has to become."""
+        return {"best": dict(self.best), "last": list(self._last) if self._last else None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with the files of the earlier run."""
         self.best = dict(state["best"])
+        self._last = Selection(*state["last"]) if state.get("last") else None
 
     @hookimpl
     def dp_before_run(self, workspace: Any) -> None:
-        """Forget files that are not there: removed by hand, or the run goes on in another directory."""
-        folder = workspace.get_checkpoint_path("latest").parent
-        self.best = {name: value for name, value in self.best.items() if (folder / name).is_file()}
+        """Finish what a kill cut short; forget files that are not there: removed by hand, or in another directory."""
+        latest = workspace.get_checkpoint_path("latest")
+        self._folder = latest.parent
+        if self._last is not None and latest.is_file() and not (self._folder / self._last.name).is_file():
+            self._carry_out(self._last, latest)
+        self.best = {name: value for name, value in self.best.items() if (self._folder / name).is_file()}
 
     @hookimpl
     def dp_before_checkpoint_save(self, workspace: Any, metrics: dict[str, Any]) -> None:
@@ -67,17 +75,38 @@ class TopKCheckpointManager(BaseCallback):
         # In the middle of an epoch (Ctrl-C) the metrics are those of other weights.
         is_measured = bool(metrics) and progress.step_in_epoch == 0
         position = {"epoch": progress.epoch, "global_step": progress.global_step}
-        self._decided.append(self.select(position | metrics) if is_measured else None)
+        self._last = self.select(position | metrics) if is_measured else None
+        self._decided.append(self._last)
 
     @hookimpl
     def dp_after_checkpoint_save(self, path: Path) -> None:
         """Carry out the decision."""
         selection = self._decided.popleft()
-        if selection is None:
-            return
+        if selection is not None:
+            self._carry_out(selection, path)
+
+    @staticmethod
+    def _carry_out(selection: Selection, path: Path) -> None:
         _link(path, path.with_name(selection.name))
         if selection.displaced is not None:
             path.with_name(selection.displaced).unlink(missing_ok=True)
+
+    @hookimpl
+    def dp_after_run(self) -> None:
+        """Say so if the metric was never there: its name may be mistyped."""
+        if self._config.k and not self.best and self._unranked:
+            logger.warning(
+                "topk: '%s' was never measured, so no checkpoint was kept for it; measured were %s",
+                self._monitor_key,
+                _quoted(self._unranked),
+            )
+
+    def summary(self) -> list[str]:
+        """The best of the files."""
+        if not self.best:
+            return []
+        best = (max if self._config.mode == "max" else min)(self.best, key=self.best.__getitem__)
+        return [f"best checkpoint: {self._folder / best} ({self._monitor_key} {self.best[best]:.3f})"]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_decided": deque()}
@@ -95,6 +124,9 @@ class TopKCheckpointManager(BaseCallback):
         value = self._monitored(values) if self._config.k else None
         if value is None:
             return None
+        name = self._name(values)
+        if self.best.get(name) == value:  # the same checkpoint once more: Ctrl-C just after the end of an epoch
+            return Selection(name, None)
         displaced = None
         if len(self.best) == self._config.k:
             worst = self._worst()
@@ -102,7 +134,6 @@ class TopKCheckpointManager(BaseCallback):
                 return None
             del self.best[worst]
             displaced = worst
-        name = self._name(values)
         self.best[name] = value
         return Selection(name, None if displaced == name else displaced)
 
@@ -127,19 +158,11 @@ class TopKCheckpointManager(BaseCallback):
             ) from error
 
     def _monitored(self, values: Mapping[str, Any]) -> float | None:
-        """The metric that ranks, or None, with a warning the first time, if there is no such number."""
+        """The metric that ranks, or None where there is no such number: only epochs that measure it are ranked."""
         value = values.get(self._monitor_key)
         if isinstance(value, Real) and math.isfinite(value):
             return float(value)
-        if not self._has_warned:
-            found = "was not measured" if value is None else f"is {value}"
-            logger.warning(
-                "topk: '%s' %s; only checkpoints of epochs that measure it are ranked; measured were %s",
-                self._monitor_key,
-                found,
-                _quoted(values),
-            )
-            self._has_warned = True
+        self._unranked = tuple(values)
         return None
 
 
@@ -147,7 +170,7 @@ def _sanitised(key: str) -> str:
     return key.replace("/", "_")
 
 
-def _quoted(names: Mapping[str, Any]) -> str:
+def _quoted(names: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in names)
 
 

@@ -34,6 +34,8 @@ class Conditioning(ABC):
     """G, or None where the denoiser is given nothing beside the trajectory."""
     n_training_obs_steps: int
     """Observation steps that a training batch needs; sampling needs To."""
+    training_hint: str = ""
+    """What to do where a training batch has fewer."""
 
     @abstractmethod
     def trajectory(self, actions: Tensor, features: Tensor) -> Tensor:
@@ -63,6 +65,8 @@ class GlobalConditioning(Conditioning):
 
 class InpaintingConditioning(Conditioning):
     """The trajectory is actions and features; the first To features are held at their value (Janner et al. 2022)."""
+
+    training_hint = "inpainting learns from the whole horizon; let the data set load it (full_obs_horizon: true)"
 
     def __init__(self, action_dim: int, feature_dim: int, horizon: int, mask_generator: LowdimMaskGenerator) -> None:
         self.trajectory_dim = action_dim + feature_dim

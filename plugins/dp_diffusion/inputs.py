@@ -11,39 +11,46 @@ from dp_core.errors import InputError
 from dp_core.shape_meta import action_dim, obs_shape
 
 
-def select_obs(
-    obs: Mapping[str, Tensor], shape_meta: Mapping[str, Any], n_steps: int, purpose: str
+def first_steps(
+    obs: Mapping[str, Tensor], shape_meta: Mapping[str, Any], n_steps: int, hint: str = ""
 ) -> dict[str, Tensor]:
     """Take the first ``n_steps`` of every key of `shape_meta`; other keys are ignored.
 
     Args:
         obs: ``{key: (B, T, *shape)}``.
-        purpose: what needs that many steps, for the message.
+        hint: what to do about too few steps, for the message.
 
     Raises:
-        InputError: a key is missing, or has another shape or too few steps.
+        InputError: a key is missing, has another shape or too few steps, or batch sizes differ.
     """
-    return {key: _steps(key, obs, obs_shape(shape_meta, key), n_steps, purpose) for key in shape_meta["obs"]}
+    checked = {}
+    for key in shape_meta["obs"]:
+        if key not in obs:
+            found = ", ".join(f"'{name}'" for name in obs) or "nothing"
+            raise InputError(f"obs: '{key}' is missing, found {found}; give every key of shape_meta")
+        value = obs[key]
+        _check_shape(key, value, obs_shape(shape_meta, key))
+        if value.shape[1] < n_steps:
+            found = f"obs: '{key}' has {value.shape[1]} steps, expected at least {n_steps}"
+            raise InputError(f"{found}; {hint}" if hint else found)
+        checked[key] = value[:, :n_steps]
+    if len({len(value) for value in checked.values()}) > 1:
+        sizes = ", ".join(f"'{key}' {len(value)}" for key, value in checked.items())
+        raise InputError(f"obs: batch sizes differ: {sizes}; give every key the same")
+    return checked
 
 
 def check_action(action: Tensor, shape_meta: Mapping[str, Any], horizon: int) -> None:
     """Raise InputError unless ``action`` is (B, Tp, Da)."""
-    expected = (horizon, action_dim(shape_meta))
-    if tuple(action.shape[1:]) != expected or action.ndim != 3:
+    dim = action_dim(shape_meta)
+    if action.ndim != 3 or tuple(action.shape[1:]) != (horizon, dim):
         raise InputError(
-            f"batch: 'action' has shape {tuple(action.shape)}; expected (B, {horizon}, {expected[1]}), "
-            "the horizon of the policy and the action of shape_meta"
+            f"batch: 'action' has shape {tuple(action.shape)}; expected (B, {horizon}, {dim}), "
+            "as horizon and shape_meta say"
         )
 
 
-def _steps(key: str, obs: Mapping[str, Tensor], shape: tuple[int, ...], n_steps: int, purpose: str) -> Tensor:
-    if key not in obs:
-        found = ", ".join(f"'{name}'" for name in obs) or "nothing"
-        raise InputError(f"obs: '{key}' is missing, found {found}; give every key of shape_meta")
-    value = obs[key]
-    if tuple(value.shape[2:]) != shape or value.ndim != 2 + len(shape):
+def _check_shape(key: str, value: Tensor, shape: tuple[int, ...]) -> None:
+    if value.ndim != 2 + len(shape) or tuple(value.shape[2:]) != shape:
         expected = ", ".join(["B", "T", *map(str, shape)])
         raise InputError(f"obs: '{key}' has shape {tuple(value.shape)}; expected ({expected}), as shape_meta says")
-    if value.shape[1] < n_steps:
-        raise InputError(f"obs: '{key}' has {value.shape[1]} steps; {purpose} needs {n_steps}")
-    return value[:, :n_steps]

@@ -11,7 +11,7 @@ from dp_core.interfaces import BaseDenoiser, BaseEncoder, BasePolicy, BaseSchedu
 from dp_core.normalizer import LinearNormalizer
 from dp_core.shape_meta import action_dim
 from dp_diffusion.conditioning import Conditioning, GlobalConditioning, InpaintingConditioning
-from dp_diffusion.inputs import check_action, select_obs
+from dp_diffusion.inputs import check_action, first_steps
 from dp_diffusion.mask_generator import LowdimMaskGenerator
 
 if TYPE_CHECKING:
@@ -66,8 +66,7 @@ class DiffusionPolicy(BasePolicy):
         """
         check_action(batch["action"], self.shape_meta, self.config.horizon)
         actions = self.normalizer["action"].normalize(batch["action"])
-        purpose = "training" if self.config.obs_as_global_cond else "training with obs_as_global_cond: false"
-        features = self._encode(batch["obs"], self.conditioning.n_training_obs_steps, purpose)
+        features = self._encode(batch["obs"], self.conditioning.n_training_obs_steps, self.conditioning.training_hint)
         trajectory = self.conditioning.trajectory(actions, features)
         condition = self.conditioning.condition(features)
 
@@ -86,7 +85,7 @@ class DiffusionPolicy(BasePolicy):
     @torch.no_grad()
     def predict_action(self, obs: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Sample a chunk of actions; see `BasePolicy`."""
-        features = self._encode(obs, self.config.n_obs_steps, "n_obs_steps")
+        features = self._encode(obs, self.config.n_obs_steps)
         condition = self.conditioning.condition(features)
 
         def denoise(sample: Tensor, timestep: Tensor) -> Tensor:
@@ -104,8 +103,8 @@ class DiffusionPolicy(BasePolicy):
         now = self.config.n_obs_steps - 1
         return {"action": action_pred[:, now : now + self.config.n_action_steps], "action_pred": action_pred}
 
-    def _encode(self, obs: dict[str, Tensor], n_steps: int, purpose: str) -> Tensor:
+    def _encode(self, obs: dict[str, Tensor], n_steps: int, hint: str = "") -> Tensor:
         """Features of the first ``n_steps``, (B, n_steps, Do). Later steps are not even normalised."""
-        obs = select_obs(obs, self.shape_meta, n_steps, purpose)
+        obs = first_steps(obs, self.shape_meta, n_steps, hint)
         obs = {key: value.flatten(0, 1) for key, value in self.normalizer.normalize(obs).items()}  # (B*T, *shape)
         return self.obs_encoder(obs).unflatten(0, (-1, n_steps))

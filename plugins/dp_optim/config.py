@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import attrs
-from attrs.validators import and_, deep_iterable, ge, gt, lt
+from attrs.validators import and_, deep_iterable, ge, gt, lt, optional
 
 from dp_core import option
 
 _FUSED = "one kernel for the whole step, several times faster; null: where the parameters allow it"
+_ENCODER_WEIGHT_DECAY = "weight_decay of the encoder, biases included; null: that of everything else"
 _IS_DECAY_RATE = deep_iterable(and_(ge(0), lt(1)))
 
 
@@ -21,6 +22,7 @@ class AdamWConfig:
     )
     eps: float = option(1e-8, help="added to the denominator", validator=gt(0))
     weight_decay: float = option(1e-6, help="weights shrink by lr times this at every step", validator=ge(0))
+    encoder_weight_decay: float | None = option(None, help=_ENCODER_WEIGHT_DECAY, validator=optional(ge(0)))
     fused: bool | None = option(None, help=_FUSED)
 
 
@@ -34,6 +36,7 @@ class AdamConfig:
     )
     eps: float = option(1e-8, help="added to the denominator", validator=gt(0))
     weight_decay: float = option(0.0, help="added to the gradient, times the weight", validator=ge(0))
+    encoder_weight_decay: float | None = option(None, help=_ENCODER_WEIGHT_DECAY, validator=optional(ge(0)))
     fused: bool | None = option(None, help=_FUSED)
 
 
@@ -45,6 +48,7 @@ class SGDConfig:
     momentum: float = option(0.9, help="share of the last step that is repeated", validator=and_(ge(0), lt(1)))
     nesterov: bool = option(False, help="look ahead along the momentum")
     weight_decay: float = option(0.0, help="added to the gradient, times the weight", validator=ge(0))
+    encoder_weight_decay: float | None = option(None, help=_ENCODER_WEIGHT_DECAY, validator=optional(ge(0)))
     fused: bool | None = option(None, help=_FUSED)
 
 

@@ -10,25 +10,28 @@ import torch
 from torch import nn
 
 from dp_core.errors import InputError
+from dp_core.interfaces import BaseDenoiser, BaseEncoder
 from dp_optim.config import AdamConfig, AdamWConfig, SGDConfig
+
+Config = AdamConfig | AdamWConfig | SGDConfig
 
 
 def adamw(config: AdamWConfig, *, policy: nn.Module) -> torch.optim.AdamW:
     """Build `torch.optim.AdamW`."""
     parameters = _trained(policy)
-    return torch.optim.AdamW(parameters, **_options(config, parameters))
+    return torch.optim.AdamW(_groups(config, policy, parameters), **_options(config, parameters))
 
 
 def adam(config: AdamConfig, *, policy: nn.Module) -> torch.optim.Adam:
     """Build `torch.optim.Adam`."""
     parameters = _trained(policy)
-    return torch.optim.Adam(parameters, **_options(config, parameters))
+    return torch.optim.Adam(_groups(config, policy, parameters), **_options(config, parameters))
 
 
 def sgd(config: SGDConfig, *, policy: nn.Module) -> torch.optim.SGD:
     """Build `torch.optim.SGD`."""
     parameters = _trained(policy)
-    return torch.optim.SGD(parameters, **_options(config, parameters))
+    return torch.optim.SGD(_groups(config, policy, parameters), **_options(config, parameters))
 
 
 def _trained(policy: nn.Module) -> list[nn.Parameter]:
@@ -38,8 +41,29 @@ def _trained(policy: nn.Module) -> list[nn.Parameter]:
     return parameters
 
 
-def _options(config: AdamWConfig | AdamConfig | SGDConfig, parameters: Sequence[nn.Parameter]) -> dict[str, Any]:
-    options = attrs.asdict(config)
+def _groups(config: Config, policy: nn.Module, parameters: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
+    """Parameters with the weight decay of the optimizer, with none, and with the encoder's; each in the policy's order.
+
+    Groups are told by who asked for them, not by their decay, so that a run resumes with another decay. Empty ones are
+    left out: a policy that asks for nothing has a single one.
+    """
+    undecayed, of_encoder = set(), set()
+    for module in policy.modules():
+        if isinstance(module, BaseDenoiser):
+            undecayed |= {id(module.get_parameter(name)) for name in module.no_weight_decay()}
+        elif isinstance(module, BaseEncoder) and config.encoder_weight_decay is not None:
+            of_encoder |= {id(parameter) for parameter in module.parameters()}
+    asked = undecayed | of_encoder
+    groups = [
+        ([p for p in parameters if id(p) not in asked], config.weight_decay),
+        ([p for p in parameters if id(p) in undecayed], 0.0),
+        ([p for p in parameters if id(p) in of_encoder], config.encoder_weight_decay),
+    ]
+    return [{"params": members, "weight_decay": decay} for members, decay in groups if members]
+
+
+def _options(config: Config, parameters: Sequence[nn.Parameter]) -> dict[str, Any]:
+    options = attrs.asdict(config, filter=attrs.filters.exclude("encoder_weight_decay"))
     if config.fused is None:
         # torch's own default loops over the parameters where there is no GPU: 5 times slower than its fused CPU kernel.
         # A policy is built on the CPU and moved later; both have the kernel.

@@ -61,7 +61,8 @@ class PushTEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[Any]]):
 
         Args:
             seed: chooses the start, the same as in the published evaluation; None for any.
-            options: ``{"state": (5,)}`` starts from there instead.
+            options: ``{"state": (5,)}`` starts from there instead; to continue a recorded state, ``legacy`` must be
+                false, or the block is moved as it is for seeds.
         """
         super().reset(seed=seed)
         state = (options or {}).get("state")

@@ -1,7 +1,7 @@
 """The world of Push-T: a pushing agent and a T on a table, simulated by pymunk. Used by environment and expert alike.
 
-The agent follows its target with a PD controller; there is no friction to speak of, everything stops at once when it
-is no longer pushed (damping 0).
+The agent follows its target with a PD controller. The block moves only while it is pushed, and stops at once when it is
+not: damping 0 takes all its velocity away at every step.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """Pictures of the table, for policies and for people; need no display.
 
-Drawn with pygame on 512 x 512 pixels and shrunk by OpenCV, stroke by stroke as the published images were made: both
-look the same to a network trained on the others.
+Drawn with pygame on 512 x 512 pixels and shrunk by OpenCV, stroke by stroke as the published images were made, so that
+a policy trained on those sees the same here. Left out are the red dots with which the original's drawing library marks
+where bodies touch: a state does not tell, and hardly one survives the shrinking. One canvas serves the whole process,
+so draw from one thread only.
 """
 
 from __future__ import annotations

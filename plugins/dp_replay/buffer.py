@@ -83,25 +83,10 @@ class ReplayBuffer:
             DataError: lengths differ, or keys, shapes or types are not those of the episodes before.
         """
         arrays = {key: np.array(values) for key, values in episode.items()}
-        name = f"episode {self.n_episodes}"
-        lengths = {key: len(array) if array.ndim else 0 for key, array in arrays.items()}
-        if len(set(lengths.values())) != 1 or 0 in lengths.values():
-            listed = ", ".join(f"'{key}' {length}" for key, length in lengths.items())
-            raise DataError(f"{name}: expected arrays of one length, at least 1, got {listed or 'none'}")
-        if not self.n_episodes:
-            self._parts = {key: [] for key in arrays}
-        if arrays.keys() != self._parts.keys():
-            raise DataError(f"{name}: has {_quoted(arrays)}; the episodes before have {_quoted(self._parts)}")
+        self._check_episode(arrays)
         for key, array in arrays.items():
-            before = self._parts[key][0] if self._parts[key] else array
-            if (array.shape[1:], array.dtype) != (before.shape[1:], before.dtype):
-                raise DataError(
-                    f"{name}: '{key}' is {array.dtype} {array.shape[1:]} in each step; "
-                    f"in the episodes before it is {before.dtype} {before.shape[1:]}"
-                )
-        for key, array in arrays.items():
-            self._parts[key].append(array)
-        self._episode_ends.append(self.n_steps + next(iter(lengths.values())))
+            self._parts.setdefault(key, []).append(array)
+        self._episode_ends.append(self.n_steps + len(array))
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write to ``path``, in format 3 of zarr: one file if the name ends in .zip, else a folder.
@@ -160,11 +145,29 @@ class ReplayBuffer:
             self._parts[key] = parts = [np.concatenate(parts)]
         return parts[0]
 
+    def _check_episode(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        name = f"episode {self.n_episodes}"
+        lengths = {key: len(array) if array.ndim else 0 for key, array in arrays.items()}
+        if len(set(lengths.values())) != 1 or 0 in lengths.values():
+            listed = ", ".join(f"'{key}' {length}" for key, length in lengths.items())
+            raise DataError(f"{name}: expected arrays of one length, at least 1, got {listed or 'none'}")
+        before = {key: parts[0] for key, parts in self._parts.items()} or arrays
+        if arrays.keys() != before.keys():
+            raise DataError(f"{name}: has {_quoted(arrays)}; the episodes before have {_quoted(before)}")
+        for key, array in arrays.items():
+            if array.dtype.kind not in "biuf":
+                raise DataError(f"{name}: '{key}' is {array.dtype}; expected numbers")
+            if (array.shape[1:], array.dtype) != (before[key].shape[1:], before[key].dtype):
+                raise DataError(
+                    f"{name}: '{key}' is {array.dtype} {array.shape[1:]} in each step; "
+                    f"in the episodes before it is {before[key].dtype} {before[key].shape[1:]}"
+                )
+
     def _write(self, store: Any) -> None:
         root = zarr.create_group(store, zarr_format=3)
         for key in self.keys():
             array = self[key]
-            n_steps = max(1, _CHUNK_BYTES // max(1, array[0].nbytes))
+            n_steps = max(1, _CHUNK_BYTES // max(1, array[:1].nbytes))
             root.create_array(f"data/{key}", data=array, chunks=(min(n_steps, len(array)), *array.shape[1:]))
         root.create_array(EPISODE_ENDS, data=self.episode_ends)
 

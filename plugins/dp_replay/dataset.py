@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 class ReplayDataset(BaseDataset):
     """Windows over episodes in memory. Data sets inherit from it and hand over a buffer that has what is needed.
 
-    A window starts ``n_obs_steps - 1`` steps before its episode at the earliest and ends ``n_action_steps - 1`` steps
-    after it at the latest, so that every step is now in some window, the first and the last included.
+    A window starts ``n_obs_steps - 1`` steps before its episode at the earliest, so that now can be the first step, and
+    ends ``n_action_steps - 1`` steps after it at the latest.
 
     Other than in the original, validation uses only the episodes held out, also when ``max_train_episodes`` leaves
     some unused. As there, the normalizer is fitted to all episodes.
@@ -110,7 +110,10 @@ class ReplayDataset(BaseDataset):
                 f"{lengths[train_mask].max()} steps; horizon {self._config.horizon} needs at least {shortest}"
             )
         if too_short:
-            logger.warning("%s: %d episodes are shorter than %d steps and not used", source, too_short, shortest)
+            logger.warning(
+                "%s: episodes shorter than %d steps are not used: %d of %d",
+                source, shortest, too_short, train_mask.sum(),
+            )  # fmt: skip
         logger.info(
             "%s: %d of %d episodes for training, %d windows; %d held out",
             source, train_mask.sum(), len(lengths), len(self), self._val_mask.sum(),

@@ -51,7 +51,7 @@ class ReplayStore:
     def require(self, keys: Iterable[str]) -> None:
         """Raise `DataError` unless all ``keys`` are there."""
         if missing := [key for key in keys if key not in self._arrays]:
-            raise DataError(f"{self.path}: has no {_quoted(missing)}; it has {_quoted(self.keys())}")
+            raise DataError(f"{self.path}: has no {_quoted(missing)}; choose from {_quoted(self.keys())}")
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Of one step of ``key``."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import attrs
 from attrs.validators import and_, ge, gt, le, lt, optional
 
-from dp_core import option
+from dp_core import NoiseProcess, option
 
 _IS_BETA = and_(gt(0), lt(1))
 
@@ -17,8 +17,14 @@ _IS_BETA = and_(gt(0), lt(1))
 class DiscreteOptions:
     """A noise process in ``num_train_timesteps`` steps, and what is common to its samplers. Schedulers inherit these.
 
-    ``DDPM`` and ``DDIM`` with equal options of this class train the same network, so one can sample for the other.
+    Those with equal options of this class train the same network, so one can sample for the other.
     """
+
+    process: ClassVar[NoiseProcess] = NoiseProcess(
+        "variance preserving",
+        options=("num_train_timesteps", "beta_schedule", "beta_start", "beta_end", "prediction_type"),
+        data_options=("clip_sample", "clip_sample_range"),
+    )
 
     num_train_timesteps: int = option(100, help="steps of the process that training sees", validator=ge(1))
     beta_schedule: Literal["squaredcos_cap_v2", "linear", "scaled_linear"] = option(
@@ -40,9 +46,17 @@ class DiscreteOptions:
     )
 
     def check(self) -> Iterable[tuple[str, str]]:
-        """Sampling cannot take more steps than there are."""
-        if message := too_many_steps(self.num_inference_steps, self.num_train_timesteps):
-            yield "num_inference_steps", message
+        """Sampling visits times of the process."""
+        return self.sampling_problems(self.num_inference_steps)
+
+    def sampling_problems(self, num_inference_steps: int | None) -> Iterable[tuple[str, str]]:
+        """What is wrong with that number of sampling steps, as pairs of option and message."""
+        steps = self.num_train_timesteps
+        if num_inference_steps is not None and num_inference_steps > steps:
+            yield (
+                "num_inference_steps",
+                f"{num_inference_steps} is more than num_train_timesteps {steps}; choose at most {steps}",
+            )
 
 
 @attrs.frozen(kw_only=True)
@@ -62,24 +76,49 @@ class DDIMConfig(DiscreteOptions):
     steps_offset: int = option(0, help="added to every time with 'leading' spacing", validator=ge(0))
     eta: float = option(0.0, help="noise added while sampling: 0 none, 1 as much as ddpm", validator=[ge(0), le(1)])
 
-    def check(self) -> Iterable[tuple[str, str]]:
-        """The first time visited must be one of the process."""
-        yield from super().check()
-        count = self.num_inference_steps or self.num_train_timesteps
-        largest = self.num_train_timesteps - 1 - (count - 1) * (self.num_train_timesteps // count)
-        if self.timestep_spacing == "leading" and self.steps_offset > largest >= 0:
+    def sampling_problems(self, num_inference_steps: int | None) -> Iterable[tuple[str, str]]:
+        """Adds that the offset must not lead beyond the process."""
+        yield from super().sampling_problems(num_inference_steps)
+        steps = self.num_train_timesteps
+        count = num_inference_steps or steps
+        largest = steps - 1 - (count - 1) * (steps // count)
+        if self.timestep_spacing == "leading" and self.steps_offset > largest:
             yield (
                 "steps_offset",
-                f"{self.steps_offset} starts {count} sampling steps after the last time, "
-                f"{self.num_train_timesteps - 1}; choose at most {largest}",
+                f"{self.steps_offset} starts {count} sampling steps after the last time, {steps - 1}; "
+                f"choose at most {largest}",
             )
 
 
-def too_many_steps(num_inference_steps: int | None, num_train_timesteps: int) -> str | None:
-    """What is wrong with a number of sampling steps."""
-    if num_inference_steps is None or num_inference_steps <= num_train_timesteps:
-        return None
-    return (
-        f"{num_inference_steps} is more than num_train_timesteps {num_train_timesteps}; "
-        f"choose at most {num_train_timesteps}"
+@attrs.frozen(kw_only=True)
+class DPMSolverConfig(DiscreteOptions):
+    """Options of the scheduler ``dpm_solver``."""
+
+    num_inference_steps: int | None = option(
+        10, help="network calls per prediction; null: num_train_timesteps", validator=optional(ge(1))
+    )
+    solver_order: Literal[1, 2, 3] = option(
+        2, help="calls that one step is extrapolated from; 1 is ddim without noise, 3 is less stable"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class FlowMatchingConfig:
+    """Options of the scheduler ``flow_matching``."""
+
+    process: ClassVar[NoiseProcess] = NoiseProcess("rectified flow", options=("timestep_scale",))
+
+    solver: Literal["euler", "heun"] = option(
+        "euler", help="how a step is integrated; heun is of second order and calls the network twice"
+    )
+    num_inference_steps: int = option(10, help="steps from noise to data", validator=ge(1))
+    timestep_sampling: Literal["uniform", "logit_normal", "beta"] = option(
+        "uniform",
+        help="the times that training sees: evenly, most in the middle (Esser et al. 2024), or most near the noise "
+        "(Black et al. 2024)",
+    )
+    timestep_scale: float = option(
+        100.0,
+        help="the network is given times from 0 (data) to this (noise); 100 is what denoisers for ddpm are built for",
+        validator=gt(0),
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from diffusers import DDIMScheduler
 
-from dp_schedulers.discrete import DiscreteScheduler, process_options
+from dp_schedulers.discrete import DiscreteScheduler, diffusers_options
 
 if TYPE_CHECKING:
     from dp_schedulers.config import DDIMConfig
@@ -17,6 +17,6 @@ class DDIM(DiscreteScheduler):
 
     def __init__(self, config: DDIMConfig) -> None:
         process = DDIMScheduler(
-            **process_options(config), set_alpha_to_one=config.set_alpha_to_one, steps_offset=config.steps_offset
+            **diffusers_options(config), set_alpha_to_one=config.set_alpha_to_one, steps_offset=config.steps_offset
         )
         super().__init__(config, process, step_options={"eta": config.eta})

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from diffusers import DDPMScheduler
 
-from dp_schedulers.discrete import DiscreteScheduler, process_options
+from dp_schedulers.discrete import DiscreteScheduler, diffusers_options
 
 if TYPE_CHECKING:
     from dp_schedulers.config import DDPMConfig
@@ -20,4 +20,4 @@ class DDPM(DiscreteScheduler):
     """
 
     def __init__(self, config: DDPMConfig) -> None:
-        super().__init__(config, DDPMScheduler(**process_options(config), variance_type=config.variance_type))
+        super().__init__(config, DDPMScheduler(**diffusers_options(config), variance_type=config.variance_type))

@@ -11,7 +11,8 @@ from torch import Tensor
 from dp_core.errors import InputError
 from dp_core.interfaces import BaseScheduler, Inpaint
 from dp_core.interfaces.scheduler import Denoise
-from dp_schedulers.config import DiscreteOptions, too_many_steps
+from dp_schedulers.config import DiscreteOptions
+from dp_schedulers.inpaint import with_known
 
 
 class DiscreteScheduler(BaseScheduler):
@@ -67,21 +68,30 @@ class DiscreteScheduler(BaseScheduler):
         """Generate; see `BaseScheduler`. Draws the initial noise, then what each step adds.
 
         Raises:
-            InputError: more steps than the process has.
+            InputError: that number of steps is not possible.
         """
-        if message := too_many_steps(num_inference_steps, self.config.num_train_timesteps):
-            raise InputError(f"num_inference_steps: {message}")
-        self._process.set_timesteps(num_inference_steps or self.num_inference_steps)
-        times = self._process.timesteps
+        count = num_inference_steps or self.num_inference_steps
+        for option, message in self.config.sampling_problems(count):
+            raise InputError(f"{option}: {message}")
+        times = self._start(count)
         sample = torch.randn(shape, generator=generator, device=device, dtype=dtype)
         for time, time_on_device in zip(times.tolist(), times.to(device), strict=True):
-            sample = _with_known(sample, inpaint)
-            prediction = denoise(sample, time_on_device)
-            step = self._process.step(
-                prediction, time, sample, generator=generator, return_dict=False, **self._step_options
-            )
-            sample = step[0]
-        return _with_known(sample, inpaint)
+            sample = with_known(sample, inpaint)
+            sample = self._step(denoise(sample, time_on_device), time, sample, generator)
+        return with_known(sample, inpaint)
+
+    def _start(self, count: int) -> Tensor:
+        """Prepare for ``count`` steps; the times they visit, (count,), int64, on the CPU."""
+        self._process.set_timesteps(count)
+        times: Tensor = self._process.timesteps
+        return times
+
+    def _step(self, prediction: Tensor, time: int, sample: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Go from ``time`` to the next, (B, T, D)."""
+        step: tuple[Tensor, ...] = self._process.step(
+            prediction, time, sample, generator=generator, return_dict=False, **self._step_options
+        )
+        return step[0]
 
     def _mixture(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """Shares of data and noise at ``timesteps`` (B,), (B, 1, 1)."""
@@ -94,19 +104,22 @@ class DiscreteScheduler(BaseScheduler):
         return signal, sigma
 
 
-def process_options(config: DiscreteOptions) -> dict[str, Any]:
-    """The arguments that every scheduler of diffusers takes under the same name."""
+def noise_options(config: DiscreteOptions) -> dict[str, Any]:
+    """The arguments of schedulers of diffusers that say how noise grows."""
     return {
         "num_train_timesteps": config.num_train_timesteps,
         "beta_schedule": config.beta_schedule,
         "beta_start": config.beta_start,
         "beta_end": config.beta_end,
+    }
+
+
+def diffusers_options(config: DiscreteOptions) -> dict[str, Any]:
+    """The arguments that are named as our options."""
+    return {
+        **noise_options(config),
         "prediction_type": config.prediction_type,
         "clip_sample": config.clip_sample,
         "clip_sample_range": config.clip_sample_range,
         "timestep_spacing": config.timestep_spacing,
     }
-
-
-def _with_known(sample: Tensor, inpaint: Inpaint | None) -> Tensor:
-    return sample if inpaint is None else torch.where(inpaint.mask, inpaint.values, sample)

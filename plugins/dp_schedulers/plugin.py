@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dp_core import Component, hookimpl
-from dp_schedulers.config import DDIMConfig, DDPMConfig
+from dp_schedulers.config import DDIMConfig, DDPMConfig, DPMSolverConfig, FlowMatchingConfig
 
 DP_API = 1
 
@@ -27,4 +27,19 @@ def dp_components() -> Iterator[Component]:
         config=DDIMConfig,
         summary="the same training, sampled in fewer steps (Song et al. 2021), as the paper runs on robots",
         requires=("diffusers",),
+    )
+    yield Component(
+        kind="scheduler",
+        name="dpm_solver",
+        target="dp_schedulers.dpm_solver:DPMSolver",
+        config=DPMSolverConfig,
+        summary="the same training, sampled in very few steps (DPM-Solver++, Lu et al. 2022)",
+        requires=("diffusers",),
+    )
+    yield Component(
+        kind="scheduler",
+        name="flow_matching",
+        target="dp_schedulers.flow_matching:FlowMatching",
+        config=FlowMatchingConfig,
+        summary="rectified flow (Liu et al. 2023, Lipman et al. 2023): straight paths from noise to data",
     )

@@ -40,6 +40,19 @@ class TrainConfig(WorkspaceConfig):
         """`shape_meta` has to have its form."""
         for path, message in shape_meta_problems(self.shape_meta):
             yield f"shape_meta.{path}".rstrip("."), message
+        yield from self._runner_problems()
+
+    def _runner_problems(self) -> Iterable[tuple[str, str]]:
+        """What the runner shows the policy must be what it was trained to see; else a run fails at its first rollout.
+
+        Only where both use the usual names.
+        """
+        if self.runner is None:
+            return
+        shown = getattr(self.runner.config, "n_obs_steps", None)
+        seen = getattr(self.policy.config, "n_obs_steps", None)
+        if None not in (shown, seen) and shown != seen:
+            yield "runner.n_obs_steps", f"{shown}, but policy.n_obs_steps is {seen}; set n_obs_steps alone, at the top"
 
     def in_debug_mode(self) -> TrainConfig:
         """The config that ``training.debug`` stands for."""

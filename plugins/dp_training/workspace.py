@@ -12,8 +12,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 from dp_core.batches import BatchOrder, make_loader
+from dp_core.devices import find_device
 from dp_core.ema import EMAModel
-from dp_core.errors import DataError, InputError
+from dp_core.errors import DataError
 from dp_core.interfaces import BaseDataset, BasePolicy, BaseRunner
 from dp_core.loop import Progress, train
 from dp_core.rng import RandomState, seed_everything
@@ -42,9 +43,9 @@ class TrainWorkspace(BaseWorkspace):
         self.ema_model: BasePolicy | None = copy.deepcopy(self.model) if cfg.ema else None
         self.ema = EMAModel(self.ema_model, **attrs.asdict(cfg.ema)) if cfg.ema and self.ema_model else None
         self.optimizer: torch.optim.Optimizer = cfg.optimizer.build(policy=self.model)
+        self._configured = [_options_of(group) for group in self.optimizer.param_groups]
         self.progress = Progress()
         self.random_state = RandomState()
-        self.last_metrics: dict[str, Any] = {}
         self.runner: BaseRunner | None = None
 
     @property
@@ -64,7 +65,8 @@ class TrainWorkspace(BaseWorkspace):
 
     def setup(self) -> None:
         """Make what only a run needs: data, schedule, environments; move everything to the device."""
-        cfg, options = self.cfg, self.options
+        cfg = self.cfg
+        device = find_device(self.options.device, "training.device")
         dataset: BaseDataset = cfg.dataset.build(shape_meta=cfg.shape_meta)
         if len(dataset) == 0:
             raise DataError("dataset: there is no window to train on; are the episodes shorter than the horizon?")
@@ -75,7 +77,7 @@ class TrainWorkspace(BaseWorkspace):
             self.model.set_normalizer(normalizer)
             if self.ema_model is not None:
                 self.ema_model.set_normalizer(normalizer)
-        self._move_to(_device(options.device))
+        self._move_to(device)
         self._make_schedule()
         if cfg.runner is not None:
             self.runner = cfg.runner.build(shape_meta=cfg.shape_meta, output_dir=self.output_dir)
@@ -83,12 +85,15 @@ class TrainWorkspace(BaseWorkspace):
     def loop(self) -> None:
         """Set up if nobody did, then train."""
         if not hasattr(self, "loader"):
+            # Whatever data sets and runners draw while they are made: the run goes on as if they had drawn nothing.
+            state = self.random_state.state_dict()
             self.setup()
+            self.random_state.load_state_dict(state)
         train(self)
 
     def summary(self) -> list[str]:
         """Score and losses of the last epoch, and where its videos are."""
-        metrics = self.last_metrics
+        metrics = self.progress.last_metrics
         lines = []
         if "test/mean_score" in metrics:
             score = f"score: {metrics['test/mean_score']:.3f} mean"
@@ -98,6 +103,12 @@ class TrainWorkspace(BaseWorkspace):
         lines += [f"{key}: {metrics[key]:.4f}" for key in ("train_loss", "val_loss") if key in metrics]
         videos = [value for key, value in metrics.items() if "/sim_video_" in key]
         return [*lines, *(f"video: {path}" for path in videos[:1])]
+
+    def next_step(self) -> str:
+        """Without a runner there is nothing that `dp-eval` could do."""
+        if self.cfg.runner is not None:
+            return super().next_step()
+        return f"in Python: policy = dp_core.load_policy('{self.get_checkpoint_path()}')"
 
     def close(self) -> None:
         """Finish writing, release the environments."""
@@ -144,15 +155,18 @@ class TrainWorkspace(BaseWorkspace):
         if restored:
             # Making a schedule sets the learning rate of its first step.
             self.optimizer.load_state_dict(restored)
+            self._apply_changed_options()
+
+    def _apply_changed_options(self) -> None:
+        """Options of the optimizer that were changed on resuming count, not those of the checkpoint."""
+        groups = zip(self.optimizer.param_groups, self._configured, strict=True)
+        for index, (group, configured) in enumerate(groups):
+            group |= {name: value for name, value in configured.items() if name != "lr"}
+            former = self.lr_schedule.base_lrs[index]
+            if configured["lr"] != former and former:
+                group["lr"] *= configured["lr"] / former
+                group["initial_lr"] = self.lr_schedule.base_lrs[index] = configured["lr"]
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"training.device: '{name}' is not a device; use 'auto', 'cpu' or 'cuda:0'") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"training.device: '{name}' is not available here; use 'auto' or 'cpu'")
-    return device
+def _options_of(group: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in group.items() if name != "params"}

@@ -38,7 +38,7 @@ dataloader: {batch_size: 8}
 training: {num_epochs: 3, checkpoint_every: 1, device: cpu}
 callbacks:
   log: {name: json_log}
-  topk: {name: topk, monitor_key: val_loss, mode: min, k: 2, format_str: "epoch={epoch:04d}-val_loss={val_loss:.4f}.ckpt"}
+  topk: {name: topk, monitor_key: val_loss, mode: min, k: 2, format_str: "epoch={epoch:04d}-{val_loss:.4f}.ckpt"}
 """
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from dp_core.config import load_config, structure_run, unstructure
 from dp_core.config.compose import compose
+from dp_core.errors import ConfigError
 from dp_core.registry import Registry
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -25,6 +26,16 @@ def test_every_config_is_valid_and_survives_being_resolved(path: Path, registry:
 
     resolved = unstructure(config)
     assert unstructure(structure_run(registry, resolved, "resolved")) == resolved
+
+
+def test_a_runner_that_shows_other_observations_than_the_policy_takes_is_refused(registry: Registry) -> None:
+    """Or the run would fail at its first rollout, which can be its end."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(registry, CONFIGS / "quickstart.yaml", ["policy.n_obs_steps=3", "dataset.n_obs_steps=3"])
+
+    assert [str(problem) for problem in caught.value.problems] == [
+        "runner.n_obs_steps: 2, but policy.n_obs_steps is 3; set n_obs_steps alone, at the top"
+    ]
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("task/*.yaml")), ids=lambda path: path.stem)
@@ -56,3 +67,29 @@ def test_the_paper_s_low_dim_config_has_the_original_s_settings(registry: Regist
     assert config["policy"]["denoiser"]["diffusion_step_embed_dim"] == 256
     assert config["dataloader"]["batch_size"] == 256
     assert config["training"]["num_epochs"] == 5000
+
+
+@pytest.mark.parametrize(
+    ("name", "batch_size", "num_epochs"),
+    [("pusht_lowdim_transformer", 256, 8000), ("pusht_image_transformer_hybrid", 64, 3050)],
+)
+def test_the_transformer_configs_have_the_paper_s_settings(
+    registry: Registry, name: str, batch_size: int, num_epochs: int
+) -> None:
+    config = unstructure(load_config(registry, CONFIGS / f"{name}.yaml"))
+
+    denoiser, optimizer = config["policy"]["denoiser"], config["optimizer"]
+    assert config["policy"]["horizon"] == 16
+    assert [denoiser[key] for key in ("n_layer", "n_head", "n_emb", "p_drop_emb", "p_drop_attn")] == [
+        8,
+        4,
+        256,
+        0,
+        0.01,
+    ]
+    assert denoiser["causal_attn"]
+    assert [optimizer[key] for key in ("lr", "weight_decay", "encoder_weight_decay")] == [1e-4, 0.1, 1e-6]
+    assert optimizer["betas"] == [0.9, 0.95]
+    assert config["lr_schedule"]["num_warmup_steps"] == 1000
+    assert config["dataloader"]["batch_size"] == batch_size
+    assert config["training"]["num_epochs"] == num_epochs

@@ -16,16 +16,19 @@ from dp_core import load_policy
 from dp_core.checkpoint import read_payload
 from dp_core.cli.run import main
 
-# Interrupts itself with a signal after a number of training steps: a real process, killed at a known place.
+# Interrupts itself with a signal at a known place, "<function of the loop>:<its call>": a real process.
 INTERRUPTER = """
-import os, signal, sys, dp_core.cli.run
-from dp_core.loop import Progress
-advance = Progress.advance
-def advance_and_die(progress, loss):
-    advance(progress, loss)
-    if progress.global_step == int(sys.argv[1]):
+import os, signal, sys, dp_core.cli.run, dp_core.loop
+name, call = sys.argv[1].split(":")
+owner = dp_core.loop.Progress if hasattr(dp_core.loop.Progress, name) else dp_core.loop
+function, calls = getattr(owner, name), []
+def function_and_die(*arguments):
+    calls.append(name)
+    result = function(*arguments)
+    if len(calls) == int(call):
         os.kill(os.getpid(), getattr(signal, sys.argv[2]))
-Progress.advance = advance_and_die
+    return result
+setattr(owner, name, function_and_die)
 sys.exit(dp_core.cli.run.main(sys.argv[3:]))
 """
 
@@ -35,8 +38,8 @@ def run(config: Path, output: Path, *overrides: str) -> Path:
     return output
 
 
-def run_until(step: int, signal_name: str, config: Path, output: Path) -> subprocess.CompletedProcess[str]:
-    arguments = [str(step), signal_name, str(config), f"output_dir={output}"]
+def run_until(place: str, signal_name: str, config: Path, output: Path) -> subprocess.CompletedProcess[str]:
+    arguments = [place, signal_name, str(config), f"output_dir={output}"]
     return subprocess.run(
         [sys.executable, "-c", INTERRUPTER, *arguments], capture_output=True, text=True, timeout=120, check=False
     )
@@ -90,15 +93,16 @@ def test_a_finished_run_says_what_to_type_next(
 
     printed = capsys.readouterr().out
     assert f"done: {folder}" in printed
-    assert f"next: dp-eval {folder}/checkpoints/latest.ckpt --episodes 100" in printed
+    # There is no runner, so dp-eval is not what comes next.
+    assert f"next: in Python: policy = dp_core.load_policy('{folder}/checkpoints/latest.ckpt')" in printed
 
 
-@pytest.mark.parametrize("step", [4, 12])
+@pytest.mark.parametrize("place", ["advance:4", "advance:12", "validation_loss:2"])
 def test_a_killed_run_resumes_to_the_same_end_bit_for_bit(
-    step: int, straight: Path, tiny_config: Path, tmp_path: Path
+    place: str, straight: Path, tiny_config: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "killed"
-    killed = run_until(step, "SIGKILL", tiny_config, folder)
+    killed = run_until(place, "SIGKILL", tiny_config, folder)
     resumed = main(["--resume", str(folder)])
 
     assert killed.returncode == -signal.SIGKILL
@@ -107,18 +111,26 @@ def test_a_killed_run_resumes_to_the_same_end_bit_for_bit(
     assert records(straight) == records(folder)
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_an_interrupted_run_saves_says_how_to_resume_and_goes_on_in_the_middle_of_the_epoch(
-    name: str, straight: Path, tiny_config: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("place", "name", "steps"),
+    [
+        ("advance:10", "SIGINT", 10),  # in the middle of an epoch
+        ("advance:10", "SIGTERM", 10),
+        ("validation_loss:2", "SIGINT", 18),  # while the epoch is evaluated
+        ("finish_epoch:2", "SIGINT", 18),  # between epochs
+    ],
+)
+def test_an_interrupted_run_saves_says_how_to_resume_and_goes_on_where_it_was(
+    place: str, name: str, steps: int, straight: Path, tiny_config: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "interrupted"
-    interrupted = run_until(10, name, tiny_config, folder)
+    interrupted = run_until(place, name, tiny_config, folder)
     saved = state_of(folder)["state_dicts"]["progress"]
     resumed = main(["--resume", str(folder)])
 
     assert interrupted.returncode == 130
     assert f"the state is saved. Go on with: dp-run --resume {folder}" in interrupted.stdout
-    assert saved["global_step"] == 10
+    assert saved["global_step"] == steps
     assert resumed == 0
     assert_equal_trees(state_of(straight), state_of(folder))
     assert records(straight) == records(folder)
@@ -136,6 +148,27 @@ def test_a_resumed_run_can_be_made_longer(straight: Path) -> None:
 
     assert state_of(straight)["state_dicts"]["progress"]["epoch"] == 4
     assert records(straight)[-1]["epoch"] == 3
+
+
+def test_options_of_the_optimizer_that_are_changed_on_resuming_count(straight: Path) -> None:
+    before = state_of(straight)["state_dicts"]["optimizer"]["param_groups"][0]
+    changes = ["training.num_epochs=4", "optimizer.lr=1.0e-4", "optimizer.weight_decay=0.5"]
+
+    assert main(["--resume", str(straight), *changes]) == 0
+    states = state_of(straight)["state_dicts"]
+    after = states["optimizer"]["param_groups"][0]
+    assert (before["initial_lr"], before["weight_decay"]) == (1e-3, 1e-6)
+    assert (after["initial_lr"], after["weight_decay"]) == (1e-4, 0.5)
+    assert states["lr_schedule"]["base_lrs"] == [1e-4]
+
+
+def test_a_finished_run_that_is_resumed_still_knows_its_figures(
+    straight: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+
+    assert main(["--resume", str(straight)]) == 0
+    assert f"val_loss: {records(straight)[-1]['val_loss']:.4f}" in capsys.readouterr().out
 
 
 def test_accumulated_gradients_make_one_update_also_at_the_end_of_an_epoch(tiny_config: Path, tmp_path: Path) -> None:

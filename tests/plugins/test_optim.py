@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from dp_core.errors import InputError
+from dp_core.interfaces import BaseDenoiser, BaseEncoder
 from dp_optim import optimizers, schedules
 from dp_optim.config import AdamConfig, AdamWConfig, ConstantConfig, SGDConfig, WarmupConfig
 from dp_optim.plugin import dp_components
@@ -141,6 +142,70 @@ def test_frozen_parameters_are_left_out() -> None:
     assert [id(p) for p in built.param_groups[0]["params"]] == [id(p) for p in policy[0].parameters()]
 
 
+class Denoiser(BaseDenoiser):
+    """A layer whose bias does not decay."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+
+    def forward(self, sample, timestep, local_cond=None, global_cond=None):
+        return self.layer(sample)
+
+    def no_weight_decay(self) -> set[str]:
+        return {"layer.bias"}
+
+
+class Encoder(BaseEncoder):
+    """A layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+
+    def forward(self, obs):
+        return self.layer(obs["state"])
+
+
+@pytest.mark.parametrize(
+    ("encoder_weight_decay", "expected"),
+    [
+        (
+            None,
+            [(["0.weight", "0.bias", "1.layer.weight", "1.layer.bias", "2.layer.weight"], 0.1), (["2.layer.bias"], 0)],
+        ),
+        (
+            0.2,
+            [
+                (["0.weight", "0.bias", "2.layer.weight"], 0.1),
+                (["2.layer.bias"], 0),
+                (["1.layer.weight", "1.layer.bias"], 0.2),
+            ],
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    ("build", "config"),
+    [(optimizers.adamw, AdamWConfig), (optimizers.adam, AdamConfig), (optimizers.sgd, SGDConfig)],
+)
+def test_parameters_are_grouped_by_who_asks_for_another_decay(build, config, encoder_weight_decay, expected) -> None:
+    policy = nn.Sequential(nn.Linear(2, 2), Encoder(), Denoiser())
+    names = {id(parameter): name for name, parameter in policy.named_parameters()}
+
+    built = build(config(weight_decay=0.1, encoder_weight_decay=encoder_weight_decay), policy=policy)
+
+    groups = built.param_groups
+    assert [([names[id(p)] for p in group["params"]], group["weight_decay"]) for group in groups] == expected
+
+
+def test_a_policy_that_asks_for_nothing_has_one_group_in_its_own_order() -> None:
+    policy = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+
+    (group,) = optimizers.adamw(AdamWConfig(encoder_weight_decay=0.5), policy=policy).param_groups
+
+    assert [id(p) for p in group["params"]] == [id(p) for p in policy.parameters()]
+
+
 def test_policy_without_trained_parameters_is_refused() -> None:
     with pytest.raises(InputError) as error:
         optimizers.adamw(AdamWConfig(), policy=nn.Linear(2, 1).requires_grad_(False))
@@ -150,7 +215,10 @@ def test_policy_without_trained_parameters_is_refused() -> None:
     )
 
 
-@pytest.mark.parametrize("option", [{"lr": -1.0}, {"betas": (0.9, 1.0)}, {"eps": 0.0}, {"weight_decay": -1.0}])
+@pytest.mark.parametrize(
+    "option",
+    [{"lr": -1.0}, {"betas": (0.9, 1.0)}, {"eps": 0.0}, {"weight_decay": -1.0}, {"encoder_weight_decay": -1.0}],
+)
 def test_options_out_of_range_are_refused(option) -> None:
     with pytest.raises(ValueError):
         AdamWConfig(**option)

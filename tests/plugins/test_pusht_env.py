@@ -48,9 +48,7 @@ def test_seeds_and_actions_lead_to_the_original_states_and_rewards(recorded: dic
 
 
 @pytest.mark.parametrize("convention", ["default", "legacy"])
-def test_published_demonstrations_replay_as_in_the_original(
-    golden: Path, pusht_archive: Path, convention: str
-) -> None:
+def test_published_demonstrations_replay_as_in_the_original(golden: Path, pusht_archive: Path, convention: str) -> None:
     """Needs the archive: the recorded results are here, the actions are there."""
     from dp_replay.buffer import ReplayBuffer
 

@@ -118,7 +118,9 @@ def test_file_round_trip_is_exact_up_to_its_resolution(tmp_path: Path) -> None:
     save_demonstrations(tmp_path / "b.npz", again)
 
     assert ends == [5, 6, 15]
-    np.testing.assert_allclose(once["state"][:, :4], np.concatenate([d.state for d in demonstrations])[:, :4], atol=0.008)
+    np.testing.assert_allclose(
+        once["state"][:, :4], np.concatenate([d.state for d in demonstrations])[:, :4], atol=0.008
+    )
     np.testing.assert_allclose(once["state"][:, 4], np.concatenate([d.state for d in demonstrations])[:, 4], atol=6e-5)
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
@@ -142,7 +144,9 @@ def test_values_off_the_table_are_not_written(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         save_demonstrations(tmp_path / "x.npz", [demonstration])
 
-    assert str(caught.value) == f"{tmp_path / 'x.npz'}: a position or an angle is far off the table; nothing was written"
+    assert (
+        str(caught.value) == f"{tmp_path / 'x.npz'}: a position or an angle is far off the table; nothing was written"
+    )
     assert not (tmp_path / "x.npz").exists()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import imageio.v2 as imageio
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -78,6 +78,16 @@ def run(policy: BasePolicy, output_dir: Path, shape_meta: dict[str, Any] = SHAPE
         runner.close()
 
 
+def read_video(path: str) -> list[np.ndarray]:
+    """Frames as RGB."""
+    capture = cv2.VideoCapture(path)
+    frames = []
+    while (frame := capture.read()[1]) is not None:
+        frames.append(frame[..., ::-1])
+    capture.release()
+    return frames
+
+
 def without_time_and_videos(metrics: dict[str, Any]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if "video" not in name and name != "seconds_per_episode"}
 
@@ -125,10 +135,10 @@ def test_score_is_the_best_reward_of_the_episode(tmp_path: Path) -> None:
 
 
 def test_doing_nothing_scores_what_the_starts_cover(tmp_path: Path) -> None:
-    """The floor of the benchmark: 0.076 over its 50 test starts."""
+    """The floor of the benchmark's 50 test starts; within 300 steps it rises to 0.076, as walls push blocks away."""
     metrics = run(StillPolicy(), tmp_path, n_train=0, n_test=50, n_test_vis=0, max_steps=2)
 
-    assert metrics["test/mean_score"] == pytest.approx(0.0763, abs=2e-4)
+    assert metrics["test/mean_score"] == pytest.approx(0.07505, abs=1e-5)
     assert metrics["test/success_rate"] == 0.0
     assert metrics["test/mean_score_low"] < metrics["test/mean_score"] < metrics["test/mean_score_high"]
     assert "train/mean_score" not in metrics
@@ -137,13 +147,17 @@ def test_doing_nothing_scores_what_the_starts_cover(tmp_path: Path) -> None:
 def test_evaluation_repeats_and_leaves_the_global_generator_alone(tmp_path: Path) -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    first = run(RandomPolicy(), tmp_path, n_test_vis=0)
-    second = run(RandomPolicy(), tmp_path, n_test_vis=0)
-    other = run(RandomPolicy(), tmp_path, n_test_vis=0, seed=1)
+    policies = [RandomPolicy() for _ in range(3)]
+    results = [
+        without_time_and_videos(run(policy, tmp_path, n_test_vis=0, seed=seed))
+        for policy, seed in zip(policies, (0, 0, 1), strict=True)
+    ]
+    first, second, other = (policy.seen[-1]["agent_pos"] for policy in policies)
 
     assert torch.equal(torch.get_rng_state(), before)
-    assert without_time_and_videos(first) == without_time_and_videos(second)
-    assert without_time_and_videos(first) != without_time_and_videos(other)
+    assert results[0] == results[1]
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
 
 
 @pytest.mark.slow
@@ -196,7 +210,7 @@ def test_episode_ends_with_success_and_is_not_shown_again() -> None:
 def test_videos_can_be_watched_and_are_kept_from_run_to_run(tmp_path: Path) -> None:
     first = run(StillPolicy(), tmp_path)["test/sim_video_100000"]
     second = run(StillPolicy(), tmp_path)["test/sim_video_100000"]
-    frames = imageio.mimread(first, memtest=False)
+    frames = read_video(first)
 
     assert first == str(tmp_path / "media" / "rollout_0000" / "test_100000.mp4")
     assert second == str(tmp_path / "media" / "rollout_0001" / "test_100000.mp4")

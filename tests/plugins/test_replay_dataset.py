@@ -13,7 +13,7 @@ import torch
 from dp_core.errors import DataError
 from dp_replay.buffer import ReplayBuffer
 from dp_replay.config import ReplayConfig
-from dp_replay.dataset import ReplayFileDataset
+from dp_replay.dataset import ReplayDataset, ReplayFileDataset
 
 SHAPE_META: dict[str, Any] = {
     "obs": {
@@ -48,6 +48,12 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_dataset(path: Path, shape_meta: dict[str, Any] = SHAPE_META, **options: Any) -> ReplayFileDataset:
     config = ReplayConfig(path=path, **{"horizon": 8, "n_obs_steps": 2, "n_action_steps": 4, **options})
     return ReplayFileDataset(config, shape_meta=shape_meta)
+
+
+def episodes_of(dataset: ReplayDataset) -> set[int]:
+    """Which episodes the windows come from."""
+    steps = [float(dataset[i]["obs"]["pos"][1, 0]) for i in range(len(dataset))]
+    return set(np.searchsorted(np.cumsum(LENGTHS), steps, side="right").tolist())
 
 
 def error_of(path: Path, shape_meta: dict[str, Any] = SHAPE_META, **options: Any) -> str:
@@ -92,12 +98,12 @@ def test_windows_hold_what_was_recorded(path):
     np.testing.assert_array_equal(item["action"], buffer["action"][2:10])
 
 
-def test_every_step_is_now_in_some_window(path):
+def test_now_is_every_step_from_the_first_to_the_last_with_enough_steps_after_it(path):
     dataset = make_dataset(path)
 
     now = {int(dataset[i]["obs"]["pos"][1, 0]) for i in range(len(dataset))}
 
-    # Of each episode, the window after its last step would need more padding than the policy executes.
+    # A window goes on for 6 steps after now, of which 3 may lie behind the end of the episode.
     last = [end - (8 - 2 - 4 + 1) for end in np.cumsum(LENGTHS)]
     starts = [0, *np.cumsum(LENGTHS)[:-1]]
     assert now == {step for start, end in zip(starts, last, strict=True) for step in range(start, end)}
@@ -106,14 +112,10 @@ def test_every_step_is_now_in_some_window(path):
 def test_validation_has_the_episodes_held_out_also_when_training_is_limited(path):
     dataset = make_dataset(path, val_ratio=0.25, max_train_episodes=1)
     validation = dataset.get_validation_dataset()
-    episodes = [
-        {int(np.searchsorted(np.cumsum(LENGTHS), d[i]["obs"]["pos"][1, 0], side="right")) for i in range(len(d))}
-        for d in (dataset, validation)
-    ]
 
-    assert [len(chosen) for chosen in episodes] == [1, 1]
-    assert episodes[0].isdisjoint(episodes[1])
-    assert len(dataset) == len(make_dataset(path, val_ratio=0.25, max_train_episodes=1))
+    trained, held_out = episodes_of(dataset), episodes_of(validation)
+    assert (len(trained), len(held_out)) == (1, 1)
+    assert trained.isdisjoint(held_out)
 
 
 def test_without_a_ratio_nothing_is_held_out(path):
@@ -138,7 +140,7 @@ def test_a_buffer_without_a_key_of_shape_meta_is_one_line(path):
     shape_meta = {**SHAPE_META, "obs": {**SHAPE_META["obs"], "wrist": {"shape": [3, 4, 5], "type": "rgb"}}}
 
     assert error_of(path, shape_meta) == (
-        f"{path}: has no 'wrist'; it has 'action', 'front', 'points', 'pos', 'unused'"
+        f"{path}: has no 'wrist'; choose from 'action', 'front', 'points', 'pos', 'unused'"
     )
 
 
@@ -166,7 +168,7 @@ def test_some_episodes_that_are_too_short_are_a_warning(path, caplog):
     with caplog.at_level(logging.WARNING):
         dataset = make_dataset(path, horizon=14)
 
-    assert caplog.messages == [f"{path}: 1 episodes are shorter than 10 steps and not used"]
+    assert caplog.messages == [f"{path}: episodes shorter than 10 steps are not used: 1 of 4"]
     assert len(dataset) == (12 - 9) + (15 - 9) + (10 - 9)
 
 

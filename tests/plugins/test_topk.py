@@ -81,6 +81,18 @@ def test_same_checkpoint_saved_again_leaves_no_temporary_file(tmp_path) -> None:
     assert run.files() == ["0.ckpt"]
 
 
+def test_saving_a_listed_checkpoint_again_displaces_nothing(tmp_path) -> None:
+    """Ctrl-C between two epochs saves once more what the end of the epoch has just saved."""
+    run = Run(tmp_path, manager(k=2))
+    run.save(epoch=0, score=0.1)
+    run.save(epoch=1, score=0.9)
+
+    run.save(epoch=1, score=0.9)
+
+    assert run.files() == ["0.ckpt", "1.ckpt"]
+    assert run.callback.best == {"0.ckpt": 0.1, "1.ckpt": 0.9}
+
+
 def test_file_system_without_links_gets_copies(tmp_path, monkeypatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError
@@ -165,20 +177,41 @@ def test_default_name_is_that_of_the_original(tmp_path) -> None:
     assert run.files() == ["epoch=0050-test_mean_score=0.877.ckpt"]
 
 
-@pytest.mark.parametrize(("score", "found"), [(None, "was not measured"), (float("nan"), "is nan")])
-def test_metric_that_is_no_number_is_mentioned_once(tmp_path, caplog, score, found) -> None:
+@pytest.mark.parametrize("metrics", [{}, {"score": float("nan")}])
+def test_checkpoints_without_the_metric_are_not_ranked(tmp_path, caplog, metrics) -> None:
     run = Run(tmp_path, manager())
-    metrics = {} if score is None else {"score": score}
 
     run.save(epoch=0, **metrics)
     run.save(epoch=1, **metrics)
     run.save(epoch=2, score=0.5)
+    run.callback.dp_after_run()
 
     assert run.files() == ["2.ckpt"]
-    assert len(caplog.messages) == 1
-    assert caplog.messages[0].startswith(
-        f"topk: 'score' {found}; only checkpoints of epochs that measure it are ranked; measured were 'epoch'"
-    )
+    assert caplog.messages == []
+
+
+def test_metric_that_was_never_measured_is_mentioned_at_the_end(tmp_path, caplog) -> None:
+    run = Run(tmp_path, manager())
+
+    run.save(epoch=0)
+    run.save(epoch=1)
+    run.callback.dp_after_run()
+
+    assert caplog.messages == [
+        "topk: 'score' was never measured, so no checkpoint was kept for it; measured were 'epoch', 'global_step'"
+    ]
+    assert run.callback.summary() == []
+
+
+def test_summary_names_the_best_file(tmp_path) -> None:
+    run = Run(tmp_path, manager())
+    run.save(epoch=0, score=0.5)
+    run.save(epoch=1, score=0.75)
+    run.save(epoch=2, score=0.25)
+
+    name = Path(run.callback.summary()[0].split()[2]).name
+    assert name == "1.ckpt"
+    assert run.callback.summary()[0].endswith("(score 0.750)")
 
 
 def test_checkpoint_in_the_middle_of_an_epoch_is_not_ranked(tmp_path, caplog) -> None:

@@ -1,0 +1,51 @@
+"""Options of the small convolutional encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+from attrs.validators import deep_iterable, ge, min_len, optional
+
+from dp_core import option
+from dp_core.shape_meta import crop_problems, keys_of_type, obs_shape
+
+
+@attrs.frozen(kw_only=True)
+class CnnConfig:
+    """A network per camera that a CPU can train; other keys unchanged. The defaults suit images of about 96 x 96."""
+
+    crop_shape: tuple[int, int] | None = option(
+        None,
+        help="height and width cut out of every image, at random in training; null: the whole image",
+        validator=optional(deep_iterable(ge(1))),
+    )
+    downsample: int = option(2, help="side of the squares of pixels that are averaged first", validator=ge(1))
+    channels: tuple[int, ...] = option(
+        (32, 64, 64),
+        help="channels of each convolution; each halves height and width",
+        validator=[min_len(1), deep_iterable(ge(1))],
+    )
+    feature_dimension: int = option(64, help="size of the feature of one camera", validator=ge(1))
+
+    def map_size(self, image_size: tuple[int, ...]) -> tuple[int, ...]:
+        """Height and width of the maps that the convolutions make of images of that height and width."""
+        size = tuple(side // self.downsample for side in self.crop_shape or image_size)
+        for _ in self.channels:
+            size = tuple((side + 1) // 2 for side in size)
+        return size
+
+    def check(self, shape_meta: dict[str, Any]) -> Iterable[tuple[str, str]]:
+        """Images must be as large as the crop, and large enough for all the halving."""
+        for message in crop_problems(self.crop_shape, shape_meta):
+            yield "crop_shape", message
+        for key in keys_of_type(shape_meta, "rgb"):
+            image_size = obs_shape(shape_meta, key)[1:]
+            if min(self.map_size(image_size)) < 2:
+                found = self.crop_shape or image_size
+                yield (
+                    "channels",
+                    f"{len(self.channels)} convolutions after downsampling by {self.downsample} leave nothing of "
+                    f"the {found[0]} x {found[1]} pixels of '{key}'; use fewer, or a smaller 'downsample'",
+                )

@@ -1,0 +1,101 @@
+"""`FlowMatching`: rectified flow (Liu et al. 2023): flow matching (Lipman et al. 2023) along straight paths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from dp_core.interfaces import BaseScheduler, Inpaint
+from dp_core.interfaces.scheduler import Denoise
+from dp_schedulers.inpaint import with_known
+
+if TYPE_CHECKING:
+    from dp_schedulers.config import FlowMatchingConfig
+
+Velocity = Callable[[Tensor, int], Tensor]
+"""``velocity(x (B, T, D), step) -> (B, T, D)`` at the time where that step begins."""
+
+
+class FlowMatching(BaseScheduler):
+    """Mixes data and noise as ``x_t = (1 - t) x0 + t noise``; the network learns the velocity ``noise - x0``.
+
+    Sampling integrates that velocity from the noise at t = 1 to the data at t = 0. All timesteps handed in or out are
+    ``t * timestep_scale``: denoisers embed times such that they tell whole numbers apart, not tenths.
+    """
+
+    def __init__(self, config: FlowMatchingConfig) -> None:
+        self.config = config
+        self._draw = _DRAWS[config.timestep_sampling]
+        self._advance = _SOLVERS[config.solver]
+
+    def sample_timesteps(
+        self, batch_size: int, device: torch.device, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draw times between 0 and timestep_scale, (B,), float32."""
+        return self._draw(batch_size, device, generator) * self.config.timestep_scale
+
+    def add_noise(self, x0: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """Mix; see `BaseScheduler`."""
+        t = (timesteps / self.config.timestep_scale).to(x0.dtype)[:, None, None]
+        return (1 - t) * x0 + t * noise
+
+    def target(self, x0: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """The velocity, which is the same at all times."""
+        return noise - x0
+
+    def sample(
+        self,
+        denoise: Denoise,
+        shape: tuple[int, ...],
+        num_inference_steps: int | None = None,
+        generator: torch.Generator | None = None,
+        inpaint: Inpaint | None = None,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Tensor:
+        """Generate; see `BaseScheduler`. Draws the initial noise, nothing else; all steps are equally long."""
+        count = num_inference_steps or self.config.num_inference_steps
+        # All times at once: the device then need not wait for each.
+        times = torch.linspace(self.config.timestep_scale, 0, count + 1, device=device)
+
+        def velocity(x: Tensor, step: int) -> Tensor:
+            return denoise(with_known(x, inpaint), times[step])
+
+        sample = torch.randn(shape, generator=generator, device=device, dtype=dtype)
+        for step in range(count):
+            sample = self._advance(velocity, sample, step, 1 / count)
+        return with_known(sample, inpaint)
+
+
+def _euler(velocity: Velocity, x: Tensor, step: int, length: float) -> Tensor:
+    return x - length * velocity(x, step)
+
+
+def _heun(velocity: Velocity, x: Tensor, step: int, length: float) -> Tensor:
+    here = velocity(x, step)
+    ahead = velocity(x - length * here, step + 1)
+    return x - length * (here + ahead) / 2
+
+
+_SOLVERS = {"euler": _euler, "heun": _heun}
+
+
+def _uniform(size: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
+    return torch.rand(size, device=device, generator=generator)
+
+
+def _logit_normal(size: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
+    """Most in the middle, where the velocity is hardest to tell (Esser et al. 2024, standard normal)."""
+    return torch.randn(size, device=device, generator=generator).sigmoid()
+
+
+def _beta(size: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
+    """Beta(1.5, 1), most near the noise (Black et al. 2024, who count t the other way); by its inverse, u^(1 / 1.5)."""
+    return torch.rand(size, device=device, generator=generator) ** (1 / 1.5)
+
+
+_DRAWS = {"uniform": _uniform, "logit_normal": _logit_normal, "beta": _beta}

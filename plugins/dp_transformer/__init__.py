@@ -1,0 +1,1 @@
+"""The transformer denoiser of the paper."""

@@ -1,0 +1,184 @@
+"""Plugins are loaded one by one: what is wrong with one is said in one line and harms no other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dp_core.discovery import PluginRecord
+from dp_core.registry import Registry
+from dp_core.testing.fakes import installed, registry_of, write_distribution
+
+GOOD = """
+import attrs
+from dp_core import Component, hookimpl, option
+
+DP_API = 1
+
+@attrs.frozen(kw_only=True)
+class Options:
+    width: int = option(64, help="of a layer")
+
+@hookimpl
+def dp_components():
+    yield Component(kind="encoder", name="good", target="dp_good.encoder:Good", config=Options, summary="works")
+"""
+
+
+def records(folder: Path) -> dict[str, PluginRecord]:
+    with installed(folder):
+        return {plugin.name: plugin for plugin in registry_of(folder).plugins}
+
+
+def cause(folder: Path, source: str) -> str:
+    """What is said about a plugin with this source, which must not harm the one beside it."""
+    write_distribution(folder, "dp-bad", "0.1", {"bad": source})
+    write_distribution(folder, "dp-good", "1.0", {"good": GOOD})
+    found = records(folder)
+    assert found["good"].status == "ok"
+    assert found["bad"].status == "broken"
+    assert found["bad"].components == ()
+    return found["bad"].cause
+
+
+def test_components_have_the_distribution_and_version_that_pip_knows(tmp_path: Path) -> None:
+    write_distribution(tmp_path, "dp-good", "1.2.3", {"good": GOOD})
+
+    (component,) = records(tmp_path)["good"].components
+
+    assert (component.qualified_name, component.version) == ("dp-good/good", "1.2.3")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import open3d_x", "ModuleNotFoundError: No module named 'open3d_x'"),
+        ("raise ValueError('first line\\nsecond line')", "ValueError: first line second line"),
+        ("import sys; sys.exit('please install open3d')", "SystemExit: please install open3d"),
+        (GOOD.replace("DP_API = 1", ""), "add DP_API = 1 to dp_bad.plugin"),
+        (GOOD.replace("DP_API = 1", "DP_API = '1'"), "DP_API in dp_bad.plugin must be a whole number, got '1'"),
+        (
+            GOOD.replace("DP_API = 1", "DP_API = 2"),
+            "written for plugin API 2; this dp-core has API 1; upgrade dp-core",
+        ),
+        (
+            GOOD.replace("DP_API = 1", "DP_API = 0"),
+            "written for plugin API 0; this dp-core has API 1; upgrade the plugin",
+        ),
+        (
+            GOOD.replace("def dp_components", "def dp_component"),
+            "unknown hook 'dp_component'; did you mean 'dp_components'?",
+        ),
+        (GOOD.replace("@hookimpl", ""), "hook 'dp_components' lacks @hookimpl"),
+        (
+            GOOD.replace("dp_components()", "dp_components(registry)"),
+            "hook 'dp_components' has no argument 'registry'; its arguments are: none",
+        ),
+        ("DP_API = 1", "dp_bad.plugin has no dp_components"),
+        (
+            GOOD.replace("yield Component(", "yield dict("),
+            "dp_components must yield Component objects, got {'kind': 'encoder', 'name': 'good', "
+            "'target': 'dp_good.encoder:Good', 'config': <class 'dp_bad.plugin.Options'>, 'summary': 'works'}",
+        ),
+        (
+            GOOD.replace("yield Component(", "Component("),
+            "dp_components must yield Component objects, got None",
+        ),
+        (
+            GOOD.replace('name="good"', 'name="Good"'),
+            "component name 'Good' must be lower case letters, digits and underscores",
+        ),
+    ],
+)
+def test_a_broken_plugin_says_why_in_one_line(tmp_path: Path, source: str, message: str) -> None:
+    assert cause(tmp_path, source) == message
+
+
+def test_an_entry_point_that_points_nowhere_is_a_broken_plugin(tmp_path: Path) -> None:
+    write_distribution(tmp_path, "dp-lost", "0.1", {"lost": {"other.py": ""}})
+
+    assert records(tmp_path)["lost"].cause == "ModuleNotFoundError: No module named 'dp_lost.plugin'"
+
+
+def test_the_traceback_is_kept(tmp_path: Path) -> None:
+    write_distribution(tmp_path, "dp-bad", "0.1", {"bad": "def fail():\n    1 / 0\n\nfail()"})
+
+    assert 'dp_bad/plugin.py", line 2, in fail' in records(tmp_path)["bad"].traceback
+
+
+def test_a_component_offered_twice_by_one_plugin_breaks_it_as_a_whole(tmp_path: Path) -> None:
+    twice = GOOD + '    yield Component(kind="encoder", name="good", target="a:B", config=Options, summary="again")\n'
+
+    assert cause(tmp_path, twice) == "encoder 'good' is offered twice by dp-bad"
+
+
+def test_a_component_offered_by_two_plugins_of_one_distribution_breaks_the_second(tmp_path: Path) -> None:
+    write_distribution(tmp_path, "dp-double", "0.1", {"first": GOOD, "second": GOOD})
+
+    found = records(tmp_path)
+
+    assert found["first"].status == "ok"
+    assert found["second"].cause == "encoder 'good' is offered twice by dp-double, also by its plugin 'first'"
+
+
+def test_a_plugin_with_several_components_is_accepted_whole_or_not_at_all(tmp_path: Path) -> None:
+    half = GOOD + "    1 / 0\n"
+
+    assert cause(tmp_path, half) == "ZeroDivisionError: division by zero"
+
+
+def test_looking_for_hooks_reads_no_other_attribute_of_a_plugin(tmp_path: Path) -> None:
+    lazy = GOOD + (
+        "\ndef __dir__():\n    return [*globals(), 'heavy']\n"
+        "\ndef __getattr__(name):\n    if name == 'heavy':\n        raise RuntimeError('imported')\n"
+        "    raise AttributeError(name)\n"
+    )
+    write_distribution(tmp_path, "dp-good", "1.0", {"good": lazy})
+
+    assert records(tmp_path)["good"].status == "ok"
+
+
+def test_what_an_interrupted_pip_leaves_behind_takes_nothing_down(tmp_path: Path) -> None:
+    write_distribution(tmp_path, "dp-gone", "0.1", {"gone": GOOD})
+    (tmp_path / "dp_gone-0.1.dist-info" / "METADATA").unlink()
+
+    with installed(tmp_path):
+        names = [plugin.distribution for plugin in Registry.discover().plugins if plugin.name == "gone"]
+
+    assert names == ["local"]
+
+
+def test_plugins_are_found_on_the_path_in_an_order_of_their_own(tmp_path: Path) -> None:
+    """Sorted by distribution and name, whatever the order of `sys.path`; found twice, loaded once."""
+    for folder in ("one", "two"):
+        write_distribution(tmp_path / folder, "dp-twice", "0.1", {"twice": "", "also": ""})
+    write_distribution(tmp_path / "two", "dp-alone", "0.1", {"alone": ""})
+
+    with installed(tmp_path / "two"), installed(tmp_path / "one"):
+        found = [(plugin.distribution, plugin.name) for plugin in Registry.discover().plugins]
+
+    assert [entry for entry in found if entry[0] in ("dp-twice", "dp-alone")] == [
+        ("dp-alone", "alone"),
+        ("dp-twice", "also"),
+        ("dp-twice", "twice"),
+    ]
+    assert found == sorted(found)
+
+
+def test_ctrl_c_while_a_plugin_is_imported_ends_the_program(tmp_path: Path) -> None:
+    write_distribution(tmp_path, "dp-slow", "0.1", {"slow": "raise KeyboardInterrupt"})
+
+    with installed(tmp_path), pytest.raises(KeyboardInterrupt):
+        registry_of(tmp_path)
+
+
+def test_importing_the_platform_imports_nothing_heavy() -> None:
+    heavy = "{'torch', 'numpy', 'omegaconf', 'yaml'}"
+    program = f"import sys, dp_core, dp_core.registry; print(sorted({heavy} & set(sys.modules)))"
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "[]\n"

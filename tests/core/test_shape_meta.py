@@ -1,0 +1,87 @@
+"""What a task observes and does: its mistakes, and the questions asked about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dp_core.shape_meta import action_dim, crop_problems, keys_of_type, obs_shape, shape_meta_problems
+
+ACTION = {"shape": [2]}
+PUSHT = {
+    "obs": {
+        "image": {"shape": [3, 96, 96], "type": "rgb"},
+        "agent_pos": {"shape": [2], "type": "low_dim"},
+        "force": {"shape": [6]},
+    },
+    "action": ACTION,
+}
+
+
+def test_questions_about_a_task() -> None:
+    assert keys_of_type(PUSHT, "rgb") == ["image"]
+    assert keys_of_type(PUSHT, "low_dim") == ["agent_pos", "force"], "low_dim unless it says otherwise"
+    assert obs_shape(PUSHT, "image") == (3, 96, 96)
+    assert action_dim(PUSHT) == 2
+    assert list(shape_meta_problems(PUSHT)) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "problems"),
+    [
+        (None, [("", "expected a mapping with 'obs' and 'action', got None")]),
+        (
+            {},
+            [
+                ("obs", "expected a mapping of observation keys, got None"),
+                ("action", "expected a mapping with 'shape', got None"),
+            ],
+        ),
+        (
+            {"obs": {}, "action": ACTION, "reward": 1, "lang": 2},
+            [
+                ("reward", "unknown key; expected 'obs' and 'action'"),
+                ("lang", "unknown key; expected 'obs' and 'action'"),
+                ("obs", "expected a mapping of observation keys, got {}"),
+            ],
+        ),
+        ({"obs": {"x": [2]}, "action": ACTION}, [("obs.x", "expected a mapping with 'shape', got [2]")]),
+        (
+            {"obs": {"x": {"shape": [2], "kind": "rgb", "type": "depth"}}, "action": ACTION},
+            [
+                ("obs.x.kind", "unknown key; expected 'shape' and 'type'"),
+                ("obs.x.type", "expected 'rgb' or 'low_dim', got 'depth'"),
+            ],
+        ),
+        (
+            {"obs": {"x": {"shape": [2]}}, "action": {"shape": [2], "type": "low_dim"}},
+            [("action.type", "unknown key; expected 'shape'")],
+        ),
+        (
+            {"obs": {"x": {"shape": [96, 96], "type": "rgb"}}, "action": {"shape": [2, 3]}},
+            [
+                ("obs.x.shape", "expected [channels, height, width] for an image, got [96, 96]"),
+                ("action.shape", "expected one number, the size of an action, got [2, 3]"),
+            ],
+        ),
+        *(
+            (
+                {"obs": {"x": {"shape": shape}}, "action": ACTION},
+                [("obs.x.shape", f"expected a list of positive whole numbers, got {shape!r}")],
+            )
+            for shape in (2, [], [0], [2.0], [True], ["2"])
+        ),
+    ],
+)
+def test_mistakes_are_found_in_the_order_of_the_file(value: Any, problems: list[tuple[str, str]]) -> None:
+    assert list(shape_meta_problems(value)) == problems
+
+
+def test_a_crop_must_lie_in_every_image() -> None:
+    assert list(crop_problems(None, PUSHT)) == []
+    assert list(crop_problems((96, 96), PUSHT)) == []
+    for crop in [(97, 96), (96, 97)]:
+        assert list(crop_problems(crop, PUSHT)) == [
+            f"{list(crop)} is larger than the image (96, 96) of 'image'; choose at most 96 x 96"
+        ]

@@ -1,0 +1,449 @@
+"""The life of a workspace: what it saves, what it restores, in which order its callbacks hear of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dill
+import pytest
+import torch
+
+from dp_core import Component, Slot, hookimpl
+from dp_core.checkpoint import read_payload, write_payload
+from dp_core.config.schema import WorkspaceConfig
+from dp_core.errors import CheckpointError, PluginError
+from dp_core.interfaces import BaseCallback
+from dp_core.registry import Registry
+from dp_core.workspace import BaseWorkspace
+
+MakeWorkspace = Callable[..., Any]
+
+
+def weights(workspace: Any) -> torch.Tensor:
+    return workspace.model.layer.weight.detach()
+
+
+# -- saving -----------------------------------------------------------------------------------------------------------
+
+
+def test_everything_with_a_state_is_saved(make_workspace: MakeWorkspace) -> None:
+    workspace = make_workspace()
+    workspace.train_step()
+
+    payload = read_payload(workspace.save_checkpoint(use_thread=False))
+
+    assert payload["state_dicts"].keys() == {"model", "optimizer", "counter"}
+    assert payload["state_dicts"]["counter"] == {"count": 1}
+    assert payload["pickles"].keys() == {"best"}
+    assert payload["cfg"]["policy"] == {"name": "dp-toys/net", "size": 4}
+    assert payload["callbacks"] == {}
+
+
+def test_checkpoints_are_named_by_tag_or_path(make_workspace: MakeWorkspace, tmp_path: Path) -> None:
+    workspace = make_workspace()
+
+    assert workspace.save_checkpoint(use_thread=False) == str(tmp_path / "run/checkpoints/latest.ckpt")
+    assert workspace.save_checkpoint(tag="best", use_thread=False) == str(tmp_path / "run/checkpoints/best.ckpt")
+    assert workspace.save_checkpoint(tmp_path / "x.ckpt", use_thread=False) == str(tmp_path / "x.ckpt")
+    assert (tmp_path / "x.ckpt").is_file()
+
+
+def test_what_is_saved_in_the_background_is_the_state_at_the_call(make_workspace: MakeWorkspace) -> None:
+    """On the CPU a state dict holds the live tensors themselves; they go on being trained."""
+    workspace = make_workspace()
+    workspace.train_step()
+    before = weights(workspace).clone()
+
+    path = workspace.save_checkpoint()
+    for _ in range(3):
+        workspace.train_step()
+    with torch.no_grad():
+        workspace.model.layer.weight.zero_()
+    workspace.close()
+
+    states = read_payload(path)["state_dicts"]
+    assert torch.equal(states["model"]["layer.weight"], before)
+    assert states["optimizer"]["state"][0]["step"] == 1
+    assert states["counter"] == {"count": 1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "states", "pickles"),
+    [
+        ({"exclude_keys": ("optimizer",)}, {"model", "counter", "scratch"}, {"best"}),
+        ({"include_keys": ()}, {"model", "optimizer", "counter"}, set()),
+        ({"include_keys": ("best", "output_dir")}, {"model", "optimizer", "counter"}, {"best", "output_dir"}),
+    ],
+)
+def test_keys_given_to_save_replace_those_of_the_class(
+    make_workspace: MakeWorkspace, arguments: dict[str, Any], states: set[str], pickles: set[str]
+) -> None:
+    payload = read_payload(make_workspace().save_checkpoint(use_thread=False, **arguments))
+
+    assert (payload["state_dicts"].keys(), payload["pickles"].keys()) == (states, pickles)
+
+
+def test_a_file_that_cannot_be_written_stops_the_next_save(make_workspace: MakeWorkspace, tmp_path: Path) -> None:
+    workspace = make_workspace()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoints").touch()
+    workspace.save_checkpoint()
+
+    with pytest.raises(CheckpointError, match=r"latest\.ckpt: cannot be written: "):
+        workspace.save_checkpoint()
+    with pytest.raises(CheckpointError, match=r"latest\.ckpt: cannot be written: "):
+        workspace.save_checkpoint(use_thread=False)
+
+
+# -- restoring --------------------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_restores_everything(make_workspace: MakeWorkspace) -> None:
+    workspace, other = make_workspace(), make_workspace()
+    workspace.train_step()
+    workspace.save_checkpoint(use_thread=False, include_keys=())
+
+    other.load_checkpoint()
+    workspace.train_step()
+    other.train_step()
+
+    assert torch.equal(weights(other), weights(workspace))
+    assert other.counter.count == 2
+
+
+def test_loading_waits_for_the_file_that_is_being_written(make_workspace: MakeWorkspace) -> None:
+    workspace = make_workspace()
+    workspace.save_checkpoint(include_keys=())
+    workspace.train_step()
+
+    workspace.load_checkpoint()
+
+    assert workspace.counter.count == 0
+
+
+def test_excluded_states_stay_as_they_are(make_workspace: MakeWorkspace) -> None:
+    workspace = make_workspace()
+    path = workspace.save_checkpoint(use_thread=False, include_keys=())
+    workspace.train_step()
+
+    workspace.load_checkpoint(path, exclude_keys=("counter",))
+
+    assert workspace.counter.count == 1
+
+
+def test_pickles_are_only_opened_for_who_trusts_the_file(make_workspace: MakeWorkspace) -> None:
+    workspace = make_workspace()
+    path = workspace.save_checkpoint(use_thread=False)
+    workspace.best = [9.0]
+    workspace.train_step()
+
+    with pytest.raises(CheckpointError) as caught:
+        workspace.load_checkpoint(path)
+    assert str(caught.value) == (
+        "the values 'best' are pickled, which can run any code; "
+        "pass trust_pickles=True if you trust the file, or include_keys=() to go without"
+    )
+    assert workspace.counter.count == 1, "refused before anything was restored"
+
+    workspace.load_checkpoint(path, include_keys=())
+    assert (workspace.best, workspace.counter.count) == ([9.0], 0)
+    workspace.load_checkpoint(path, trust_pickles=True)
+    assert workspace.best == [0.5]
+
+
+def test_a_pickle_that_is_not_there(make_workspace: MakeWorkspace) -> None:
+    workspace = make_workspace()
+    path = workspace.save_checkpoint(use_thread=False)
+
+    with pytest.raises(CheckpointError) as caught:
+        workspace.load_checkpoint(path, include_keys=("worst",), trust_pickles=True)
+
+    assert str(caught.value) == "the checkpoint has no value 'worst'; it has best"
+
+
+def test_a_state_that_does_not_fit_says_which(make_workspace: MakeWorkspace) -> None:
+    path = make_workspace().save_checkpoint(use_thread=False, include_keys=())
+
+    with pytest.raises(CheckpointError) as caught:
+        make_workspace(policy={"name": "net", "size": 5}).load_checkpoint(path)
+
+    assert str(caught.value).startswith(
+        "the state of 'model' does not fit this config: Error(s) in loading state_dict for Net:"
+    )
+
+
+def test_loading_can_be_lenient_with_modules(make_workspace: MakeWorkspace) -> None:
+    workspace = make_workspace()
+    payload = read_payload(workspace.save_checkpoint(use_thread=False, include_keys=()))
+    del payload["state_dicts"]["model"]["layer.bias"]
+
+    with pytest.raises(CheckpointError, match="Missing key"):
+        workspace.load_payload(payload)
+    workspace.load_payload(payload, strict=False)
+
+
+def test_a_state_for_what_the_config_leaves_out(make_workspace: MakeWorkspace) -> None:
+    workspace = make_workspace()
+    payload = read_payload(workspace.save_checkpoint(use_thread=False, include_keys=()))
+    payload["state_dicts"]["absent"] = {"count": 1}
+
+    with pytest.raises(CheckpointError) as caught:
+        workspace.load_payload(payload)
+
+    assert str(caught.value) == (
+        "the checkpoint has a state for 'absent', which this config leaves out; pass exclude_keys=('absent',)"
+    )
+    workspace.load_payload(payload, exclude_keys=("absent",))
+
+
+def test_what_the_checkpoint_lacks_is_named(make_workspace: MakeWorkspace, caplog: pytest.LogCaptureFixture) -> None:
+    workspace = make_workspace()
+    payload = read_payload(workspace.save_checkpoint(use_thread=False, include_keys=()))
+    workspace.load_payload(payload)
+    assert caplog.messages == []
+
+    workspace.extra = workspace.counter
+    workspace.load_payload(payload)
+
+    assert caplog.messages == ["the checkpoint has no state for 'extra', which stays as it is"]
+
+
+def test_what_is_made_later_is_restored_when_it_is_there(make_workspace: MakeWorkspace) -> None:
+    workspace, other, third = make_workspace(), make_workspace(), make_workspace()
+    workspace.run()
+    workspace.late.count = 7
+    workspace.save_checkpoint(use_thread=False, include_keys=())
+
+    other.load_checkpoint()
+    other.save_checkpoint(use_thread=False, include_keys=())
+    third.load_checkpoint()
+    third.run()
+
+    assert third.late.count == 7, "also through a save before it was there"
+
+
+# -- from a file alone ------------------------------------------------------------------------------------------------
+
+
+def test_a_workspace_is_made_from_a_checkpoint_alone(
+    make_workspace: MakeWorkspace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace = make_workspace(policy={"name": "net", "size": 6})
+    workspace.train_step()
+    payload = read_payload(workspace.save_checkpoint(use_thread=False, include_keys=()))
+    payload["manifest"]["distributions"]["dp-toys"] = "0.9"
+    write_payload(tmp_path / "moved.ckpt", payload)
+
+    other = BaseWorkspace.create_from_checkpoint(tmp_path / "moved.ckpt", output_dir=tmp_path / "new")
+
+    assert type(other) is type(workspace)
+    assert torch.equal(weights(other), weights(workspace))
+    assert other.output_dir == tmp_path / "new"
+    assert caplog.messages == [f"{tmp_path}/moved.ckpt: dp-toys 1.0 is installed; the checkpoint was made with 0.9"]
+
+
+def test_a_checkpoint_of_another_workspace_is_refused(make_workspace: MakeWorkspace) -> None:
+    class Other(BaseWorkspace):
+        def loop(self) -> None: ...
+
+    path = make_workspace().save_checkpoint(use_thread=False)
+
+    with pytest.raises(CheckpointError) as caught:
+        Other.create_from_checkpoint(path)
+
+    assert str(caught.value) == f"{path}: was written by 'dp-toys/toy', not by Other"
+
+
+def test_a_snapshot_is_the_whole_workspace(make_workspace: MakeWorkspace, tmp_path: Path) -> None:
+    workspace = make_workspace(callbacks={"first": "note"})
+    workspace.train_step()
+    workspace.scratch.count = 5
+
+    path = workspace.save_snapshot()
+    other = type(workspace).create_from_snapshot(path)
+    other.train_step()
+    other.save_checkpoint(use_thread=False)
+
+    assert path == str(tmp_path / "run/snapshots/latest.pkl")
+    assert (other.scratch.count, other.counter.count, other.best) == (5, 2, [0.5])
+    assert other.callbacks["first"].notes[-1] == "after latest.ckpt True"
+
+
+def test_a_snapshot_of_something_else_is_refused(make_workspace: MakeWorkspace, tmp_path: Path) -> None:
+    (tmp_path / "x.pkl").write_bytes(dill.dumps([1]))
+
+    with pytest.raises(CheckpointError) as caught:
+        type(make_workspace()).create_from_snapshot(tmp_path / "x.pkl")
+
+    assert str(caught.value) == f"{tmp_path}/x.pkl: holds a list, not a ToyWorkspace"
+
+
+# -- callbacks --------------------------------------------------------------------------------------------------------
+
+
+def test_callbacks_hear_of_checkpoints_and_keep_their_state(make_workspace: MakeWorkspace) -> None:
+    workspace = make_workspace(callbacks={"first": "note"})
+    workspace.save_checkpoint(metrics={"score": 1}, include_keys=())
+    workspace.close()
+    before = "before ['counter', 'model', 'optimizer'] {'score': 1}"
+    assert workspace.callbacks["first"].notes == [before, "after latest.ckpt True"]
+
+    other = make_workspace(callbacks={"first": "note", "second": "note"})
+    other.load_checkpoint()
+
+    assert other.callbacks["first"].notes == [before, "loaded"]
+    assert other.callbacks["second"].notes == ["loaded"]
+
+
+class Written(BaseCallback):
+    """Writes its name to a list that several share."""
+
+    def __init__(self, name: str, shared: list[str]) -> None:
+        self.name, self.shared = name, shared
+
+    @hookimpl
+    def dp_after_run(self) -> None:
+        self.shared.append(self.name)
+
+
+class Replacing(BaseCallback):
+    @hookimpl
+    def dp_run(self) -> bool:
+        return True
+
+
+class Wrapping(BaseCallback):
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    @hookimpl(wrapper=True)
+    def dp_run(self) -> Any:
+        try:
+            return (yield)
+        except RuntimeError as error:
+            self.seen.append(str(error))
+            raise
+
+
+class Small(BaseWorkspace):
+    """Runs whatever it is given, with callbacks that are there already."""
+
+    def __init__(self, folder: Path, callbacks: dict[str, BaseCallback], loop: Callable[[], object] = list) -> None:
+        component = Component(
+            kind="workspace", name="small", target="a:B", config=WorkspaceConfig, summary="", distribution="dp-toys"
+        )
+        slots = {key: Slot(_Ready(callback), None) for key, callback in callbacks.items()}
+        super().__init__(WorkspaceConfig(workspace=component, callbacks=slots), folder)
+        self.work = loop
+
+    def loop(self) -> None:
+        self.work()
+
+
+class _Ready:
+    """Stands where a config has a component, and gives what is there already."""
+
+    def __init__(self, callback: BaseCallback) -> None:
+        self.callback = callback
+
+    def load(self) -> Any:
+        return lambda config: self.callback
+
+
+def test_callbacks_are_called_in_the_order_of_the_config(tmp_path: Path) -> None:
+    shared: list[str] = []
+
+    Small(tmp_path, {name: Written(name, shared) for name in ("c", "a", "b")}).run()
+
+    assert shared == ["c", "a", "b"]
+
+
+def test_a_callback_may_replace_the_loop(tmp_path: Path) -> None:
+    done: list[int] = []
+
+    Small(tmp_path, {"skip": Replacing()}, lambda: done.append(1)).run()
+
+    assert done == []
+
+
+def fail() -> None:
+    raise RuntimeError("in the loop")
+
+
+def test_a_callback_may_wrap_the_loop(tmp_path: Path) -> None:
+    wrapping = Wrapping()
+
+    with pytest.raises(RuntimeError, match="in the loop"):
+        Small(tmp_path, {"wrap": wrapping}, fail).run()
+
+    assert wrapping.seen == ["in the loop"]
+
+
+def test_an_error_is_announced_and_what_is_being_written_finished(make_workspace: MakeWorkspace) -> None:
+    workspace = make_workspace(callbacks={"first": "note"})
+    workspace.train_step = lambda: (workspace.save_checkpoint(include_keys=()), fail())
+
+    with pytest.raises(RuntimeError, match="in the loop"):
+        workspace.run()
+
+    assert "error RuntimeError('in the loop')" in workspace.callbacks["first"].notes
+    assert workspace.get_checkpoint_path().is_file()
+    assert "done" not in workspace.callbacks["first"].notes
+
+
+class Misspelt(BaseCallback):
+    @hookimpl
+    def dp_after_epoc(self) -> None: ...
+
+
+class Unmarked(BaseCallback):
+    def dp_after_epoch(self) -> None: ...
+
+
+class Curious(BaseCallback):
+    @hookimpl
+    def dp_after_epoch(self, loss: float) -> None: ...
+
+
+class Defaulting(BaseCallback):
+    @hookimpl
+    def dp_after_epoch(self, metrics: Any = None) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("callback", "message"),
+    [
+        (Misspelt(), "callbacks.mine: unknown hook 'dp_after_epoc'; did you mean 'dp_after_epoch'?"),
+        (Unmarked(), "callbacks.mine: hook 'dp_after_epoch' lacks @hookimpl"),
+        (
+            Curious(),
+            "callbacks.mine: hook 'dp_after_epoch' has no argument 'loss'; its arguments are: 'workspace', 'metrics'",
+        ),
+        (Defaulting(), "callbacks.mine: argument 'metrics' of hook 'dp_after_epoch' must not have a default"),
+    ],
+)
+def test_a_hook_that_would_never_be_called_is_an_error(tmp_path: Path, callback: BaseCallback, message: str) -> None:
+    with pytest.raises(PluginError) as caught:
+        Small(tmp_path, {"mine": callback})
+
+    assert str(caught.value) == message
+
+
+# -- where ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_directory_has_a_date_and_a_name_unless_one_is_given(make_workspace: MakeWorkspace) -> None:
+    workspace = make_workspace(run_name="push", output_dir="there")
+    workspace._output_dir = None
+    assert workspace.output_dir == Path("there")
+
+    workspace = make_workspace(run_name="push")
+    workspace._output_dir = None
+    assert workspace.output_dir.match("runs/????-??-??_??-??-??_push")
+    assert workspace.output_dir is workspace.output_dir
+
+
+def test_the_toys_are_discovered_like_every_plugin(toys: Registry) -> None:
+    assert {"dp-toys/toy", "dp-core/train"} <= {c.qualified_name for c in Registry.discover().components("workspace")}

@@ -1,0 +1,93 @@
+"""`dp-eval`: a policy is rebuilt from its checkpoint alone and evaluated, with another sampler if asked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dp_core.cli.eval import main as dp_eval
+from dp_core.cli.run import main as dp_run
+
+SMOKE = Path(__file__).parents[2] / "configs" / "smoke.yaml"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a smoke run whose directory is gone."""
+    folder = tmp_path_factory.mktemp("smoke")
+    assert dp_run([str(SMOKE), f"output_dir={folder / 'run'}", "runner.n_test_vis=0", "training.num_epochs=1"]) == 0
+    path = folder / "alone.ckpt"
+    shutil.move(folder / "run" / "checkpoints" / "latest.ckpt", path)
+    shutil.rmtree(folder / "run")
+    return path
+
+
+def test_evaluation_needs_only_the_file(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dp_eval([str(checkpoint), "--episodes", "3", "--output", str(tmp_path), "runner.n_test_vis=1"]) == 0
+
+    printed = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()]
+    log = json.loads((tmp_path / "eval_log.json").read_text())
+    assert printed == ["mean score", "success rate", "time", "log", "videos"]
+    assert [key for key in log if key.startswith("test/sim_max_reward_")] == [
+        f"test/sim_max_reward_{seed}" for seed in (100000, 100001, 100002)
+    ]
+    assert not [key for key in log if key.startswith("train/")]
+    assert Path(log["test/sim_video_100000"]).stat().st_size > 1000
+
+
+@pytest.mark.parametrize(("folder", "output"), [("run/checkpoints", "run"), ("copied", "copied")])
+def test_results_go_into_the_run_directory_or_beside_a_copy(
+    folder: str, output: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    copied = tmp_path / folder / "best.ckpt"
+    copied.parent.mkdir(parents=True)
+    shutil.copy(checkpoint, copied)
+
+    assert dp_eval([str(copied), "--episodes", "1"]) == 0
+    assert (tmp_path / output / "eval_best" / "eval_log.json").is_file()
+
+
+def test_equal_evaluations_give_equal_scores(checkpoint: Path, tmp_path: Path) -> None:
+    scores = []
+    for name in ("first", "again"):
+        arguments = [str(checkpoint), "--episodes", "3", "--output", str(tmp_path / name)]
+        assert dp_eval(arguments) == 0
+        scores.append(json.loads((tmp_path / name / "eval_log.json").read_text())["test/mean_score"])
+
+    assert len(set(scores)) == 1
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "policy.scheduler={name: ddpm, num_inference_steps: 3}",
+        "policy.scheduler.num_inference_steps=4",
+        "runner.n_envs=1",
+    ],
+)
+def test_sampler_steps_and_environments_can_be_changed(checkpoint: Path, tmp_path: Path, override: str) -> None:
+    assert dp_eval([str(checkpoint), "--episodes", "2", "--output", str(tmp_path), override]) == 0
+
+
+def test_a_run_directory_is_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dp_eval([str(tmp_path)]) == 2
+    assert capsys.readouterr().err == (
+        f"dp-eval: error: {tmp_path}: is a folder; give a file, such as {tmp_path}/checkpoints/latest.ckpt\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--episodes", "0"], "the command line has 1 problem\n  --episodes: 0 is less than 1"),
+        (["--device", "tpu9"], "--device: 'tpu9' is not a device; use 'auto', 'cpu' or 'cuda:0'"),
+    ],
+)
+def test_mistake_is_one_message(
+    arguments: list[str], message: str, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dp_eval([str(checkpoint), *arguments]) == 2
+    assert capsys.readouterr().err == f"dp-eval: error: {message}\n"

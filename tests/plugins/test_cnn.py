@@ -1,0 +1,101 @@
+"""The small convolutional encoder."""
+
+import pytest
+import torch
+
+from dp_cnn.config import CnnConfig
+from dp_cnn.plugin import dp_components
+
+
+def build(shape_meta, **options):
+    (component,) = dp_components()
+    return component.load()(CnnConfig(**options), shape_meta=shape_meta)
+
+
+def meta(**shapes):
+    types = {3: "rgb", 2: "low_dim", 1: "low_dim"}
+    obs = {key: {"shape": list(shape), "type": types[len(shape)]} for key, shape in shapes.items()}
+    return {"obs": obs, "action": {"shape": [2]}}
+
+
+def observe(shape_meta, count=3):
+    return {key: torch.rand(count, *spec["shape"]) * 2 - 1 for key, spec in shape_meta["obs"].items()}
+
+
+def test_features_are_in_the_order_of_shape_meta():
+    shape_meta = meta(qpos=(5,), wrist=(3, 48, 64), pose=(2, 3), top=(1, 96, 96))
+    encoder = build(shape_meta, feature_dimension=16)
+    obs = observe(shape_meta)
+
+    features = encoder(obs)
+
+    assert features.shape == (3, encoder.output_dim) == (3, 43)
+    expected = [
+        obs["qpos"],
+        encoder.nets["wrist"](obs["wrist"]),
+        obs["pose"].flatten(1),
+        encoder.nets["top"](obs["top"]),
+    ]
+    assert torch.equal(features, torch.cat(expected, dim=1))
+
+
+@pytest.mark.parametrize("shape", [(3, 96, 96), (3, 97, 61), (3, 20, 33)])
+@pytest.mark.parametrize("downsample", [1, 2])
+def test_any_size_that_passes_the_check_works(shape, downsample):
+    shape_meta = meta(image=shape)
+    options = {"downsample": downsample, "crop_shape": (shape[1] - 1, shape[2])}
+
+    assert list(CnnConfig(**options).check(shape_meta=shape_meta)) == []
+    assert build(shape_meta, **options)(observe(shape_meta)).shape == (3, 64)
+
+
+def test_crop_is_random_in_training_only():
+    shape_meta = meta(image=(3, 96, 96))
+    encoder = build(shape_meta, crop_shape=(84, 84))
+    obs = observe(shape_meta)
+
+    assert not torch.equal(encoder(obs), encoder(obs))
+    assert torch.equal(encoder.eval()(obs), encoder(obs))
+
+
+def test_brightness_and_contrast_of_an_image_do_not_matter():
+    shape_meta = meta(image=(3, 96, 96))
+    encoder = build(shape_meta).eval()
+    obs = observe(shape_meta)
+
+    torch.testing.assert_close(encoder({"image": 0.5 * obs["image"] + 0.3}), encoder(obs), rtol=1e-3, atol=1e-3)
+
+
+def test_image_of_one_colour_gives_finite_features_and_gradients():
+    encoder = build(meta(image=(3, 96, 96)))
+
+    features = encoder({"image": torch.ones(2, 3, 96, 96)})
+    features.sum().backward()
+
+    assert features.isfinite().all()
+    assert all(parameter.grad.isfinite().all() for parameter in encoder.parameters())
+
+
+def test_state_alone_needs_no_network():
+    encoder = build(meta(qpos=(5,)))
+
+    assert encoder.output_dim == 5
+    assert list(encoder.parameters()) == []
+
+
+def test_crop_larger_than_an_image_is_a_config_problem():
+    assert list(CnnConfig(crop_shape=(128, 128)).check(shape_meta=meta(image=(3, 96, 96)))) == [
+        ("crop_shape", "[128, 128] is larger than the image (96, 96) of 'image'; choose at most 96 x 96")
+    ]
+
+
+def test_image_that_vanishes_on_the_way_is_a_config_problem():
+    config = CnnConfig(channels=(16, 16, 16, 16))
+
+    assert list(config.check(shape_meta=meta(image=(3, 32, 96)))) == [
+        (
+            "channels",
+            "4 convolutions after downsampling by 2 leave nothing of the 32 x 96 pixels of 'image'; "
+            "use fewer, or a smaller 'downsample'",
+        )
+    ]

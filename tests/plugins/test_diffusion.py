@@ -1,0 +1,304 @@
+"""The diffusion policy: its rules, its two ways to condition, its messages."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from dp_core.errors import ConfigError, InputError
+from dp_core.normalizer import LinearNormalizer, SingleFieldLinearNormalizer
+from dp_diffusion.mask_generator import LowdimMaskGenerator
+
+SHAPE_META = {"obs": {"pose": {"shape": [3]}, "grip": {"shape": [1]}}, "action": {"shape": [2]}}
+BLOCK = {
+    "name": "diffusion",
+    "horizon": 8,
+    "n_obs_steps": 2,
+    "n_action_steps": 4,
+    "encoder": "lowdim",
+    "denoiser": {
+        "name": "unet1d",
+        "diffusion_step_embed_dim": 8,
+        "down_dims": [8, 16],
+        "kernel_size": 3,
+        "n_groups": 4,
+    },
+    "scheduler": {"name": "ddim", "num_inference_steps": 4},
+}
+BOTH = pytest.mark.parametrize("obs_as_global_cond", [True, False])
+
+
+@pytest.fixture
+def build(registry):
+    def build_policy(is_fitted=True, **options):
+        policy = registry.build("policy", {**BLOCK, **options}, shape_meta=SHAPE_META).eval()
+        if is_fitted:
+            policy.set_normalizer(normalizer())
+        return policy
+
+    return build_policy
+
+
+def normalizer():
+    normalizer = LinearNormalizer()
+    for key in ("pose", "grip"):
+        normalizer[key] = SingleFieldLinearNormalizer.create_identity()
+    stats = {"min": [0.0, 0.0], "max": [10.0, 20.0], "mean": [5.0, 10.0], "std": [1.0, 1.0]}
+    normalizer["action"] = SingleFieldLinearNormalizer.create_range(stats)
+    return normalizer
+
+
+def batch(obs_steps=8):
+    generator = torch.Generator().manual_seed(0)
+    obs = {
+        "pose": torch.rand(3, obs_steps, 3, generator=generator),
+        "grip": torch.rand(3, obs_steps, 1, generator=generator),
+    }
+    return {"obs": obs, "action": 10 * torch.rand(3, 8, 2, generator=generator)}
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@BOTH
+def test_it_predicts_a_horizon_and_returns_what_to_execute_from_now_on(build, obs_as_global_cond):
+    result = build(obs_as_global_cond=obs_as_global_cond).predict_action(batch(2)["obs"], seeded())
+
+    assert result["action_pred"].shape == (3, 8, 2)
+    assert torch.equal(result["action"], result["action_pred"][:, 1:5])
+    assert not result["action"].requires_grad
+
+
+@BOTH
+def test_a_generator_decides_everything_that_is_random(build, obs_as_global_cond):
+    policy, state = build(obs_as_global_cond=obs_as_global_cond), torch.get_rng_state()
+
+    losses = [policy.compute_loss(batch(), seeded(seed)).item() for seed in (1, 1, 2)]
+    actions = [policy.predict_action(batch()["obs"], seeded(seed))["action"] for seed in (1, 1, 2)]
+
+    assert losses[0] == losses[1] != losses[2]
+    assert torch.equal(actions[0], actions[1])
+    assert not torch.equal(actions[0], actions[2])
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@BOTH
+def test_the_trajectory_starts_as_noise_drawn_before_the_times(build, obs_as_global_cond):
+    policy = build(obs_as_global_cond=obs_as_global_cond)
+    seen = []
+    policy.model.register_forward_pre_hook(lambda _, args: seen.append(args))
+    dim = 2 if obs_as_global_cond else 6
+
+    policy.compute_loss(batch(), seeded(5))
+    policy.predict_action(batch(2)["obs"], seeded(5))
+
+    generator = seeded(5)
+    noise = torch.randn(3, 8, dim, generator=generator)
+    assert torch.equal(seen[0][1], torch.randint(0, 100, (3,), generator=generator))
+    assert torch.equal(seen[1][0][..., :2], noise[..., :2])
+
+
+def test_the_denoiser_sees_the_features_of_all_observed_steps_oldest_first(build):
+    policy, data = build(), batch()
+    seen = []
+    policy.model.register_forward_pre_hook(lambda _, args, kwargs: seen.append(kwargs), with_kwargs=True)
+
+    policy.compute_loss(data)
+
+    features = torch.cat([data["obs"]["pose"], data["obs"]["grip"]], dim=-1)
+    assert torch.equal(seen[0]["global_cond"], torch.cat([features[:, 0], features[:, 1]], dim=-1))
+
+
+@BOTH
+def test_observations_after_the_first_and_other_keys_do_not_change_actions(build, obs_as_global_cond):
+    policy = build(obs_as_global_cond=obs_as_global_cond)
+    obs = batch(8)["obs"]
+    expected = policy.predict_action({key: value[:, :2] for key, value in obs.items()}, seeded())
+
+    obs = {
+        key: torch.cat([value[:, :2], torch.full_like(value[:, 2:], torch.nan)], dim=1) for key, value in obs.items()
+    }
+    result = policy.predict_action({**obs, "unknown": torch.ones(1)}, seeded())
+
+    assert torch.equal(result["action_pred"], expected["action_pred"])
+
+
+def test_training_looks_at_the_observed_steps_only(build):
+    policy, longer = build(), batch(8)
+    shorter = {"obs": {key: value[:, :2] for key, value in longer["obs"].items()}, "action": longer["action"]}
+
+    assert policy.compute_loss(longer, seeded()) == policy.compute_loss(shorter, seeded())
+
+
+def test_inpainting_shows_the_denoiser_the_observed_features(build):
+    policy, data = build(obs_as_global_cond=False), batch()
+    seen = []
+    policy.model.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+
+    policy.compute_loss(data)
+    policy.predict_action(data["obs"])
+
+    features = torch.cat([data["obs"]["pose"], data["obs"]["grip"]], dim=-1)
+    assert len(seen) == 1 + 4
+    assert all(torch.equal(sample[:, :2, 2:], features[:, :2]) for sample in seen)
+    assert all(not torch.equal(sample[:, 2:, 2:], features[:, 2:]) for sample in seen)
+
+
+def test_inpainting_loss_counts_known_entries_as_zero(build):
+    policy, data = build(obs_as_global_cond=False), batch()
+    predictions = []
+    policy.model.register_forward_hook(lambda _, args, output: predictions.append(output))
+
+    loss = policy.compute_loss(data, seeded(5))
+
+    noise = torch.randn(3, 8, 6, generator=seeded(5))
+    error = (predictions[0] - noise).square()
+    error[:, :2, 2:] = 0
+    torch.testing.assert_close(loss, error.mean())
+
+
+def test_an_inpainting_encoder_learns_from_the_observed_steps_alone(build):
+    """What has to be predicted is a constant, else the encoder could make its features easy to predict."""
+    policy, data = build(obs_as_global_cond=False, scheduler={"name": "ddim", "prediction_type": "sample"}), batch()
+    data["obs"]["pose"].requires_grad_()
+
+    policy.compute_loss(data).backward()
+
+    gradient = data["obs"]["pose"].grad
+    assert gradient[:, :2].abs().sum() > 0
+    assert gradient[:, 2:].abs().sum() == 0
+
+
+def test_the_sampler_can_be_exchanged_without_training_again(registry, build):
+    policy = build(scheduler="ddpm")
+    weights = copy.deepcopy(policy.state_dict())
+
+    policy.scheduler = registry.build("scheduler", {"name": "ddim", "num_inference_steps": 2})
+    calls = []
+    policy.model.register_forward_hook(lambda *_: calls.append(1))
+    policy.predict_action(batch()["obs"])
+
+    assert len(calls) == 2
+    assert list(policy.state_dict()) == list(weights)
+
+
+@BOTH
+def test_a_copy_shares_nothing(build, obs_as_global_cond):
+    policy = build(obs_as_global_cond=obs_as_global_cond)
+    twin = copy.deepcopy(policy)
+    expected = twin.predict_action(batch()["obs"], seeded())["action"]
+
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.zero_()
+    policy.scheduler.sample(lambda sample, time: sample, (1, 8, 2), 2)
+
+    assert torch.equal(twin.predict_action(batch()["obs"], seeded())["action"], expected)
+
+
+@BOTH
+def test_weights_travel_with_the_normalizer(build, obs_as_global_cond):
+    policy = build(obs_as_global_cond=obs_as_global_cond)
+    other = build(is_fitted=False, obs_as_global_cond=obs_as_global_cond)
+
+    other.load_state_dict(policy.state_dict(), strict=True)
+
+    expected = policy.predict_action(batch()["obs"], seeded())["action"]
+    assert torch.equal(other.predict_action(batch()["obs"], seeded())["action"], expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (
+            {"n_action_steps": 8},
+            "n_action_steps: 8 steps, executed from observation step 2 on, end beyond horizon 8; choose at most 7",
+        ),
+        ({"n_obs_steps": 9}, "n_obs_steps: 9 is larger than horizon 8; choose at most that"),
+        (
+            {"horizon": 7},
+            "denoiser.down_dims: horizon 7 is not divisible by 2, which the 2 levels of down_dims need; choose 6 or 8",
+        ),
+    ],
+)
+def test_steps_that_do_not_fit_are_reported(build, options, problem):
+    with pytest.raises(ConfigError) as error:
+        build(**options)
+
+    assert str(error.value) == f"policy 'diffusion' has 1 problem\n  {problem}"
+
+
+def wrong(change):
+    data = batch()
+    change(data)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            wrong(lambda data: data["obs"].pop("grip")),
+            "obs: 'grip' is missing, found 'pose'; give every key of shape_meta",
+        ),
+        (
+            wrong(lambda data: data["obs"].update(pose=torch.ones(3, 8, 4))),
+            "obs: 'pose' has shape (3, 8, 4); expected (B, T, 3), as shape_meta says",
+        ),
+        (
+            wrong(lambda data: data["obs"].update(pose=torch.ones(8, 3))),
+            "obs: 'pose' has shape (8, 3); expected (B, T, 3), as shape_meta says",
+        ),
+        (
+            wrong(lambda data: data["obs"].update(pose=torch.ones(3, 1, 3))),
+            "obs: 'pose' has 1 steps, expected at least 2",
+        ),
+        (
+            wrong(lambda data: data["obs"].update(pose=torch.ones(2, 8, 3))),
+            "obs: batch sizes differ: 'pose' 2, 'grip' 3; give every key the same",
+        ),
+        (
+            wrong(lambda data: data.update(action=torch.ones(3, 7, 2))),
+            "batch: 'action' has shape (3, 7, 2); expected (B, 8, 2), as horizon and shape_meta say",
+        ),
+    ],
+)
+def test_batches_that_do_not_fit_are_reported(build, data, message):
+    with pytest.raises(InputError) as error:
+        build().compute_loss(data)
+
+    assert str(error.value) == message
+
+
+def test_inpainting_needs_observations_of_the_whole_horizon_to_train(build):
+    policy = build(obs_as_global_cond=False)
+
+    policy.predict_action(batch(2)["obs"])
+    with pytest.raises(InputError) as error:
+        policy.compute_loss(batch(2))
+
+    assert str(error.value) == (
+        "obs: 'pose' has 2 steps, expected at least 8; "
+        "inpainting learns from the whole horizon; let the data set load it (full_obs_horizon: true)"
+    )
+
+
+def test_a_policy_without_statistics_says_so(build):
+    with pytest.raises(InputError, match="normalizer: is empty; call set_normalizer"):
+        build(is_fitted=False).predict_action(batch()["obs"])
+
+
+def test_masks_are_those_of_the_original(golden):
+    masks = np.load(golden / "e_lowdim_mask.npz")
+
+    for i, case in enumerate(json.loads((golden / "e_lowdim_mask_cases.json").read_text())):
+        shape, seed, same = tuple(case.pop("shape")), case.pop("seed"), case.pop("second_call_identical")
+        generator = LowdimMaskGenerator(case.pop("action_dim"), case.pop("obs_dim"), **case)
+
+        mask = generator(shape, seed)
+
+        assert np.array_equal(mask, masks[f"case{i}/mask"]), f"case {i}"
+        assert torch.equal(mask, generator(shape, seed)) == same

@@ -1,0 +1,279 @@
+"""Noise processes and samplers. Whole trajectories of the original are compared in test_diffusion_*_golden.py."""
+
+import copy
+
+import pytest
+import torch
+
+from dp_core.errors import ConfigError, InputError
+from dp_core.interfaces import Inpaint
+
+SHAPE = (3, 4, 2)
+EACH = pytest.mark.parametrize("name", ["ddpm", "ddim", "dpm_solver"])
+PREDICTIONS = ["epsilon", "sample", "v_prediction"]
+
+
+@pytest.fixture
+def build(registry):
+    def build_scheduler(name="ddpm", **options):
+        return registry.build("scheduler", {"name": name, **options})
+
+    return build_scheduler
+
+
+@pytest.fixture
+def data():
+    return torch.rand(SHAPE, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def noise_like(x, seed=1):
+    return torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
+
+
+def oracle(scheduler, data):
+    """A denoiser that knows the data."""
+
+    def denoise(sample, time):
+        times = time.expand(len(sample))
+        signal = scheduler.add_noise(torch.ones_like(data), torch.zeros_like(data), times)
+        sigma = scheduler.add_noise(torch.zeros_like(data), torch.ones_like(data), times)
+        return scheduler.target(data, (sample - signal * data) / sigma, times)
+
+    return denoise
+
+
+def visited(scheduler, count):
+    times = []
+
+    def denoise(sample, time):
+        times.append(time.item())
+        return torch.zeros_like(sample)
+
+    scheduler.sample(denoise, SHAPE, count)
+    return times
+
+
+@EACH
+def test_noise_grows_as_in_the_original(build, data, name):
+    """``alphas_cumprod`` of 100 steps of the capped cosine schedule."""
+    times = torch.tensor([0, 50, 99])
+
+    signal = build(name).add_noise(torch.ones(SHAPE), torch.zeros(SHAPE), times)
+    sigma = build(name).add_noise(torch.zeros(SHAPE), torch.ones(SHAPE), times)
+
+    expected = torch.tensor([0.99936872, 0.47826463, 2.42857e-7])
+    torch.testing.assert_close(signal[:, 0, 0].square(), expected, rtol=1e-5, atol=1e-9)
+    torch.testing.assert_close((signal.square() + sigma.square()), torch.ones(SHAPE))
+
+
+@EACH
+def test_targets_follow_the_prediction_type(build, data, name):
+    noise, times = noise_like(data), torch.tensor([0, 40, 99])
+    process = build(name)
+
+    velocity = build(name, prediction_type="v_prediction").target(data, noise, times)
+
+    assert process.target(data, noise, times) is noise
+    assert build(name, prediction_type="sample").target(data, noise, times) is data
+    expected = process.add_noise(noise, -data, times)  # sqrt(a) noise - sqrt(1 - a) data
+    torch.testing.assert_close(velocity, expected)
+
+
+@EACH
+@pytest.mark.parametrize("prediction_type", PREDICTIONS)
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+def test_sampling_with_a_perfect_network_ends_at_the_data(build, data, name, prediction_type, spacing):
+    scheduler = build(name, prediction_type=prediction_type, timestep_spacing=spacing, num_inference_steps=10)
+
+    sample = scheduler.sample(oracle(scheduler, data), SHAPE)
+
+    # With 'trailing' the first time is the last of the process, where the noise hides the data almost completely.
+    torch.testing.assert_close(sample, data, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("count", "times"),
+    [(16, list(range(90, -1, -6))), (10, list(range(90, -1, -10))), (8, list(range(84, -1, -12)))],
+)
+@EACH
+def test_fewer_steps_visit_the_times_of_the_original(build, name, count, times):
+    assert visited(build(name), count) == times
+    assert visited(build(name, num_inference_steps=count), None) == times
+
+
+def test_steps_offset_shifts_the_times(build):
+    assert visited(build("ddim", steps_offset=3, num_inference_steps=4), None) == [78, 53, 28, 3]
+
+
+@EACH
+def test_without_a_number_it_samples_every_step(build, name):
+    assert visited(build(name, num_inference_steps=None), None) == list(range(99, -1, -1))
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+@pytest.mark.parametrize("solver_order", [1, 2, 3])
+def test_dpm_solver_takes_any_number_of_steps(build, data, spacing, solver_order):
+    scheduler = build("dpm_solver", timestep_spacing=spacing, solver_order=solver_order)
+
+    for count in (1, 2, 3, 14, 15, 50, 99, 100):
+        sample = scheduler.sample(oracle(scheduler, data), SHAPE, count)
+        # The one step of 'trailing' starts where the noise hides the data almost completely.
+        torch.testing.assert_close(sample, data, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("prediction_type", PREDICTIONS)
+def test_dpm_solver_of_first_order_is_ddim(build, prediction_type):
+    """Lu et al. 2022, section 4.1."""
+    options = {"prediction_type": prediction_type, "num_inference_steps": 10, "clip_sample": False}
+
+    one, other = (
+        scheduler.sample(lambda sample, time: 0.5 * sample.sin(), SHAPE, generator=torch.Generator().manual_seed(3))
+        for scheduler in (build("ddim", **options), build("dpm_solver", solver_order=1, **options))
+    )
+
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_dpm_solver_of_second_order_is_closer_to_the_solution(build):
+    """Of normally distributed data the solution is known: noise scaled to the data's standard deviation."""
+    scale = 0.3
+
+    def error(order, count):
+        scheduler = build("dpm_solver", solver_order=order, clip_sample=False)
+
+        def denoise(sample, time):
+            times = time.expand(len(sample))
+            signal = scheduler.add_noise(torch.ones_like(sample), torch.zeros_like(sample), times)
+            variance = signal.square() * scale**2 + 1 - signal.square()
+            return (1 - signal.square()).sqrt() * sample / variance
+
+        generator = torch.Generator().manual_seed(3)
+        noise = torch.randn(SHAPE, generator=torch.Generator().manual_seed(3))
+        sample = scheduler.sample(denoise, SHAPE, count, generator)
+        return (sample / noise - scale).abs().max().item() / scale
+
+    assert error(1, 50) > 0.04
+    assert error(2, 50) < error(1, 50) / 3
+
+
+def test_draws_of_ddpm_are_the_initial_noise_and_one_per_step_but_the_last(build):
+    torch.manual_seed(1234)
+    build("ddpm").sample(lambda sample, time: sample, SHAPE, 4)
+    after = torch.rand(1)
+
+    torch.manual_seed(1234)
+    for _ in range(4):
+        torch.randn(SHAPE)
+    assert torch.equal(after, torch.rand(1))
+
+
+def test_dpm_solver_draws_the_initial_noise_only(build):
+    torch.manual_seed(1234)
+    build("dpm_solver").sample(lambda sample, time: sample, SHAPE, 4)
+    after = torch.rand(1)
+
+    torch.manual_seed(1234)
+    torch.randn(SHAPE)
+    assert torch.equal(after, torch.rand(1))
+
+
+@pytest.mark.parametrize(("eta", "draws"), [(0.0, 1), (1.0, 5)])
+def test_ddim_draws_only_where_eta_asks_for_noise(build, eta, draws):
+    torch.manual_seed(1234)
+    build("ddim", eta=eta).sample(lambda sample, time: sample, SHAPE, 4)
+    after = torch.rand(1)
+
+    torch.manual_seed(1234)
+    for _ in range(draws):
+        torch.randn(SHAPE)
+    assert torch.equal(after, torch.rand(1))
+
+
+@EACH
+def test_a_generator_makes_sampling_repeatable_and_leaves_the_global_state_alone(build, name):
+    scheduler, state = build(name), torch.get_rng_state()
+
+    first, second = (
+        scheduler.sample(lambda sample, time: 0.1 * sample, SHAPE, 5, generator=torch.Generator().manual_seed(3))
+        for _ in range(2)
+    )
+    times = scheduler.sample_timesteps(1000, torch.device("cpu"), torch.Generator().manual_seed(3))
+
+    assert torch.equal(first, second)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (times.dtype, times.min().item(), times.max().item()) == (torch.int64, 0, 99)
+
+
+@EACH
+def test_known_entries_are_held_at_every_step(build, data, name):
+    mask = torch.zeros(SHAPE, dtype=torch.bool)
+    mask[:, :2, 1:] = True
+    seen = []
+
+    def denoise(sample, time):
+        seen.append(sample)
+        return torch.zeros_like(sample)
+
+    values = torch.where(mask, data, torch.nan)  # what is not known is never looked at
+    sample = build(name).sample(denoise, SHAPE, 5, inpaint=Inpaint(mask, values))
+
+    assert all(torch.equal(step[mask], data[mask]) for step in [*seen, sample])
+    assert sample.isfinite().all()
+
+
+@EACH
+def test_predicted_trajectories_are_clipped(build, name):
+    def far_away(sample, time):
+        return torch.full_like(sample, 100)
+
+    def sample(**options):
+        return build(name, prediction_type="sample", **options).sample(far_away, SHAPE, 5).abs().max().item()
+
+    assert sample() == pytest.approx(1)
+    assert sample(clip_sample_range=2.0) == pytest.approx(2)
+    assert sample(clip_sample=False) == pytest.approx(100)
+
+
+def test_a_copy_samples_on_its_own(build):
+    scheduler = build("ddpm")
+    twin = copy.deepcopy(scheduler)
+
+    assert visited(twin, 10) == visited(scheduler, 10)
+
+
+@EACH
+def test_more_sampling_steps_than_training_steps_are_reported(build, name):
+    with pytest.raises(ConfigError) as configured:
+        build(name, num_inference_steps=200)
+    with pytest.raises(InputError) as asked:
+        build(name).sample(lambda sample, time: sample, SHAPE, 101)
+
+    assert str(configured.value) == (
+        f"scheduler '{name}' has 1 problem\n"
+        "  num_inference_steps: 200 is more than num_train_timesteps 100; choose at most 100"
+    )
+    assert str(asked.value) == "num_inference_steps: 101 is more than num_train_timesteps 100; choose at most 100"
+
+
+def test_an_offset_beyond_the_process_is_reported(build):
+    with pytest.raises(ConfigError) as configured:
+        build("ddim", steps_offset=1)
+    with pytest.raises(InputError) as asked:
+        build("ddim", steps_offset=1, num_inference_steps=10).sample(lambda sample, time: sample, SHAPE, 100)
+
+    problem = "steps_offset: 1 starts 100 sampling steps after the last time, 99; choose at most 0"
+    assert str(configured.value) == f"scheduler 'ddim' has 1 problem\n  {problem}"
+    assert str(asked.value) == problem
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@EACH
+def test_training_on_the_gpu_does_not_keep_sampling_from_the_cpu(build, data, name):
+    """The tables of diffusers follow its last ``add_noise`` to the device; ours stay."""
+    scheduler = build(name)
+
+    noisy = scheduler.add_noise(data.cuda(), data.cuda(), torch.tensor([0, 40, 99], device="cuda"))
+    sample = scheduler.sample(lambda sample, time: sample, SHAPE, 4)
+
+    assert (noisy.device.type, sample.device.type) == ("cuda", "cpu")
