@@ -5,30 +5,12 @@ Inside the network tensors are (B, channels, T).
 
 from __future__ import annotations
 
-import math
-
-import torch
 from torch import Tensor, nn
 
 
 def conv1d(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Module:
     """Make a convolution that keeps the length, or divides it by ``stride``; the network has no other."""
     return nn.Conv1d(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2)
-
-
-class SinusoidalPosEmb(nn.Module):
-    """Embeds times as sines and cosines of frequencies from 1 down to 1/10000 (Vaswani et al. 2017)."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.dim = dim
-
-    def forward(self, times: Tensor) -> Tensor:
-        """(B,) of any dtype -> (B, dim), float32: lower precision cannot tell the frequencies apart."""
-        half = self.dim // 2
-        exponents = torch.arange(half, device=times.device) * (-math.log(10000) / (half - 1))
-        angles = times.float()[:, None] * exponents.exp()
-        return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
 class Conv1dBlock(nn.Module):

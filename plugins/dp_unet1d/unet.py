@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from dp_core.errors import InputError
 from dp_core.interfaces import BaseDenoiser
+from dp_core.time_embedding import SinusoidalPosEmb
 from dp_unet1d.blocks import (
     ConditionalResidualBlock1D,
     Conv1dBlock,
     Downsample1d,
-    SinusoidalPosEmb,
     Upsample1d,
     conv1d,
 )
