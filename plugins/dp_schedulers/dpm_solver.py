@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
@@ -30,12 +30,13 @@ class DPMSolver(DiscreteScheduler):
             solver_order=config.solver_order,
         )
         super().__init__(config, solver)
-        self._ddim = DDIMScheduler(**diffusers_options(config))
+        self._ddim: Any = DDIMScheduler(**diffusers_options(config))
 
     def _start(self, count: int) -> Tensor:
         self._ddim.set_timesteps(count)
-        self._process.set_timesteps(timesteps=self._ddim.timesteps.tolist())
-        return self._ddim.timesteps
+        times: Tensor = self._ddim.timesteps
+        self._process.set_timesteps(timesteps=times.tolist())
+        return times
 
     def _step(self, prediction: Tensor, time: int, sample: Tensor, generator: torch.Generator | None) -> Tensor:
         return super()._step(self._clean(prediction, time, sample), time, sample, generator)

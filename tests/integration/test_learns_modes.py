@@ -22,7 +22,7 @@ from dp_core.interfaces import BasePolicy
 from dp_core.testing.fakes import installed, write_distribution
 
 SHARE_LEFT = 0.3
-SPREAD = 0.1
+SPREAD = 0.2
 """Standard deviation around each mode."""
 N_SAMPLES = 1000
 TOLERANCE = 0.06
@@ -116,8 +116,8 @@ SAMPLERS = [
         for process in ("epsilon", "sample", "v_prediction")
         for sampler in (
             "{name: ddpm}",
-            "{name: ddim, num_inference_steps: 10}",
-            "{name: dpm_solver, num_inference_steps: 10}",
+            "{name: ddim, num_inference_steps: 20}",
+            "{name: dpm_solver, num_inference_steps: 20}",
         )
     ),
     ("flow", "{name: flow_matching, num_inference_steps: 10}"),

@@ -7,6 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
+
+from dp_replay.buffer import ReplayBuffer
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
@@ -64,7 +69,14 @@ def test_every_config_and_file_it_names_exists() -> None:
     assert [name for name in sorted(names) if not (ROOT / name).exists()] == []
 
 
-def test_its_example_of_own_demonstrations_is_a_valid_config(tmp_path: Path) -> None:
+def test_its_example_writes_demonstrations_that_its_config_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    episode = (np.zeros((20, 3, 120, 160), np.uint8), np.zeros((20, 7), np.float32), np.zeros((20, 7), np.float32))
+    code = next(block for block in code_blocks("python") if block.startswith("from dp_replay"))
+    exec(code, {"my_episodes": [episode, episode]})
+
     block = next(block for block in code_blocks("yaml") if block.startswith("# mine.yaml"))
     config = tmp_path / "mine.yaml"
     config.write_text(block.replace("configs/", f"{ROOT}/configs/"))
@@ -72,3 +84,4 @@ def test_its_example_of_own_demonstrations_is_a_valid_config(tmp_path: Path) -> 
 
     assert checked.returncode == 0, checked.stderr
     assert checked.stdout.startswith(f"{config}: ok")
+    assert ReplayBuffer.load("mine.zarr", keys=["joints", "action"]).n_episodes == 2
