@@ -147,7 +147,22 @@ def test_state_in_a_checkpoint_includes_that_checkpoint(tmp_path) -> None:
 
     run.decide(epoch=0, score=0.5)
 
-    assert run.callback.state_dict() == {"best": {"0.ckpt": 0.5}}
+    assert run.callback.state_dict() == {"best": {"0.ckpt": 0.5}, "last": ["0.ckpt", None]}
+
+
+def test_run_killed_before_the_decision_was_carried_out_makes_up_for_it(tmp_path) -> None:
+    run = Run(tmp_path, manager(k=1))
+    run.save("old", epoch=0, score=0.5)
+    run.decide(epoch=1, score=0.75)
+    run.get_checkpoint_path("latest").write_text("new")
+    resumed = manager(k=1)
+    resumed.load_state_dict(run.callback.state_dict())
+
+    run = Run(tmp_path, resumed)
+
+    assert run.files() == ["1.ckpt"]
+    assert (tmp_path / "1.ckpt").read_text() == "new"
+    assert resumed.best == {"1.ckpt": 0.75}
 
 
 def test_files_that_are_gone_make_room(tmp_path) -> None:
