@@ -40,10 +40,6 @@ class DiscreteOptions:
     num_inference_steps: int | None = option(
         None, help="network calls per prediction; null: num_train_timesteps", validator=optional(ge(1))
     )
-    timestep_spacing: Literal["leading", "trailing", "linspace"] = option(
-        "leading",
-        help="which times sampling visits: 'leading' ends at 0, 'trailing' starts at the last, 'linspace' both",
-    )
 
     def check(self) -> Iterable[tuple[str, str]]:
         """Sampling visits times of the process."""
@@ -60,7 +56,17 @@ class DiscreteOptions:
 
 
 @attrs.frozen(kw_only=True)
-class DDPMConfig(DiscreteOptions):
+class SpacedOptions(DiscreteOptions):
+    """For samplers that visit evenly spaced times."""
+
+    timestep_spacing: Literal["leading", "trailing", "linspace"] = option(
+        "leading",
+        help="which times sampling visits: 'leading' ends at 0, 'trailing' starts at the last, 'linspace' both",
+    )
+
+
+@attrs.frozen(kw_only=True)
+class DDPMConfig(SpacedOptions):
     """Options of the scheduler ``ddpm``."""
 
     variance_type: Literal["fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log"] = option(
@@ -69,7 +75,7 @@ class DDPMConfig(DiscreteOptions):
 
 
 @attrs.frozen(kw_only=True)
-class DDIMConfig(DiscreteOptions):
+class DDIMConfig(SpacedOptions):
     """Options of the scheduler ``ddim``."""
 
     set_alpha_to_one: bool = option(True, help="the last step arrives at the clean trajectory; false: at time 0")
@@ -98,7 +104,7 @@ class DPMSolverConfig(DiscreteOptions):
         10, help="network calls per prediction; null: num_train_timesteps", validator=optional(ge(1))
     )
     solver_order: Literal[1, 2, 3] = option(
-        2, help="calls that one step is extrapolated from; 1 is ddim without noise, 3 is less stable"
+        2, help="predictions that one step is extrapolated from; 1 is ddim without noise, 3 rarely better than 2"
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from dp_core.errors import InputError
 from dp_core.interfaces import BaseScheduler, Inpaint
 from dp_core.interfaces.scheduler import Denoise
-from dp_schedulers.config import DiscreteOptions
+from dp_schedulers.config import DiscreteOptions, SpacedOptions
 from dp_schedulers.inpaint import with_known
 
 
@@ -114,7 +114,7 @@ def noise_options(config: DiscreteOptions) -> dict[str, Any]:
     }
 
 
-def diffusers_options(config: DiscreteOptions) -> dict[str, Any]:
+def diffusers_options(config: SpacedOptions) -> dict[str, Any]:
     """The arguments that are named as our options."""
     return {
         **noise_options(config),

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor
 
-from dp_schedulers.discrete import DiscreteScheduler, diffusers_options, noise_options
+from dp_schedulers.discrete import DiscreteScheduler, noise_options
 
 if TYPE_CHECKING:
     from dp_schedulers.config import DPMSolverConfig
+
+_FAINTEST_SIGNAL = 1 / 16
+"""Where sampling starts, as a ratio to the noise. A network that predicts noise tells the data of fainter ones only
+with large errors, which few steps do not make good."""
 
 
 class DPMSolver(DiscreteScheduler):
     """Samples a network trained for `DDPM` in very few steps, without fresh noise.
 
-    Visits the times that `DDIM` visits: those of diffusers' own solver coincide when there are nearly as many steps as
-    times, which divides by zero. Predictions are clipped here, which diffusers does not offer for it; without that, the
-    first one is noise amplified by up to 2000 (cosine schedule).
+    The equation is solved in the logarithm of the signal-to-noise ratio, and the times visited are evenly spaced in it.
+    Predicted trajectories are clipped here, since the solver of diffusers does not clip.
     """
 
     def __init__(self, config: DPMSolverConfig) -> None:
@@ -30,13 +34,22 @@ class DPMSolver(DiscreteScheduler):
             solver_order=config.solver_order,
         )
         super().__init__(config, solver)
-        self._ddim: Any = DDIMScheduler(**diffusers_options(config))
 
     def _start(self, count: int) -> Tensor:
-        self._ddim.set_timesteps(count)
-        times: Tensor = self._ddim.timesteps
+        times = self._times(count)
         self._process.set_timesteps(timesteps=times.tolist())
         return times
+
+    def _times(self, count: int) -> Tensor:
+        """Times nearest to an even spacing, none of them twice, (count,), int64, falling."""
+        ratios = self._process.lambda_t  # logarithms, falling with time
+        noisiest = max(int((ratios >= math.log(_FAINTEST_SIGNAL)).sum()) - 1, 0)
+        wanted = torch.linspace(float(ratios[noisiest]), float(ratios[0]), count).flip(0)
+        nearest = (ratios - wanted[:, None]).abs().argmin(dim=1)
+        # Rising by at least one at every step, with enough times left for the steps to come.
+        rank = torch.arange(count)
+        times = torch.cummax(nearest - rank, dim=0).values + rank
+        return torch.minimum(times, len(ratios) - count + rank).flip(0)
 
     def _step(self, prediction: Tensor, time: int, sample: Tensor, generator: torch.Generator | None) -> Tensor:
         return super()._step(self._clean(prediction, time, sample), time, sample, generator)

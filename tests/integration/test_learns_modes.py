@@ -64,20 +64,19 @@ class MLP(BaseDenoiser):
         super().__init__()
         self.register_buffer("frequencies", torch.logspace(0, -2, 8))
         size, width = input_dim * horizon, config.width
-        self.layers = nn.Sequential(
-            nn.Linear(size + 16 + global_cond_dim, width),
-            nn.SiLU(),
-            nn.Linear(width, width),
-            nn.SiLU(),
-            nn.Linear(width, width),
-            nn.SiLU(),
-            nn.Linear(width, size),
-        )
+        self.input = nn.Linear(size + global_cond_dim, width)
+        self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(2))
+        self.times = nn.ModuleList(nn.Linear(16, 2 * width) for _ in range(3))
+        self.output = nn.Linear(width, size)
 
     def forward(self, sample, timestep, local_cond=None, global_cond=None):
         angles = timestep.expand(len(sample)).float()[:, None] * self.frequencies
-        x = torch.cat([sample.flatten(1), angles.sin(), angles.cos(), global_cond], dim=-1)
-        return self.layers(x).view_as(sample)
+        time = torch.cat([angles.sin(), angles.cos()], dim=-1)
+        x = self.input(torch.cat([sample.flatten(1), global_cond], dim=-1))
+        for layer, time_layer in zip([nn.Identity(), *self.layers], self.times, strict=True):
+            scale, shift = time_layer(time).chunk(2, dim=-1)
+            x = nn.functional.silu(layer(x) * (1 + scale) + shift)
+        return self.output(x).view_as(sample)
 """,
 }
 
@@ -117,7 +116,7 @@ SAMPLERS = [
         for sampler in (
             "{name: ddpm}",
             "{name: ddim, num_inference_steps: 20}",
-            "{name: dpm_solver, num_inference_steps: 20}",
+            "{name: dpm_solver, num_inference_steps: 10}",
         )
     ),
     ("flow", "{name: flow_matching, num_inference_steps: 10}"),
