@@ -28,7 +28,7 @@ N_SAMPLES = 1000
 TOLERANCE = 0.06
 """Of the share of a mode: four standard deviations of a count of N_SAMPLES."""
 LARGEST_DISTANCE = 0.03
-"""Energy distance; two draws of the demonstrations are within 0.01 of each other."""
+"""Energy distance; two draws of the demonstrations are within 0.015 of each other."""
 
 MLP = {
     "plugin.py": """
@@ -207,7 +207,7 @@ def test_other_demonstrations_fall_short_of_nothing() -> None:
     assert shortcomings(demonstrations(N_SAMPLES, seed=2)) == []
 
 
-@pytest.mark.parametrize("kind", ["untrained", "average", "one mode", "even shares"])
+@pytest.mark.parametrize("kind", ["untrained", "average", "one mode", "even shares", "no spread"])
 def test_what_has_not_learned_the_distribution_falls_short(checkpoint: Callable[[str], Path], kind: str) -> None:
     right = torch.randn(N_SAMPLES, 2, 2) * SPREAD + torch.tensor([[1, -0.5], [1, 0.5]])
     if kind == "untrained":
@@ -220,6 +220,8 @@ def test_what_has_not_learned_the_distribution_falls_short(checkpoint: Callable[
         actions = demonstrations(N_SAMPLES, seed=2).mean(0, keepdim=True).expand(N_SAMPLES, 2, 2)
     elif kind == "one mode":
         actions = right
+    elif kind == "no spread":
+        actions = demonstrations(N_SAMPLES, seed=2).sign() * torch.tensor([1, 0.5])
     else:
         side = torch.tensor([-1.0, 1.0]).repeat(N_SAMPLES // 2)
         actions = right * torch.stack([side, torch.ones(N_SAMPLES)], -1)[:, None]
