@@ -37,8 +37,8 @@ class CnnEncoder(BaseEncoder):
 class CameraNet(nn.Sequential):
     """Average, standardise, convolve, flatten: (N, C, H, W) -> (N, feature_dimension).
 
-    Every channel is normalised within its image. Learning the pose of Push-T's block, this halves the error that
-    groups of 16 channels reach in the same time, and unlike batch normalisation it goes together with an average of
+    Every channel is normalised within its image. Learning the pose of Push-T's block, it about halves the training
+    error of groups of 16 channels in the same time, and unlike batch normalisation it goes together with an average of
     the weights. Flattened maps tell positions from the first step on, which spatial softmax has to learn.
     """
 
