@@ -178,7 +178,8 @@ class _Structurer:
 
     def _is_sound(self, config: Any, name: str | None = None) -> bool:
         _, unsound = self._unsound.get(id(config), (None, set()))
-        return not unsound if name is None else name not in unsound
+        is_option = attrs.has(type(config)) and name in attrs.fields_dict(type(config))
+        return name not in unsound if is_option else not unsound  # a property can depend on every option
 
     def _option(self, field: Any, hint: Any, data: Mapping[str, Any], path: str) -> Any:
         if field.name in data and data[field.name] != "???":

@@ -21,17 +21,21 @@ class Condition(NamedTuple):
 
     global_cond: Tensor | None = None
     """(B, G), given to the denoiser."""
+    local_cond: Tensor | None = None
+    """(B, T, L), given to the denoiser."""
     known: Inpaint | None = None
     """Entries of the trajectory itself."""
 
 
 class Conditioning(ABC):
-    """One way to condition. ``features`` are (B, To or more, Do), ``actions`` (B, Tp, Da), normalised."""
+    """One way to condition. ``features`` are (B, To or more, Do), ``actions`` (B, T, Da), normalised."""
 
     trajectory_dim: int
     """D, the size of one step of the trajectory; actions come first."""
     global_cond_dim: int | None = None
-    """G, or None where the denoiser is given nothing beside the trajectory."""
+    """G, or None where the denoiser is given no such vector."""
+    local_cond_dim: int | None = None
+    """L, or None where the denoiser is given no such vectors."""
     n_training_obs_steps: int
     """Observation steps that a training batch needs; sampling needs To."""
     training_hint: str = ""
@@ -39,7 +43,7 @@ class Conditioning(ABC):
 
     @abstractmethod
     def trajectory(self, actions: Tensor, features: Tensor) -> Tensor:
-        """Make the clean trajectory to learn, (B, Tp, D)."""
+        """Make the clean trajectory to learn, (B, T, D)."""
 
     @abstractmethod
     def condition(self, features: Tensor) -> Condition:
@@ -61,6 +65,24 @@ class GlobalConditioning(Conditioning):
     def condition(self, features: Tensor) -> Condition:
         """All features, flattened."""
         return Condition(global_cond=features.flatten(1))  # (B, To*Do)
+
+
+class LocalConditioning(Conditioning):
+    """The trajectory is actions; the denoiser sees at each step the features of its own time, zeros where none are."""
+
+    def __init__(self, action_dim: int, feature_dim: int, horizon: int, n_obs_steps: int) -> None:
+        self.trajectory_dim = action_dim
+        self.local_cond_dim = feature_dim
+        self.n_training_obs_steps = n_obs_steps
+        self._horizon = horizon
+
+    def trajectory(self, actions: Tensor, features: Tensor) -> Tensor:
+        """Actions alone."""
+        return actions
+
+    def condition(self, features: Tensor) -> Condition:
+        """Features, filled up to the horizon."""
+        return Condition(local_cond=F.pad(features, (0, 0, 0, self._horizon - features.shape[1])))
 
 
 class InpaintingConditioning(Conditioning):

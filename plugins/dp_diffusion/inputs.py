@@ -50,6 +50,15 @@ def check_action(action: Tensor, shape_meta: Mapping[str, Any], horizon: int) ->
         )
 
 
+def check_prefix(prefix: Tensor, batch_size: int, n_action_steps: int, dim: int) -> None:
+    """Raise InputError unless ``prefix`` is (B, K, Da) with K at most Ta."""
+    if prefix.ndim != 3 or (prefix.shape[0], prefix.shape[2]) != (batch_size, dim) or prefix.shape[1] > n_action_steps:
+        raise InputError(
+            f"fixed_action_prefix: has shape {tuple(prefix.shape)}; expected ({batch_size}, K, {dim}) with K at most "
+            f"n_action_steps {n_action_steps}"
+        )
+
+
 def _check_shape(key: str, value: Tensor, shape: tuple[int, ...]) -> None:
     if value.ndim != 2 + len(shape) or tuple(value.shape[2:]) != shape:
         expected = ", ".join(["B", "T", *map(str, shape)])

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from dp_core.interfaces import BaseDenoiser, BaseEncoder, BasePolicy, BaseScheduler
+from dp_core.interfaces import BaseDenoiser, BaseEncoder, BasePolicy, BaseScheduler, Inpaint
 from dp_core.normalizer import LinearNormalizer
 from dp_core.shape_meta import action_dim
-from dp_diffusion.conditioning import Conditioning, GlobalConditioning, InpaintingConditioning
-from dp_diffusion.inputs import check_action, first_steps
+from dp_diffusion.conditioning import (
+    Condition,
+    Conditioning,
+    GlobalConditioning,
+    InpaintingConditioning,
+    LocalConditioning,
+)
+from dp_diffusion.feature_cache import FeatureCache
+from dp_diffusion.inputs import check_action, check_prefix, first_steps
 from dp_diffusion.mask_generator import LowdimMaskGenerator
 
 if TYPE_CHECKING:
@@ -22,7 +30,8 @@ class DiffusionPolicy(BasePolicy):
     """Learns the distribution of action trajectories given observations (Chi et al. 2023).
 
     Its state dict has the names of the original's hybrid policy, and with an encoder that has no parameters those of
-    the original's low-dimensional policy. Draws, in this order: the encoder's augmentation, noise, timesteps.
+    the original's low-dimensional policy. Draws, in this order: the encoder's augmentation, noise, what perturbs it,
+    timesteps.
     """
 
     def __init__(self, config: DiffusionConfig, *, shape_meta: dict[str, Any]) -> None:
@@ -35,12 +44,16 @@ class DiffusionPolicy(BasePolicy):
         # Known entries exist with inpainting only; but the original's state dict always has the mask generator.
         mask_generator = LowdimMaskGenerator(
             self.action_dim,
-            obs_dim=0 if config.obs_as_global_cond else encoder.output_dim,
+            obs_dim=encoder.output_dim if config.inpaints else 0,
             max_n_obs_steps=config.n_obs_steps,
         )
         self.conditioning: Conditioning
         if config.obs_as_global_cond:
             self.conditioning = GlobalConditioning(self.action_dim, encoder.output_dim, config.n_obs_steps)
+        elif config.obs_as_local_cond:
+            self.conditioning = LocalConditioning(
+                self.action_dim, encoder.output_dim, config.horizon, config.n_obs_steps
+            )
         else:
             self.conditioning = InpaintingConditioning(
                 self.action_dim, encoder.output_dim, config.horizon, mask_generator
@@ -49,14 +62,25 @@ class DiffusionPolicy(BasePolicy):
         self.obs_encoder = encoder
         self.model: BaseDenoiser = config.denoiser.build(
             input_dim=self.conditioning.trajectory_dim,
-            horizon=config.horizon,
+            horizon=config.trajectory_steps,
             n_obs_steps=config.n_obs_steps,
             global_cond_dim=self.conditioning.global_cond_dim,
-            local_cond_dim=None,
+            local_cond_dim=self.conditioning.local_cond_dim,
         )
         self.mask_generator = mask_generator
         self.normalizer = LinearNormalizer()
         self.scheduler: BaseScheduler = config.scheduler.build()
+        self._cache = FeatureCache(self.obs_encoder, self.normalizer) if config.cache_obs_features else None
+
+    def reset(self) -> None:
+        """Forget the last observations."""
+        if self._cache is not None:
+            self._cache.clear()
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch mode; what was kept from before is forgotten, as the weights may be about to change."""
+        self.reset()
+        return super().train(mode)
 
     def compute_loss(self, batch: dict[str, Any], generator: torch.Generator | None = None) -> Tensor:
         """Return the training loss; see `BasePolicy`.
@@ -64,47 +88,96 @@ class DiffusionPolicy(BasePolicy):
         Mean squared error between what the denoiser predicts and what the scheduler wants predicted. Known entries
         contribute zero, and still count in the mean.
         """
-        check_action(batch["action"], self.shape_meta, self.config.horizon)
+        config = self.config
+        check_action(batch["action"], self.shape_meta, config.horizon)
         actions = self.normalizer["action"].normalize(batch["action"])
-        features = self._encode(batch["obs"], self.conditioning.n_training_obs_steps, self.conditioning.training_hint)
+        if config.pred_action_steps_only:
+            actions = actions[:, self._executed]
+        obs = first_steps(
+            batch["obs"], self.shape_meta, self.conditioning.n_training_obs_steps, self.conditioning.training_hint
+        )
+        features = self._encode(obs)
+        if config.train_diffusion_n_samples > 1:
+            actions = actions.repeat_interleave(config.train_diffusion_n_samples, dim=0)
+            features = features.repeat_interleave(config.train_diffusion_n_samples, dim=0)
         trajectory = self.conditioning.trajectory(actions, features)
         condition = self.conditioning.condition(features)
 
         noise = torch.randn(trajectory.shape, generator=generator, device=trajectory.device, dtype=trajectory.dtype)
+        added = noise
+        if config.input_pertub and self.training:
+            added = noise + config.input_pertub * torch.empty_like(noise).normal_(generator=generator)
         timesteps = self.scheduler.sample_timesteps(len(trajectory), trajectory.device, generator)
-        noisy = self.scheduler.add_noise(trajectory, noise, timesteps)
+        noisy = self.scheduler.add_noise(trajectory, added, timesteps)
         if condition.known is not None:
             noisy = torch.where(condition.known.mask, condition.known.values, noisy)
 
-        prediction = self.model(noisy, timesteps, global_cond=condition.global_cond)
+        prediction = self._denoise(noisy, timesteps, condition)
         error = (prediction - self.scheduler.target(trajectory, noise, timesteps)).square()
         if condition.known is not None:
             error = error.masked_fill(condition.known.mask, 0)
         return error.mean()
 
     @torch.no_grad()
-    def predict_action(self, obs: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Sample a chunk of actions; see `BasePolicy`."""
-        features = self._encode(obs, self.config.n_obs_steps)
-        condition = self.conditioning.condition(features)
+    def predict_action(
+        self,
+        obs: dict[str, Tensor],
+        generator: torch.Generator | None = None,
+        *,
+        fixed_action_prefix: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Sample a chunk of actions; see `BasePolicy`.
 
-        def denoise(sample: Tensor, timestep: Tensor) -> Tensor:
-            return self.model(sample, timestep, global_cond=condition.global_cond)
+        Args:
+            fixed_action_prefix: (B, K, Da), raw units: the first K actions to execute are decided already, for
+                example because the robot will have executed them by the time that this call returns. They are held
+                fixed while the others are sampled, so that the chunk continues them.
+        """
+        obs = first_steps(obs, self.shape_meta, self.config.n_obs_steps)
+        cache = None if self.training else self._cache
+        features = self._encode(obs) if cache is None else cache.features(obs, self._encode)
+        condition = self.conditioning.condition(features)
+        known = condition.known
+        if fixed_action_prefix is not None:
+            check_prefix(fixed_action_prefix, len(features), self.config.n_action_steps, self.action_dim)
+            known = self._with_prefix(known, self.normalizer["action"].normalize(fixed_action_prefix))
 
         trajectory = self.scheduler.sample(
-            denoise,
-            (len(features), self.config.horizon, self.conditioning.trajectory_dim),
+            lambda sample, timestep: self._denoise(sample, timestep, condition),
+            (len(features), self.config.trajectory_steps, self.conditioning.trajectory_dim),
             generator=generator,
-            inpaint=condition.known,
+            inpaint=known,
             device=features.device,
             dtype=features.dtype,
         )
         action_pred = self.normalizer["action"].unnormalize(trajectory[..., : self.action_dim])
-        now = self.config.n_obs_steps - 1
-        return {"action": action_pred[:, now : now + self.config.n_action_steps], "action_pred": action_pred}
+        executed = slice(None) if self.config.pred_action_steps_only else self._executed
+        return {"action": action_pred[:, executed], "action_pred": action_pred}
 
-    def _encode(self, obs: dict[str, Tensor], n_steps: int, hint: str = "") -> Tensor:
-        """Features of the first ``n_steps``, (B, n_steps, Do). Later steps are not even normalised."""
-        obs = first_steps(obs, self.shape_meta, n_steps, hint)
+    @property
+    def _executed(self) -> slice:
+        """The steps of a window whose actions are executed."""
+        first = self.config.first_action_step
+        return slice(first, first + self.config.n_action_steps)
+
+    def _encode(self, obs: dict[str, Tensor]) -> Tensor:
+        """Features of every step of ``{key: (B, T, *shape)}``, (B, T, Do)."""
+        n_steps = next(iter(obs.values())).shape[1]
         obs = {key: value.flatten(0, 1) for key, value in self.normalizer.normalize(obs).items()}  # (B*T, *shape)
         return self.obs_encoder(obs).unflatten(0, (-1, n_steps))
+
+    def _denoise(self, sample: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
+        prediction: Tensor = self.model(
+            sample, timestep, local_cond=condition.local_cond, global_cond=condition.global_cond
+        )
+        return prediction
+
+    def _with_prefix(self, known: Inpaint | None, prefix: Tensor) -> Inpaint:
+        """Adds normalised actions (B, K, Da), from the first executed step on, to what is known."""
+        first = 0 if self.config.pred_action_steps_only else self.config.first_action_step
+        after = self.config.trajectory_steps - first - prefix.shape[1]
+        padding = (0, self.conditioning.trajectory_dim - self.action_dim, first, after)
+        mask, values = F.pad(torch.ones_like(prefix, dtype=torch.bool), padding), F.pad(prefix, padding)
+        if known is None:
+            return Inpaint(mask, values)
+        return Inpaint(mask | known.mask, torch.where(mask, values, known.values))

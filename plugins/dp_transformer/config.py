@@ -29,8 +29,14 @@ class TransformerConfig:
     )
     n_cond_layers: int = option(0, help="layers of the encoder of time and observations; 0: an MLP", validator=ge(0))
 
-    def check(self, obs_as_global_cond: bool = False) -> Iterable[tuple[str, str]]:
+    def check(self, obs_as_global_cond: bool = False, obs_as_local_cond: bool = False) -> Iterable[tuple[str, str]]:
         """Tokens are split into heads and pairs; observations have to be attended to."""
+        if obs_as_local_cond:
+            yield (
+                "name",
+                "'transformer' attends to observations as tokens, and takes no vector per step of the trajectory; "
+                "set obs_as_local_cond: false, or choose a denoiser that does, such as 'unet1d'",
+            )
         if self.n_emb % self.n_head:
             yield "n_head", f"{self.n_head} does not divide n_emb {self.n_emb}; choose one that does"
         if self.n_emb % 2:

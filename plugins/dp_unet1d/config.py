@@ -50,10 +50,15 @@ class UNet1DConfig:
         """How much shorter the deepest level is than the trajectory, whose length must be a multiple of this."""
         return 2 ** (len(self.down_dims) - 1)
 
-    def check(self, horizon: int) -> Iterable[tuple[str, str]]:
-        """The horizon must survive halving, and channels must divide into groups."""
-        if message := length_problem(horizon, self.stride):
-            yield "down_dims", f"horizon {message}"
+    def check(self, horizon: int, trajectory_steps: int | None = None) -> Iterable[tuple[str, str]]:
+        """The trajectory must survive halving, and channels must divide into groups.
+
+        Args:
+            trajectory_steps: where a policy predicts less than the horizon.
+        """
+        steps = horizon if trajectory_steps is None else trajectory_steps
+        if message := length_problem(steps, self.stride):
+            yield "down_dims", f"{'horizon' if steps == horizon else 'a trajectory of'} {message}"
         for dim in self.down_dims:
             if dim % self.n_groups:
                 yield "n_groups", f"{self.n_groups} does not divide {dim} of down_dims; choose one that divides all"

@@ -27,6 +27,8 @@ BLOCK = {
     },
     "scheduler": {"name": "ddim", "num_inference_steps": 4},
 }
+LOCAL = {"obs_as_global_cond": False, "obs_as_local_cond": True}
+OLD = {"oa_step_convention": False}
 BOTH = pytest.mark.parametrize("obs_as_global_cond", [True, False])
 
 
@@ -215,9 +217,37 @@ def test_weights_travel_with_the_normalizer(build, obs_as_global_cond):
     [
         (
             {"n_action_steps": 8},
-            "n_action_steps: 8 steps, executed from observation step 2 on, end beyond horizon 8; choose at most 7",
+            "n_action_steps: 8 steps, executed from step 2 on, end beyond horizon 8; choose at most 7",
         ),
         ({"n_obs_steps": 9}, "n_obs_steps: 9 is larger than horizon 8; choose at most that"),
+        (
+            {"n_action_steps": 7, **OLD},
+            "n_action_steps: 7 steps, executed from step 3 on, end beyond horizon 8; choose at most 6",
+        ),
+        (
+            {"n_obs_steps": 8, "n_action_steps": 1, **OLD},
+            "oa_step_convention: false leaves no action to execute after 8 observed steps of horizon 8; "
+            "choose true, or a longer horizon",
+        ),
+        (
+            {"obs_as_local_cond": True},
+            "obs_as_local_cond: true excludes obs_as_global_cond: true; choose one of them",
+        ),
+        (
+            {"pred_action_steps_only": True, "obs_as_global_cond": False},
+            "pred_action_steps_only: true leaves no place for observations in the trajectory; "
+            "set obs_as_global_cond: true",
+        ),
+        (
+            {"pred_action_steps_only": True, "n_action_steps": 3},
+            "denoiser.down_dims: a trajectory of 3 is not divisible by 2, which the 2 levels of down_dims need; "
+            "choose 2 or 4",
+        ),
+        (
+            {"denoiser": "transformer", **LOCAL},
+            "denoiser.name: 'transformer' attends to observations as tokens, and takes no vector per step of the "
+            "trajectory; set obs_as_local_cond: false, or choose a denoiser that does, such as 'unet1d'",
+        ),
         (
             {"horizon": 7},
             "denoiser.down_dims: horizon 7 is not divisible by 2, which the 2 levels of down_dims need; choose 6 or 8",
@@ -284,6 +314,148 @@ def test_inpainting_needs_observations_of_the_whole_horizon_to_train(build):
         "obs: 'pose' has 2 steps, expected at least 8; "
         "inpainting learns from the whole horizon; let the data set load it (full_obs_horizon: true)"
     )
+
+
+@pytest.mark.parametrize("denoiser", [BLOCK["denoiser"], {"name": "dit1d", "n_layer": 1, "n_head": 2, "n_emb": 8}])
+def test_local_conditioning_shows_each_step_the_features_of_its_time(build, denoiser):
+    policy, data = build(denoiser=denoiser, **LOCAL), batch(2)
+    seen = []
+    policy.model.register_forward_pre_hook(lambda _, args, kwargs: seen.append(kwargs), with_kwargs=True)
+
+    policy.compute_loss(data)
+
+    features = torch.cat([data["obs"]["pose"], data["obs"]["grip"]], dim=-1)
+    assert seen[0]["global_cond"] is None
+    assert torch.equal(seen[0]["local_cond"][:, :2], features)
+    assert seen[0]["local_cond"].shape == (3, 8, 4)
+    assert not seen[0]["local_cond"][:, 2:].any()
+
+
+def test_several_noises_are_drawn_for_each_encoded_observation(build):
+    policy, data = build(train_diffusion_n_samples=3), batch()
+    encoded, seen = [], []
+    policy.obs_encoder.register_forward_pre_hook(lambda _, args: encoded.append(args[0]["pose"]))
+    policy.model.register_forward_pre_hook(lambda _, args, kwargs: seen.append((*args, kwargs)), with_kwargs=True)
+
+    policy.compute_loss(data, seeded(5))
+
+    generator = seeded(5)
+    noise = torch.randn(9, 8, 2, generator=generator)
+    times = torch.randint(0, 100, (9,), generator=generator)
+    actions = policy.normalizer["action"].normalize(data["action"]).repeat_interleave(3, dim=0)
+    assert encoded[0].shape == (6, 3)  # 3 samples of 2 steps, once
+    assert torch.equal(seen[0][0], policy.scheduler.add_noise(actions, noise, times))
+    assert torch.equal(seen[0][1], times)
+    condition = seen[0][2]["global_cond"].unflatten(0, (3, 3))
+    assert torch.equal(condition[:, 0], condition[:, 2])
+
+
+def test_perturbed_inputs_have_more_noise_than_the_target_tells_of(build):
+    policy, data = build(input_pertub=0.1), batch()
+    seen, predicted = [], []
+    policy.model.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    policy.model.register_forward_hook(lambda _, args, output: predicted.append(output))
+
+    loss = policy.train().compute_loss(data, seeded(5))
+    policy.eval().compute_loss(data, seeded(5))
+
+    generator = seeded(5)
+    noise, perturbation = torch.randn(3, 8, 2, generator=generator), torch.randn(3, 8, 2, generator=generator)
+    times = torch.randint(0, 100, (3,), generator=generator)
+    actions = policy.normalizer["action"].normalize(data["action"])
+    torch.testing.assert_close(seen[0], policy.scheduler.add_noise(actions, noise + 0.1 * perturbation, times))
+    torch.testing.assert_close(loss, (predicted[0] - noise).square().mean())
+    generator = seeded(5)  # in evaluation nothing is perturbed
+    noise, times = torch.randn(3, 8, 2, generator=generator), torch.randint(0, 100, (3,), generator=generator)
+    torch.testing.assert_close(seen[1], policy.scheduler.add_noise(actions, noise, times))
+
+
+@pytest.mark.parametrize("mode", [{}, {"obs_as_global_cond": False}, {"pred_action_steps_only": True}, OLD])
+def test_a_fixed_prefix_comes_back_and_changes_what_follows(build, mode):
+    policy, obs = build(**mode), batch()["obs"]
+    prefix = torch.tensor([[1.0, 2.0], [3.0, 18.0]]).expand(3, 2, 2)
+
+    free = policy.predict_action(obs, seeded())["action"]
+    result = policy.predict_action(obs, seeded(), fixed_action_prefix=prefix)["action"]
+
+    torch.testing.assert_close(result[:, :2], prefix)
+    assert not torch.equal(result[:, 2:], free[:, 2:])
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 2), (3, 2, 3), (3, 5, 2), (3, 2)])
+def test_a_prefix_that_does_not_fit_is_reported(build, shape):
+    with pytest.raises(InputError) as error:
+        build().predict_action(batch()["obs"], fixed_action_prefix=torch.zeros(shape))
+
+    assert str(error.value) == (
+        f"fixed_action_prefix: has shape {shape}; expected (3, K, 2) with K at most n_action_steps 4"
+    )
+
+
+def sliding_windows(count, steps=3):
+    frames = batch(count + steps - 1)["obs"]
+    return [{key: value[:, i : i + steps] for key, value in frames.items()} for i in range(count)]
+
+
+@pytest.fixture
+def cached(build):
+    policy = build(cache_obs_features=True, n_obs_steps=3)
+    policy.encoded = []
+    policy.obs_encoder.register_forward_pre_hook(lambda _, args: policy.encoded.append(len(args[0]["pose"]) // 3))
+    return policy
+
+
+def test_the_cache_encodes_only_what_it_has_not_seen_and_changes_nothing(cached, build):
+    plain = build(n_obs_steps=3)
+    plain.load_state_dict(cached.state_dict())
+    windows = sliding_windows(4)
+
+    for window in [*windows[:2], windows[3], windows[3]]:
+        expected = plain.predict_action(window, seeded())["action"]
+        assert torch.equal(cached.predict_action(window, seeded())["action"], expected)
+
+    assert cached.encoded == [3, 1, 2]  # steps; the last call saw nothing new
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda policy: policy.reset(),
+        lambda policy: policy.set_normalizer(normalizer()),
+        lambda policy: policy.load_state_dict(policy.state_dict()),
+        lambda policy: policy.double().float(),
+        lambda policy: policy.train().eval(),
+    ],
+    ids=["reset", "set_normalizer", "load_state_dict", "converted", "trained"],
+)
+def test_the_cache_forgets_what_it_cannot_know_to_be_right(cached, change):
+    window = sliding_windows(1)[0]
+    cached.predict_action(window)
+
+    change(cached)
+    cached.predict_action(window)
+
+    assert cached.encoded == [3, 3]
+
+
+def test_the_cache_does_not_trust_buffers_that_callers_write_to(cached, build):
+    plain, window = build(n_obs_steps=3), sliding_windows(1)[0]
+    plain.load_state_dict(cached.state_dict())
+    cached.predict_action(window)
+
+    window["pose"] += 1
+
+    assert torch.equal(
+        cached.predict_action(window, seeded())["action"], plain.predict_action(window, seeded())["action"]
+    )
+
+
+def test_the_cache_is_for_acting_only(cached):
+    cached.train()
+    for _ in range(2):
+        cached.predict_action(sliding_windows(1)[0])
+
+    assert cached.encoded == [3, 3]
 
 
 def test_a_policy_without_statistics_says_so(build):

@@ -1,0 +1,62 @@
+"""`FeatureCache`: what consecutive calls see twice is encoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+Obs = dict[str, Tensor]
+Encode = Callable[[Obs], Tensor]
+"""``encode({key: (B, T, *shape)}) -> (B, T, Do)``, each step for itself."""
+
+
+class FeatureCache:
+    """Keeps the observations and the features of the last call.
+
+    Steps are recognised by their values, and features are forgotten when a parameter or buffer of ``modules``, on which
+    they depend, was replaced or written to. Fused optimizers write without a trace, so who trains calls `clear`.
+    """
+
+    def __init__(self, *modules: nn.Module) -> None:
+        self._modules = modules
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget."""
+        self._obs: Obs = {}
+        self._features: Tensor | None = None
+        self._version: tuple[object, ...] = ()
+
+    def features(self, obs: Obs, encode: Encode) -> Tensor:
+        """Features of ``obs`` ``{key: (B, To, *shape)}``, (B, To, Do); calls ``encode`` for the new steps only."""
+        n_known, n_steps = self._count_known(obs), next(iter(obs.values())).shape[1]
+        parts = []
+        if self._features is not None and n_known:
+            parts.append(self._features[:, -n_known:])
+        if n_known < n_steps:
+            parts.append(encode({key: value[:, n_known:] for key, value in obs.items()}))
+        features = torch.cat(parts, dim=1)
+        self._obs = {key: value.clone() for key, value in obs.items()}  # callers reuse their buffers
+        self._features, self._version = features, self._current_version()
+        return features
+
+    def _count_known(self, obs: Obs) -> int:
+        """How many of the first steps of ``obs`` are the last steps of the call before."""
+        if self._features is None or self._version != self._current_version():
+            return 0
+        if any(
+            value.shape != self._obs[key].shape or value.device != self._features.device for key, value in obs.items()
+        ):
+            return 0
+        counts = range(self._features.shape[1], 0, -1)
+        return next((count for count in counts if self._is_known(obs, count)), 0)
+
+    def _is_known(self, obs: Obs, count: int) -> bool:
+        return all(torch.equal(value[:, :count], self._obs[key][:, -count:]) for key, value in obs.items())
+
+    def _current_version(self) -> tuple[object, ...]:
+        """Changes with every write to a tensor, and when tensors are replaced."""
+        tensors = [t for module in self._modules for t in (*module.parameters(), *module.buffers())]
+        return tuple((t.data_ptr(), t.dtype, 0 if t.is_inference() else t._version) for t in tensors)
