@@ -108,15 +108,15 @@ def _train(cfg: WorkspaceConfig) -> int:
 
 
 def _resume(registry: Registry, folder: Path, overrides: list[str], trust_pickles: bool) -> int:
-    from dp_core.config.load import load_config, save_config
+    from dp_core.config.load import load_config, load_resumed_config, save_config
     from dp_core.config.structure import preflight
     from dp_core.weights import skip_pretrained_weights
 
     path = folder / RESOLVED_CONFIG
     if not path.is_file():
         raise ConfigError(str(folder), [Problem("", f"not a run directory: there is no {RESOLVED_CONFIG} in it")])
-    cfg = load_config(registry, path, overrides)
     has_checkpoint = (folder / "checkpoints" / "latest.ckpt").is_file()
+    cfg = (load_resumed_config if has_checkpoint and overrides else load_config)(registry, path, overrides)
     with skip_pretrained_weights() if has_checkpoint else contextlib.nullcontext():
         if lacking := list(preflight(cfg)):
             raise ConfigError(str(path), lacking)

@@ -10,8 +10,9 @@ from omegaconf import OmegaConf
 
 from dp_core.config.compose import compose, parse_override
 from dp_core.config.schema import WorkspaceConfig
-from dp_core.config.structure import structure_run, unstructure
+from dp_core.config.structure import components_of, structure_run, unstructure
 from dp_core.errors import ConfigError, Problem
+from dp_core.noise_process import keep_process
 from dp_core.registry import Registry
 
 
@@ -21,7 +22,22 @@ def load_config(registry: Registry, path: str | Path, overrides: Sequence[str] =
     Raises:
         ConfigError: everything that is wrong, each with its dotted path.
     """
-    data = compose(path, overrides)
+    return _structure(registry, compose(path, overrides), path, overrides)
+
+
+def load_resumed_config(registry: Registry, path: str | Path, overrides: Sequence[str]) -> WorkspaceConfig:
+    """As `load_config`, for a run that goes on with the weights it has: its schedulers keep the noise process.
+
+    Raises:
+        ConfigError: as there, and where an override asks for another process.
+    """
+    former = load_config(registry, path)
+    kinds = {here: component.kind for here, component in components_of(former)}
+    data = keep_process(registry, unstructure(former), kinds, compose(path, overrides), str(path))
+    return _structure(registry, data, path, overrides)
+
+
+def _structure(registry: Registry, data: dict[str, Any], path: str | Path, overrides: Sequence[str]) -> WorkspaceConfig:
     data.setdefault("run_name", Path(path).stem)
     try:
         return structure_run(registry, data, str(path))

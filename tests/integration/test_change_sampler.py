@@ -63,3 +63,17 @@ def test_another_prediction_is_refused_on_the_command_line(
         "  policy.scheduler.prediction_type: 'epsilon', but the weights were trained with 'sample'; leave it out, "
         "or train again\n"
     )
+
+
+def test_a_run_that_goes_on_keeps_its_process_as_well(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = checkpoint.parents[1]
+    capsys.readouterr()
+
+    assert main(["--resume", str(run), "training.num_epochs=2", "policy.scheduler=flow_matching"]) == 2
+    assert capsys.readouterr().err == (
+        f"dp-run: error: {run / 'config.resolved.yaml'} has 1 problem\n"
+        "  policy.scheduler: 'flow_matching' reverses the noise process 'rectified flow', but the weights were trained "
+        "with 'ddpm' for 'variance preserving'; choose 'ddim' or 'ddpm' or 'dpm_solver', or train again\n"
+    )
+    assert main(["--resume", str(run), "training.num_epochs=2", "policy.scheduler=ddim"]) == 0
+    assert load_policy(checkpoint).scheduler.config.prediction_type == "sample"
