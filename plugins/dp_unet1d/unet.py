@@ -71,8 +71,9 @@ class ConditionalUnet1D(BaseDenoiser):
         down_modules = nn.ModuleList()
         for level, (dim_in, dim_out) in enumerate(steps_down):
             is_last = level == len(steps_down) - 1
+            blocks = [block(dim_in, dim_out), block(dim_out, dim_out)]
             resample = nn.Identity() if is_last else Downsample1d(dim_out)
-            down_modules.append(nn.ModuleList([block(dim_in, dim_out), block(dim_out, dim_out), resample]))
+            down_modules.append(nn.ModuleList([*blocks, resample]))
         up_modules = nn.ModuleList()
         for dim_in, dim_out in steps_up:
             # Twice the channels: the features from below, and those of the same level on the way down.

@@ -79,6 +79,26 @@ def test_gradients_are_those_of_the_original(original, tensors):
     np.testing.assert_allclose(norms, expected_norms, rtol=0, atol=GRADIENT_TOLERANCE * expected_norms.max())
 
 
+def test_a_seed_draws_the_original_s_initial_weights(registry):
+    """Sums computed with the original's network: those of weights made after each of its parts."""
+    sums = {
+        "up_modules.0.1.cond_encoder.1.weight": -1.71323,
+        "up_modules.0.2.conv.weight": -0.15474,
+        "down_modules.0.0.residual_conv.weight": 0.67967,
+        "down_modules.0.1.cond_encoder.1.weight": 1.07337,
+        "down_modules.0.2.conv.weight": 0.07998,
+        "down_modules.1.1.cond_encoder.1.weight": 0.27824,
+        "final_conv.1.weight": 0.94771,
+    }
+    options = {"diffusion_step_embed_dim": 8, "down_dims": [8, 16], "kernel_size": 3, "cond_predict_scale": False}
+    sizes = {"input_dim": 2, "horizon": 16, "n_obs_steps": 2, "global_cond_dim": 7, "local_cond_dim": 3}
+
+    torch.manual_seed(0)
+    weights = registry.build("denoiser", {"name": "unet1d", **options}, **sizes).state_dict()
+
+    assert {name: round(weights[name].double().sum().item(), 5) for name in sums} == sums
+
+
 def test_second_local_encoder_gets_no_gradient(build):
     unet = build(local_cond_dim=3, **SMALL)
 
