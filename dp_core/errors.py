@@ -52,6 +52,10 @@ class DataError(DpError, ValueError):
     """A data set is absent, incomplete or does not match `shape_meta`."""
 
 
+class DownloadError(DpError):
+    """A published file cannot be fetched, or is not what was expected."""
+
+
 class CheckpointError(DpError):
     """A checkpoint cannot be read, or was made with plugins that are not available here."""
 

@@ -200,7 +200,9 @@ def sampling_error(policy: BasePolicy, batch: dict[str, Any], options: TrainingO
     batch = map_tensors(batch, lambda tensor: tensor[: options.sample_batch_size].to(policy.device))
     generator = torch.Generator(policy.device).manual_seed(options.seed)
     predicted = policy.predict_action(batch["obs"], generator)["action_pred"]
-    return float(torch.nn.functional.mse_loss(predicted, batch["action"]))
+    first = policy.first_predicted_step
+    demonstrated = batch["action"][:, first : first + predicted.shape[1]]
+    return float(torch.nn.functional.mse_loss(predicted, demonstrated))
 
 
 def _plain(value: Any) -> int | float | str:

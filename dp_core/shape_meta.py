@@ -63,6 +63,9 @@ def _spec_problems(
         if key != "shape" and not (types and key == "type"):
             yield f"{path}.{key}", "unknown key; expected 'shape'" + (" and 'type'" if types else "")
     kind = spec.get("type", "low_dim")
+    name = path.removeprefix("obs.")
+    if kind == "rgb" and "." in name:
+        yield path, f"the key of a camera names a part of the encoder and has no dots; write '{name.replace('.', '_')}'"
     if types and kind not in types:
         yield f"{path}.type", f"expected 'rgb' or 'low_dim', got {kind!r}"
     shape = spec["shape"]

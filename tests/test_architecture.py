@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 CORE = ROOT / "dp_core"
 PLUGINS = sorted(path for path in (ROOT / "plugins").iterdir() if path.name.startswith("dp_"))
 
-ALLOWED = {("dp_pusht", "dp_replay")}
+ALLOWED = {(data_set, "dp_replay") for data_set in ("dp_pusht", "dp_robomimic", "dp_kitchen", "dp_blockpush")}
 """A plugin is exchanged alone; only a data set may build on the replay buffer."""
 
 LIGHT_MODULES = [

@@ -363,4 +363,8 @@ def _describe(hint: Any) -> str:
         return "null"
     if get_origin(hint) in (list, tuple):
         return "a list"
+    if get_origin(hint) in (dict, Mapping):
+        return "a mapping"
+    if get_origin(hint) is Literal:
+        return " or ".join(_show(choice) for choice in get_args(hint))
     return _WORDS.get(hint, getattr(hint, "__name__", str(hint)))

@@ -21,6 +21,8 @@ class BasePolicy(ModuleAttrMixin, ABC):
     """
 
     normalizer: LinearNormalizer
+    first_predicted_step: int = 0
+    """Step of the window that ``action_pred`` starts at."""
 
     @abstractmethod
     def compute_loss(self, batch: dict[str, Any], generator: torch.Generator | None = None) -> Tensor:
@@ -40,7 +42,8 @@ class BasePolicy(ModuleAttrMixin, ABC):
 
         Returns:
             ``{"action": (B, Ta, Da), "action_pred": (B, Tp, Da)}``: what to execute, the first of them now, and the
-            whole prediction, whose step ``To - 1`` is now.
+            whole prediction, whose step ``To - 1`` is now. A policy may predict fewer steps, from
+            ``first_predicted_step`` on.
         """
 
     def reset(self) -> None:

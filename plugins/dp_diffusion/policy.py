@@ -39,6 +39,7 @@ class DiffusionPolicy(BasePolicy):
         self.config = config
         self.shape_meta = shape_meta
         self.action_dim = action_dim(shape_meta)
+        self.first_predicted_step = config.first_action_step if config.pred_action_steps_only else 0
 
         encoder: BaseEncoder = config.encoder.build(shape_meta=shape_meta)
         # Known entries exist with inpainting only; but the original's state dict always has the mask generator.
@@ -148,7 +149,7 @@ class DiffusionPolicy(BasePolicy):
             generator=generator,
             inpaint=known,
             device=features.device,
-            dtype=features.dtype,
+            dtype=self.dtype,  # under autocast, features may have less
         )
         action_pred = self.normalizer["action"].unnormalize(trajectory[..., : self.action_dim])
         executed = slice(None) if self.config.pred_action_steps_only else self._executed
@@ -174,7 +175,7 @@ class DiffusionPolicy(BasePolicy):
 
     def _with_prefix(self, known: Inpaint | None, prefix: Tensor) -> Inpaint:
         """Adds normalised actions (B, K, Da), from the first executed step on, to what is known."""
-        first = 0 if self.config.pred_action_steps_only else self.config.first_action_step
+        first = self.config.first_action_step - self.first_predicted_step
         after = self.config.trajectory_steps - first - prefix.shape[1]
         padding = (0, self.conditioning.trajectory_dim - self.action_dim, first, after)
         mask, values = F.pad(torch.ones_like(prefix, dtype=torch.bool), padding), F.pad(prefix, padding)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from attrs.validators import ge, optional
+from attrs.validators import ge
 
 from dp_core import option
+from dp_core.rollout.config import RolloutOptions
 from dp_core.shape_meta import shape_meta_problems
 from dp_pusht.shapes import unknown_to_pusht
 from dp_replay.config import WindowOptions
@@ -47,41 +48,18 @@ class PushTDatasetConfig(WindowOptions):
 
 
 @attrs.frozen(kw_only=True)
-class PushTRunnerConfig:
+class PushTRunnerConfig(RolloutOptions):
     """Evaluation in the Push-T environment, by default that of the paper: 50 test starts of 300 steps."""
 
-    n_obs_steps: int = option(help="To, observations that the policy sees", validator=ge(1))
-    n_action_steps: int = option(help="Ta, actions executed per prediction", validator=ge(1))
-    n_train: int = option(6, help="episodes from starts of the training data", validator=ge(0))
-    n_train_vis: int = option(2, help="of these, how many are filmed", validator=ge(0))
     train_start_seed: int = option(0, help="first seed of the training starts", validator=ge(0))
-    n_test: int = option(50, help="episodes from new starts", validator=ge(0))
-    n_test_vis: int = option(4, help="of these, how many are filmed", validator=ge(0))
-    test_start_seed: int = option(100_000, help="first seed of the new starts", validator=ge(0))
     legacy_test: bool = option(
         True, help="seeds mean the starts of the published evaluation; false: the block is exactly where it was drawn"
     )
     max_steps: int = option(300, help="control steps of an episode, 10 per second", validator=ge(1))
-    fps: int = option(10, help="frames per second of the videos; 10 is real time", validator=ge(1))
-    n_envs: int | None = option(None, help="episodes at a time; null: all", validator=optional(ge(1)))
-    num_workers: int = option(0, help="processes for the environments; 0: the run's own", validator=ge(0))
-    seed: int = option(0, help="of the policy's sampling noise, the same at every evaluation", validator=ge(0))
 
     def check(self, shape_meta: dict[str, Any]) -> Iterable[tuple[str, str]]:
         """There must be something to do, and Push-T must offer what the policy asks for."""
-        if self.n_train + self.n_test == 0:
-            yield "n_test", "n_train and n_test are both 0; evaluate at least one episode"
+        yield from super().check(shape_meta)
         if not any(shape_meta_problems(shape_meta)):
             for message in unknown_to_pusht(shape_meta):
                 yield "", message
-
-    def in_debug_mode(self) -> PushTRunnerConfig:
-        """A few short episodes."""
-        return attrs.evolve(
-            self,
-            n_train=min(self.n_train, 1),
-            n_train_vis=min(self.n_train_vis, 1),
-            n_test=min(self.n_test, 2),
-            n_test_vis=min(self.n_test_vis, 1),
-            max_steps=min(self.max_steps, 16),
-        )

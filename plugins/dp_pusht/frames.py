@@ -1,19 +1,18 @@
 """Images for demonstrations that hold states only: drawn once, then read from a cache.
 
-The cache is in ``$DP_CACHE_DIR``, by default ``dp-core`` in ``$XDG_CACHE_HOME`` or ``~/.cache``, and may be deleted.
+The cache is in `dp_core.cache.cache_folder`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import os
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from dp_core.cache import cache_folder
 from dp_core.errors import DataError
 from dp_pusht.render import IMAGE_SIZE, render_observation
 from dp_replay.buffer import ReplayBuffer
@@ -47,13 +46,6 @@ def render_frames(states: NDArray[np.float32]) -> NDArray[np.uint8]:
     for frame, state in zip(frames, progress, strict=True):
         frame[:] = render_observation(state).transpose(2, 0, 1)
     return frames
-
-
-def cache_folder() -> Path:
-    """Where files that can be made again are kept."""
-    if folder := os.environ.get("DP_CACHE_DIR"):
-        return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dp-core"
 
 
 def _fingerprint(states: NDArray[np.float32]) -> str:

@@ -1,1 +1,1 @@
-"""The observation encoder of robomimic."""
+"""Of robomimic: its observation encoder, its demonstrations, and evaluation in its tasks, which are robosuite's."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import operator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
@@ -12,6 +13,14 @@ from dp_core import Slot, option, slot
 from dp_core.config.schema import WorkspaceConfig
 from dp_core.config.training import EmaOptions, LoaderOptions, TrainingOptions
 from dp_core.shape_meta import shape_meta_problems
+
+_STEPS: tuple[tuple[str, str, Callable[[int, int], bool]], ...] = (
+    ("dataset", "horizon", operator.eq),
+    ("dataset", "n_obs_steps", operator.ge),
+    ("runner", "n_obs_steps", operator.eq),
+    ("runner", "n_action_steps", operator.le),
+)
+"""Options of a part that have to fit those of the policy."""
 
 
 @attrs.frozen(kw_only=True)
@@ -40,19 +49,19 @@ class TrainConfig(WorkspaceConfig):
         """`shape_meta` has to have its form."""
         for path, message in shape_meta_problems(self.shape_meta):
             yield f"shape_meta.{path}".rstrip("."), message
-        yield from self._runner_problems()
+        yield from self._step_problems()
 
-    def _runner_problems(self) -> Iterable[tuple[str, str]]:
-        """What the runner shows the policy must be what it was trained to see; else a run fails at its first rollout.
+    def _step_problems(self) -> Iterable[tuple[str, str]]:
+        """What is loaded, shown and executed must be what the policy is made for; else the run fails once it is there.
 
         Only where both use the usual names.
         """
-        if self.runner is None:
-            return
-        shown = getattr(self.runner.config, "n_obs_steps", None)
-        seen = getattr(self.policy.config, "n_obs_steps", None)
-        if None not in (shown, seen) and shown != seen:
-            yield "runner.n_obs_steps", f"{shown}, but policy.n_obs_steps is {seen}; set n_obs_steps alone, at the top"
+        for part, name, fits in _STEPS:
+            chosen: Slot | None = getattr(self, part)
+            here = getattr(chosen.config, name, None) if chosen is not None else None
+            there = getattr(self.policy.config, name, None)
+            if here is not None and there is not None and not fits(here, there):
+                yield f"{part}.{name}", f"{here}, but policy.{name} is {there}; set {name} alone, at the top"
 
     def in_debug_mode(self) -> TrainConfig:
         """The config that ``training.debug`` stands for."""

@@ -46,6 +46,10 @@ def test_questions_about_a_task() -> None:
                 ("obs", "expected a mapping of observation keys, got {}"),
             ],
         ),
+        (
+            {"obs": {"obs.top": {"shape": [3, 9, 9], "type": "rgb"}, "obs.pose": {"shape": [2]}}, "action": ACTION},
+            [("obs.obs.top", "the key of a camera names a part of the encoder and has no dots; write 'obs_top'")],
+        ),
         ({"obs": {"x": [2]}, "action": ACTION}, [("obs.x", "expected a mapping with 'shape', got [2]")]),
         (
             {"obs": {"x": {"shape": [2], "kind": "rgb", "type": "depth"}}, "action": ACTION},

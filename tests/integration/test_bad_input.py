@@ -19,9 +19,9 @@ from dp_core.cli.run import main as dp_run
             "dataset.path: 'nowhere.zarr' does not exist; give the path of a zarr replay buffer, a folder or a .zip",
         ),
         (
-            "policy.horizon=7",
-            "policy.denoiser.down_dims: horizon 7 is not divisible by 2, which the 2 levels of down_dims need; "
-            "choose 6 or 8",
+            "policy.denoiser.down_dims=[8, 16, 16, 16, 16]",
+            "policy.denoiser.down_dims: horizon 8 is not divisible by 16, which the 5 levels of down_dims need; "
+            "choose 16 (from the command line)",
         ),
         (
             "policy.encoder=lodim",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ from dp_core.errors import ConfigError
 from dp_core.registry import Registry
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-RUNNABLE = sorted(CONFIGS.glob("*.yaml"))
+FRAGMENTS = ("base", "policy", "task")
+RUNNABLE = sorted(path for path in CONFIGS.rglob("*.yaml") if path.relative_to(CONFIGS).parts[0] not in FRAGMENTS)
+TASKS = sorted(path for path in CONFIGS.glob("task/**/*.yaml"))
+ROBOMIMIC_TASKS = [path for path in TASKS if re.search(r"robomimic/(lift|can|square|transport|tool_hang)_", str(path))]
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +42,9 @@ def test_a_runner_that_shows_other_observations_than_the_policy_takes_is_refused
     ]
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("task/*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", TASKS, ids=lambda path: path.stem)
 def test_a_task_never_mentions_a_policy(path: Path) -> None:
-    assert "policy" not in compose(path, ["horizon=16", "n_obs_steps=2", "n_action_steps=8"])
+    assert "policy" not in compose(path, ["horizon=16", "n_obs_steps=2", "n_action_steps=8", "dataset.path=any"])
 
 
 def test_the_paper_s_image_config_has_the_paper_s_settings(registry: Registry) -> None:
@@ -93,3 +97,68 @@ def test_the_transformer_configs_have_the_paper_s_settings(
     assert config["lr_schedule"]["num_warmup_steps"] == 1000
     assert config["dataloader"]["batch_size"] == batch_size
     assert config["training"]["num_epochs"] == num_epochs
+
+
+@pytest.mark.parametrize("path", ROBOMIMIC_TASKS, ids=lambda path: path.stem)
+def test_every_robomimic_task_goes_with_a_policy_that_fits(path: Path, registry: Registry, tmp_path: Path) -> None:
+    """With absolute actions and with changes, for which there is no runnable file."""
+    encoder = "lowdim" if "lowdim" in path.stem else "robomimic"
+    config = tmp_path / "config.yaml"
+    extends = [CONFIGS / "base/train.yaml", path, CONFIGS / "policy/diffusion_unet.yaml"]
+    config.write_text(
+        f"extends: {[str(part) for part in extends]}\npolicy: {{encoder: {encoder}}}\ntraining: {{num_epochs: 1}}\n"
+    )
+
+    resolved = unstructure(load_config(registry, config))
+    arms = 2 if "transport" in path.stem else 1
+    is_absolute = path.stem.endswith("_abs")
+    assert resolved["shape_meta"]["action"]["shape"] == [arms * (10 if is_absolute else 7)]
+    for part in (resolved["dataset"], resolved["runner"]):
+        assert part["abs_action"] == is_absolute
+        assert Path(part["path"]).stem.endswith("_abs") == is_absolute
+
+
+def test_there_is_a_config_for_every_robomimic_number_of_the_paper() -> None:
+    rows = [f"{task}_{kind}" for task in ("lift", "can", "square", "transport") for kind in ("ph", "mh")]
+    expected = {
+        f"{row}_{obs}_{net}.yaml"
+        for row in [*rows, "tool_hang_ph"]
+        for obs in ("image", "lowdim")
+        for net in ("unet", "transformer")
+    }
+
+    assert {path.name for path in CONFIGS.glob("robomimic/*.yaml")} == expected
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("robomimic/*.yaml")), ids=lambda path: path.stem)
+def test_the_robomimic_configs_have_the_paper_s_settings(path: Path, registry: Registry) -> None:
+    config = unstructure(load_config(registry, path))
+    policy, runner = config["policy"], config["runner"]
+    row = re.fullmatch(r"(\w+)_(ph|mh)_(image|lowdim)_(unet|transformer)", path.stem)
+    assert row is not None
+    task, kind, obs, net = row.groups()
+
+    assert f"/{task}/{kind}/" in str(config["dataset"]["path"])
+    assert runner["path"] == config["dataset"]["path"]
+    assert config["dataset"]["abs_action"]
+    assert (policy["n_obs_steps"], policy["n_action_steps"]) == (2, 8)
+    assert policy["horizon"] == (16 if net == "unet" else 10)
+    assert config["dataloader"]["batch_size"] == (64 if obs == "image" else 256)
+    assert config["optimizer"]["weight_decay"] == (1e-6 if net == "unet" else 1e-3)
+    assert runner["max_steps"] == (700 if task in ("transport", "tool_hang") else 400 if kind == "ph" else 500)
+    if obs == "image":
+        assert policy["encoder"]["crop_shape"] == ([216, 216] if task == "tool_hang" else [76, 76])
+        assert runner["render_obs_key"] in config["shape_meta"]["obs"]
+    if net == "unet":
+        assert policy["denoiser"]["down_dims"] == [512, 1024, 2048]
+    else:
+        assert [policy["denoiser"][key] for key in ("n_layer", "n_head", "n_emb", "p_drop_attn")] == [8, 4, 256, 0.3]
+
+
+def test_a_runner_whose_actions_mean_something_else_than_the_data_set_s_is_refused(registry: Registry) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(registry, CONFIGS / "robomimic/lift_ph_lowdim_unet.yaml", ["runner.abs_action=false"])
+
+    assert [str(problem) for problem in caught.value.problems] == [
+        "runner.abs_action: False, but dataset.abs_action is True; choose ${dataset.abs_action} (from the command line)"
+    ]

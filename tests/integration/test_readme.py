@@ -51,7 +51,7 @@ def test_the_plugin_is_listed_and_trains(tmp_path: Path) -> None:
         "configs/smoke.yaml", "policy.encoder=blur", "runner=null", f"output_dir={tmp_path / 'run'}", path=tmp_path
     )
 
-    assert "blur       dp-blur 0.1" in listed.stdout
+    assert re.search(r"^  blur +dp-blur 0\.1 +rounds what it sees$", listed.stdout, re.MULTILINE)
     assert trained.returncode == 0, trained.stderr
     assert "name: dp-blur/blur" in (tmp_path / "run" / "config.resolved.yaml").read_text()
 

@@ -13,7 +13,7 @@ import torch
 from dp_pusht.config import PushTDatasetConfig
 from dp_pusht.dataset import PushTDataset
 from dp_pusht.demonstrations import Demonstration, load_demonstrations, save_demonstrations
-from dp_pusht.frames import cache_folder, load_frames
+from dp_pusht.frames import load_frames
 from dp_pusht.keypoints import keypoints, low_dim_observation
 from dp_pusht.render import render_observation
 from dp_pusht.shapes import OBSERVATIONS
@@ -107,15 +107,6 @@ def test_a_cache_that_cannot_be_written_is_a_warning(compact, tmp_path, monkeypa
         make_dataset(compact, "image")
 
     assert caplog.messages[0].startswith("images cannot be kept for the next run in")
-
-
-def test_the_cache_is_where_the_user_or_the_system_says(monkeypatch):
-    assert cache_folder().name == "cache"
-    monkeypatch.delenv("DP_CACHE_DIR")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert cache_folder() == Path("/somewhere/dp-core")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_folder() == Path.home() / ".cache" / "dp-core"
 
 
 def test_the_demonstrations_of_the_project_are_the_default():

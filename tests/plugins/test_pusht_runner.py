@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ import torch
 
 from dp_core.errors import InputError
 from dp_core.interfaces import BasePolicy
+from dp_core.rollout.environment import Start
+from dp_core.rollout.episode import Episode, EpisodeOptions
 from dp_pusht.config import PushTRunnerConfig
 from dp_pusht.env import PushTEnv
+from dp_pusht.environment import PushTEnvironment
 from dp_pusht.geometry import coverage
-from dp_pusht.intervals import mean_interval, wilson_interval
-from dp_pusht.rollout import Episode, EpisodeOptions
 from dp_pusht.runner import PushTRunner
 
 SHAPE_META = {"obs": {"agent_pos": {"shape": [2], "type": "low_dim"}}, "action": {"shape": [2]}}
@@ -78,6 +80,13 @@ def run(policy: BasePolicy, output_dir: Path, shape_meta: dict[str, Any] = SHAPE
         runner.close()
 
 
+def episode(start: Start, *, legacy: bool) -> Episode:
+    options = EpisodeOptions(
+        partial(PushTEnvironment, ("agent_pos",), legacy=legacy), n_obs_steps=2, max_steps=10, fps=10
+    )
+    return Episode(options.make_environment(), start, options)
+
+
 def read_video(path: str) -> list[np.ndarray]:
     """Frames as RGB."""
     capture = cv2.VideoCapture(path)
@@ -119,16 +128,15 @@ def test_metrics_have_the_names_of_the_contract(tmp_path: Path) -> None:
 
 def test_score_is_the_best_reward_of_the_episode(tmp_path: Path) -> None:
     metrics = run(RandomPolicy(), tmp_path, n_test_vis=0)
-    options = EpisodeOptions(obs_keys=("agent_pos",), n_obs_steps=2, max_steps=10, legacy=True)
     generator = torch.Generator().manual_seed(0)
-    episodes = [Episode(seed, options) for seed in (0, 100000, 100001, 100002)]
+    episodes = [episode(Start("test", seed), legacy=True) for seed in (0, 100000, 100001, 100002)]
     for _ in range(3):
         chunks = 512 * torch.rand((4, 4, 2), generator=generator)
-        for episode, chunk in zip(episodes, chunks.numpy(), strict=True):
-            episode.execute(chunk)
-    best = [episode.trajectory().rewards.max() for episode in episodes]
+        for one, chunk in zip(episodes, chunks.numpy(), strict=True):
+            one.execute(chunk)
+    best = [one.outcome().rewards.max() for one in episodes]
 
-    assert [len(episode.trajectory().actions) for episode in episodes] == [10] * 4
+    assert [len(one.outcome().rewards) for one in episodes] == [10] * 4
     assert metrics["train/sim_max_reward_0"] == best[0]
     assert [metrics[f"test/sim_max_reward_{seed}"] for seed in (100000, 100001, 100002)] == best[1:]
     assert metrics["test/mean_score"] == pytest.approx(np.mean(best[1:]))
@@ -194,17 +202,16 @@ def test_policy_is_reset_per_batch_runs_in_eval_mode_and_gets_its_mode_back(tmp_
 
 
 def test_episode_ends_with_success_and_is_not_shown_again() -> None:
-    options = EpisodeOptions(obs_keys=("agent_pos",), n_obs_steps=2, max_steps=10, legacy=False)
-    episode = Episode(0, options)
-    episode._env.reset(options={"state": (50.0, 50.0, 256.0, 256.0, np.pi / 4)})
-    episode.execute(np.full((4, 2), 50.0))
+    at_the_goal = Start("test", 0, state={"state": (50.0, 50.0, 256.0, 256.0, np.pi / 4)})
+    done = episode(at_the_goal, legacy=False)
+    done.execute(np.full((4, 2), 50.0))
 
-    report = episode.report()
+    report = done.report()
 
     assert report.window is None
     assert report.n_steps == 1
-    assert report.max_reward == 1.0
-    assert episode.trajectory().is_success
+    assert report.score == 1.0
+    assert done.outcome().is_success
 
 
 def test_videos_can_be_watched_and_are_kept_from_run_to_run(tmp_path: Path) -> None:
@@ -263,18 +270,6 @@ def test_debug_mode_is_small() -> None:
     config = PushTRunnerConfig(n_obs_steps=2, n_action_steps=8).in_debug_mode()
 
     assert (config.n_train, config.n_test, config.max_steps) == (1, 2, 16)
-
-
-def test_intervals() -> None:
-    """Wilson: 8 of 50, value computed by hand from the formula; a mean of constants has no uncertainty."""
-    low, high = wilson_interval(8, 50)
-
-    assert (low, high) == pytest.approx((0.0834, 0.2851), abs=1e-4)
-    assert wilson_interval(0, 10)[0] == pytest.approx(0.0)
-    assert wilson_interval(10, 10)[1] == pytest.approx(1.0)
-    assert mean_interval([0.5] * 10) == (0.5, 0.5)
-    assert mean_interval([0.0, 1.0]) == (0.0, 1.0)
-    assert mean_interval([0.7]) == (0.0, 1.0)
 
 
 def test_reward_is_relative_to_the_coverage_that_counts_as_success() -> None:

@@ -15,7 +15,7 @@ TOLERANCE = 3.9e-5
 
 
 def build(shape_meta, **options):
-    (component,) = dp_components()
+    component = next(iter(dp_components()))
     return component.load()(RobomimicConfig(**options), shape_meta=shape_meta)
 
 
@@ -129,7 +129,7 @@ def test_crop_up_to_the_whole_image_is_fine(crop_shape):
 
 def test_absent_library_is_named_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setattr("dp_core.component._is_installed", lambda name: name != "robomimic")
-    (component,) = dp_components()
+    component = next(iter(dp_components()))
 
     with pytest.raises(DpError) as raised:
         component.load()

@@ -1,4 +1,4 @@
-"""`WorkerGroup`: an `EpisodeGroup` whose episodes are dealt out to processes."""
+"""`WorkerGroup`: an `EpisodeGroup` whose episodes are dealt out to processes. No torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from dp_pusht.rollout import EpisodeGroup, EpisodeOptions, Report, Trajectory
+from dp_core.rollout.environment import Start
+from dp_core.rollout.episode import EpisodeGroup, EpisodeOptions, Outcome, Report
 
 _PATIENCE = 5.0
 """Seconds that a worker has to end by itself."""
@@ -21,27 +22,31 @@ class WorkerGroup:
     """Offers what `EpisodeGroup` offers. Episode i lives in worker i modulo their number.
 
     Processes are spawned, not forked: the parent may hold a GPU and threads.
+
+    Args:
+        title: of the task, for messages.
     """
 
-    def __init__(self, options: EpisodeOptions, n_workers: int) -> None:
+    def __init__(self, options: EpisodeOptions, n_workers: int, title: str) -> None:
         context = multiprocessing.get_context("spawn")
         self._connections: list[Connection] = []
         self._processes: list[BaseProcess] = []
         self._n_episodes = 0
+        self._title = title
         for index in range(n_workers):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, options), name=f"pusht-{index}", daemon=True)
+            process = context.Process(target=_serve, args=(theirs, options), name=f"{title} {index}", daemon=True)
             process.start()
             # Only the worker holds its end now, so that it sees when we are gone, and we see when it is.
             theirs.close()
             self._connections.append(ours)
             self._processes.append(process)
 
-    def start(self, seeds: Sequence[int]) -> list[Report]:
+    def start(self, starts: Sequence[Start]) -> list[Report]:
         """See `EpisodeGroup.start`."""
-        self._n_episodes = len(seeds)
+        self._n_episodes = len(starts)
         n_workers = len(self._connections)
-        replies = self._ask("start", [seeds[worker::n_workers] for worker in range(n_workers)])
+        replies = self._ask("start", [starts[worker::n_workers] for worker in range(n_workers)])
         return self._in_order(replies)
 
     def execute(self, actions: Mapping[int, NDArray[Any]]) -> dict[int, Report]:
@@ -53,9 +58,9 @@ class WorkerGroup:
         replies = self._ask("execute", shares)
         return {index: replies[index % n_workers][index // n_workers] for index in actions}
 
-    def trajectories(self) -> list[Trajectory]:
-        """See `EpisodeGroup.trajectories`."""
-        return self._in_order(self._ask("trajectories", None))
+    def outcomes(self) -> list[Outcome]:
+        """See `EpisodeGroup.outcomes`."""
+        return self._in_order(self._ask("outcomes", None))
 
     def close(self) -> None:
         """End the processes, by force if they do not react."""
@@ -78,7 +83,9 @@ class WorkerGroup:
             try:
                 reply = connection.recv()
             except EOFError as error:
-                raise RuntimeError(f"the process '{process.name}' of the Push-T runner ended unexpectedly") from error
+                raise RuntimeError(
+                    f"the process '{process.name}' of the {self._title} runner ended unexpectedly"
+                ) from error
             replies.append(reply)
         for reply in replies:
             if isinstance(reply, Exception):
@@ -102,3 +109,4 @@ def _serve(connection: Connection, options: EpisodeOptions) -> None:
             except Exception as error:
                 reply = error
             connection.send(reply)
+    group.close()

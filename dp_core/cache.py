@@ -1,0 +1,13 @@
+"""Where files that can be made again are kept."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """``$DP_CACHE_DIR``, by default ``dp-core`` in ``$XDG_CACHE_HOME`` or ``~/.cache``; may be deleted at any time."""
+    if folder := os.environ.get("DP_CACHE_DIR"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dp-core"

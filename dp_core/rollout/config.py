@@ -1,0 +1,45 @@
+"""Options that evaluations in environments have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Self
+
+import attrs
+from attrs.validators import ge, gt, optional
+
+from dp_core.config.fields import option
+
+
+@attrs.frozen(kw_only=True)
+class RolloutOptions:
+    """Which episodes are run, and how. Configs of runners inherit these, and set defaults that suit their task."""
+
+    n_obs_steps: int = option(help="To, observations that the policy sees", validator=ge(1))
+    n_action_steps: int = option(help="Ta, actions executed per prediction", validator=ge(1))
+    n_train: int = option(6, help="episodes from starts of the training data", validator=ge(0))
+    n_train_vis: int = option(2, help="of these, how many are filmed", validator=ge(0))
+    n_test: int = option(50, help="episodes from new starts", validator=ge(0))
+    n_test_vis: int = option(4, help="of these, how many are filmed", validator=ge(0))
+    test_start_seed: int = option(100_000, help="first seed of the new starts", validator=ge(0))
+    max_steps: int = option(help="control steps of an episode", validator=ge(1))
+    fps: float = option(10, help="frames per second of the videos", validator=gt(0))
+    n_envs: int | None = option(None, help="episodes at a time; null: all", validator=optional(ge(1)))
+    num_workers: int = option(0, help="processes for the environments; 0: the run's own", validator=ge(0))
+    seed: int = option(0, help="of the policy's sampling noise, the same at every evaluation", validator=ge(0))
+
+    def check(self, shape_meta: dict[str, Any]) -> Iterable[tuple[str, str]]:
+        """There must be something to do. Tasks add what they ask of ``shape_meta``."""
+        if self.n_train + self.n_test == 0:
+            yield "n_test", "n_train and n_test are both 0; evaluate at least one episode"
+
+    def in_debug_mode(self) -> Self:
+        """A few short episodes."""
+        return attrs.evolve(
+            self,
+            n_train=min(self.n_train, 1),
+            n_train_vis=min(self.n_train_vis, 1),
+            n_test=min(self.n_test, 2),
+            n_test_vis=min(self.n_test_vis, 1),
+            max_steps=min(self.max_steps, 16),
+        )

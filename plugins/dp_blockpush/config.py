@@ -1,0 +1,76 @@
+"""Options of the data set and runner of block pushing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import attrs
+from attrs.validators import ge, gt
+
+from dp_blockpush.shapes import unknown_to_block_pushing
+from dp_core import Slot, option
+from dp_core.rollout.config import RolloutOptions
+from dp_core.shape_meta import shape_meta_problems
+from dp_replay.config import WindowOptions
+
+_OBS_EEF_TARGET = "the policy sees where the effector was sent; false: zeros in that place"
+
+
+@attrs.frozen(kw_only=True)
+class BlockPushDatasetConfig(WindowOptions):
+    """Demonstrations of block pushing: the key ``obs`` (16), and actions (2)."""
+
+    path: Path = option(help="replay buffer with 'obs' and 'action': a folder (.zarr), or a .zip")
+    obs_eef_target: bool = option(True, help=_OBS_EEF_TARGET)
+    use_manual_normalizer: bool = option(
+        False, help="one scale for all x, one for all y and one for all angles; false: one for every entry"
+    )
+
+    def check(self, shape_meta: dict[str, Any]) -> Iterable[tuple[str, str]]:
+        """Block pushing must offer what the policy asks for."""
+        if not any(shape_meta_problems(shape_meta)):
+            for message in unknown_to_block_pushing(shape_meta):
+                yield "", message
+
+    def preflight(self) -> Iterable[tuple[str, str]]:
+        """The file must be there."""
+        if not self.path.exists():
+            yield (
+                "path",
+                f"'{self.path}' does not exist; unpack block_pushing.zip of "
+                "https://diffusion-policy.cs.columbia.edu/data/training and name its multimodal_push_seed.zarr, or "
+                "multimodal_push_seed_abs.zarr for absolute actions",
+            )
+
+
+@attrs.frozen(kw_only=True)
+class BlockPushRunnerConfig(RolloutOptions):
+    """Evaluation in block pushing, by default that of the paper: 50 test episodes of 350 steps."""
+
+    train_start_seed: int = option(0, help="first seed of the training starts", validator=ge(0))
+    max_steps: int = option(350, help="control steps of an episode, 10 per second", validator=ge(1))
+    fps: float = option(
+        5,
+        help="frames per second of the videos, which leave out steps below 10 to stay in real time",
+        validator=gt(0),
+    )
+    abs_action: bool = option(
+        False, help="actions are positions in the workspace; false: steps from where the effector was sent before"
+    )
+    obs_eef_target: bool = option(True, help=_OBS_EEF_TARGET)
+
+    def check(self, shape_meta: dict[str, Any], dataset: Any = None) -> Iterable[tuple[str, str]]:
+        """Block pushing must offer what the policy asks for, and show what the data set shows."""
+        yield from super().check(shape_meta)
+        if not any(shape_meta_problems(shape_meta)):
+            for message in unknown_to_block_pushing(shape_meta):
+                yield "", message
+        trained = getattr(dataset.config, "obs_eef_target", None) if isinstance(dataset, Slot) else None
+        if trained not in (None, self.obs_eef_target):
+            yield (
+                "obs_eef_target",
+                f"{str(self.obs_eef_target).lower()}, but dataset.obs_eef_target is {str(trained).lower()}; "
+                "choose the same",
+            )

@@ -1,0 +1,1 @@
+"""A ResNet of torchvision per camera, or one for all, as an observation encoder."""

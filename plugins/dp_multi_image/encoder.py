@@ -1,0 +1,92 @@
+"""`MultiImageEncoder`: a ResNet of torchvision per camera, or one for all."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from dp_core.image_statistics import IMAGENET_MEAN, IMAGENET_STD, Standardize
+from dp_core.interfaces import BaseEncoder, ModuleAttrMixin
+from dp_core.shape_meta import keys_of_type, obs_shape
+from dp_core.vision import RandomCrop
+from dp_multi_image.resnet import create_resnet
+
+if TYPE_CHECKING:
+    from dp_multi_image.config import MultiImageConfig
+
+SHARED = "rgb"
+"""Name of the network of all cameras."""
+
+
+class MultiImageEncoder(ModuleAttrMixin, BaseEncoder):
+    """Resizes, crops, normalises and encodes the image of each camera; other keys unchanged.
+
+    Features are those of the cameras, then the low-dimensional keys, each in the order of their names. That, the names
+    of parameters and the order of draws are those of the original's ``MultiImageObsEncoder``. Two of its faults are
+    not: it crops only at random or not at all, and leaves a shared network its batch normalisation.
+    """
+
+    def __init__(self, config: MultiImageConfig, *, shape_meta: dict[str, Any]) -> None:
+        super().__init__()
+        cameras = {key: obs_shape(shape_meta, key)[0] for key in sorted(keys_of_type(shape_meta, "rgb"))}
+        self._low_dim = sorted(keys_of_type(shape_meta, "low_dim"))
+        self._is_shared, self._is_frozen = config.share_rgb_model, config.frozen
+        self.key_transform_map = nn.ModuleDict({key: _transform(config, key, cameras[key]) for key in cameras})
+        self.key_model_map = nn.ModuleDict()
+        self.output_dim = sum(math.prod(obs_shape(shape_meta, key)) for key in self._low_dim)
+        # All networks of the same shape begin with the same weights, as the original's do.
+        networks = {channels: create_resnet(config, channels) for channels in set(cameras.values())}
+        for key, channels in cameras.items():
+            model, features = networks[channels]
+            self.key_model_map[SHARED if self._is_shared else key] = model if self._is_shared else copy.deepcopy(model)
+            self.output_dim += features
+        if self._is_frozen:
+            self.key_model_map.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch mode. Frozen networks stay in evaluation, so that their batch statistics do not drift."""
+        super().train(mode)
+        if self._is_frozen:
+            self.key_model_map.eval()
+        return self
+
+    def forward(self, obs: dict[str, Tensor]) -> Tensor:
+        """Encode; see `BaseEncoder`."""
+        images = {key: transform(obs[key]) for key, transform in self.key_transform_map.items()}
+        return torch.cat([*self._encode(images), *(obs[key].flatten(1) for key in self._low_dim)], dim=-1)
+
+    def _encode(self, images: dict[str, Tensor]) -> list[Tensor]:
+        if not self._is_shared or not images:
+            return [self.key_model_map[key](image) for key, image in images.items()]
+        # All at once, because the statistics of a batch are those of all cameras.
+        return list(self.key_model_map[SHARED](torch.cat(list(images.values()))).chunk(len(images)))
+
+
+def _transform(config: MultiImageConfig, camera: str, channels: int) -> nn.Sequential:
+    steps: list[nn.Module] = []
+    if size := config.resized(camera):
+        steps.append(torchvision.transforms.Resize(size, antialias=config.antialias))
+    if size := config.cropped(camera):
+        steps.append(RandomCrop(size) if config.random_crop else torchvision.transforms.CenterCrop(size))
+    if config.has_imagenet_norm:
+        steps.append(_imagenet_norm(channels, config.normalize_twice))
+    return nn.Sequential(*steps)
+
+
+def _imagenet_norm(channels: int, twice: bool) -> Standardize:
+    """From [-1, 1] to the statistics of ImageNet, or to their averages where there are not three channels."""
+    mean: Sequence[float] = IMAGENET_MEAN
+    std: Sequence[float] = IMAGENET_STD
+    if channels != 3:
+        mean, std = (fmean(mean),) * channels, (fmean(std),) * channels
+    if twice:
+        # `Standardize` takes x from [-1, 1] to [0, 1]; of these the result is (x - mean) / std.
+        return Standardize([(1 + value) / 2 for value in mean], [value / 2 for value in std])
+    return Standardize(mean, std)

@@ -1,0 +1,41 @@
+"""`PushTEnvironment`: Push-T as the runner uses it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dp_core.rollout.environment import Environment, Start, Step
+from dp_pusht.env import PushTEnv
+from dp_pusht.observations import observe
+
+_FRAME_SIZE = 256
+
+
+class PushTEnvironment(Environment):
+    """Episodes start from their seed and end with success.
+
+    Args:
+        legacy: see `PushTEnv`.
+    """
+
+    def __init__(self, obs_keys: tuple[str, ...], *, legacy: bool) -> None:
+        # Only the states are asked for here: an image is drawn when it is part of a window, not at every step.
+        self._env = PushTEnv(("state",), legacy=legacy, render_size=_FRAME_SIZE)
+        self._obs_keys = obs_keys
+
+    def reset(self, start: Start) -> None:
+        self._env.reset(seed=start.seed, options=start.state)
+
+    def observe(self) -> dict[str, NDArray[Any]]:
+        return {key: values[0] for key, values in observe(self._env.state[None], self._obs_keys).items()}
+
+    def step(self, action: NDArray[np.float64]) -> Step:
+        _, reward, is_success, _, _ = self._env.step(action)
+        return Step(reward, is_over=is_success, is_success=is_success)
+
+    def render(self) -> NDArray[np.uint8]:
+        """With a cross where the last action sends the agent."""
+        return self._env.render()

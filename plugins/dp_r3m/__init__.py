@@ -1,0 +1,1 @@
+"""ResNets that R3M trained on videos of people (Nair et al., CoRL 2022)."""

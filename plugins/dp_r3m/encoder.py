@@ -1,0 +1,80 @@
+"""R3M as an observation encoder, without its package."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from dp_core.image_statistics import Standardize
+from dp_core.interfaces import BaseEncoder
+from dp_core.shape_meta import keys_of_type, obs_shape
+from dp_core.vision import RandomCrop
+from dp_core.weights import pretrained_weights_wanted
+from dp_r3m.weights import load_r3m
+
+if TYPE_CHECKING:
+    from dp_r3m.config import R3MConfig
+
+_RESIZED, _CROP = 256, (224, 224)
+
+
+class R3MEncoder(BaseEncoder):
+    """A network of R3M per camera, or one for all; other keys unchanged.
+
+    Features are those of the cameras, then the low-dimensional keys, each in the order of `shape_meta`.
+    """
+
+    def __init__(self, config: R3MConfig, *, shape_meta: dict[str, Any]) -> None:
+        super().__init__()
+        cameras = keys_of_type(shape_meta, "rgb")
+        self._low_dim = keys_of_type(shape_meta, "low_dim")
+        self._model_of = {key: cameras[0] if config.share_rgb_model else key for key in cameras}
+        self._is_frozen = config.frozen
+        self.transforms = nn.ModuleDict({key: _transform(config, obs_shape(shape_meta, key)) for key in cameras})
+        self.models = nn.ModuleDict()
+        self.output_dim = sum(math.prod(obs_shape(shape_meta, key)) for key in self._low_dim)
+        if cameras:
+            model, features = _create(config)
+            self.models.update({name: copy.deepcopy(model) for name in dict.fromkeys(self._model_of.values())})
+            self.output_dim += features * len(cameras)
+        if self._is_frozen:
+            self.models.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Frozen networks stay in ``eval()`` mode; crops change."""
+        super().train(mode)
+        if self._is_frozen:
+            self.models.eval()
+        return self
+
+    def forward(self, obs: dict[str, Tensor]) -> Tensor:
+        """Encode; see `BaseEncoder`."""
+        images = [self.models[owner](self.transforms[key](obs[key])) for key, owner in self._model_of.items()]
+        return torch.cat([*images, *(obs[key].flatten(1) for key in self._low_dim)], dim=-1)
+
+
+def _create(config: R3MConfig) -> tuple[nn.Module, int]:
+    """The network, and the size of its features."""
+    model = torchvision.models.get_model(config.model_name, weights=None)
+    features: int = model.fc.in_features
+    model.fc = nn.Identity()
+    if config.pretrained and pretrained_weights_wanted():
+        load_r3m(model, config)
+    return model, features
+
+
+def _transform(config: R3MConfig, image_shape: tuple[int, ...]) -> nn.Sequential:
+    """R3M's own: the shorter side to 256, 224 x 224 of it, ImageNet's statistics; images of 224 x 224 stay whole.
+
+    The original left all of it out.
+    """
+    steps: list[nn.Module] = []
+    if image_shape[1:] != _CROP:
+        steps.append(torchvision.transforms.Resize(_RESIZED, antialias=True))
+        steps.append(RandomCrop(_CROP) if config.random_crop else torchvision.transforms.CenterCrop(_CROP))
+    return nn.Sequential(*steps, Standardize())

@@ -1,0 +1,113 @@
+"""`DemonstrationFile`: a file of demonstrations in robomimic's format.
+
+``data/demo_<i>`` are episodes with ``actions`` (T, Da), ``obs/<key>`` (T, *shape) and ``states`` of the simulation
+(T, S); the attribute ``env_args`` of ``data`` describes, in JSON, the environment that they were recorded in.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from dp_core.errors import DataError
+
+
+class DemonstrationFile:
+    """Opened for reading by `open_demonstrations`. Episodes are in the order of their numbers."""
+
+    def __init__(self, path: Path, file: h5py.File) -> None:
+        self.path = path
+        self._data = file.get("data")
+        names = [name for name in self._data or () if re.fullmatch(r"demo_\d+", name)]
+        self._episodes = [self._data[name] for name in sorted(names, key=lambda name: int(name.removeprefix("demo_")))]
+        if not self._episodes:
+            raise DataError(f"{path}: has no 'data/demo_<number>'; expected demonstrations in robomimic's format")
+
+    @property
+    def n_episodes(self) -> int:
+        """E."""
+        return len(self._episodes)
+
+    @property
+    def episode_ends(self) -> NDArray[np.int64]:
+        """Step after the last of each episode, (E,)."""
+        return np.cumsum([len(self._array(episode, "actions")) for episode in self._episodes], dtype=np.int64)
+
+    @property
+    def env_args(self) -> dict[str, Any]:
+        """``env_name``, ``env_version`` and ``env_kwargs`` of the environment."""
+        try:
+            args: dict[str, Any] = json.loads(self._data.attrs["env_args"])
+            if isinstance(args["env_name"], str) and isinstance(args["env_kwargs"], dict):
+                return args
+        except (KeyError, TypeError, ValueError):
+            pass
+        raise DataError(f"{self.path}: does not say which environment it is from: 'data' has no usable 'env_args'")
+
+    def read(self, key: str) -> NDArray[Any]:
+        """All steps of ``actions`` or ``obs/<key>``, (N, *shape)."""
+        return np.concatenate(list(self.episodes(key)))
+
+    def episodes(self, key: str) -> Iterator[NDArray[Any]]:
+        """As `read`, episode by episode."""
+        for episode, length in zip(self._episodes, np.diff(self.episode_ends, prepend=0), strict=True):
+            array = self._array(episode, key)
+            if len(array) != length:
+                raise DataError(f"{self.path}: '{episode.name}' has {length} actions, but {len(array)} of '{key}'")
+            try:
+                yield array[()]
+            except OSError as error:
+                raise DataError(f"{self.path}: '{episode.name}/{key}' cannot be read ({error})") from error
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """Of one step of ``key``."""
+        return tuple(self._array(self._episodes[0], key).shape[1:])
+
+    def first_state(self, episode: int) -> NDArray[np.float64]:
+        """Of the simulation, (S,).
+
+        Raises:
+            DataError: there are fewer episodes.
+        """
+        if episode >= self.n_episodes:
+            raise DataError(f"{self.path}: has {self.n_episodes} episodes; there is no start number {episode}")
+        state: NDArray[np.float64] = self._array(self._episodes[episode], "states")[0].astype(np.float64)
+        return state
+
+    def _array(self, episode: h5py.Group, key: str) -> h5py.Dataset:
+        array = episode.get(key)
+        if isinstance(array, h5py.Dataset) and array.ndim:
+            return array
+        parent, _, name = key.rpartition("/")
+        known = episode.get(parent) if parent else episode
+        hint = f"; choose from {_quoted(known)}" if parent and isinstance(known, h5py.Group) else ""
+        raise DataError(f"{self.path}: '{episode.name}' has no '{parent + '/' if parent else ''}{name}'{hint}")
+
+
+@contextmanager
+def open_demonstrations(path: Path) -> Iterator[DemonstrationFile]:
+    """Open a file.
+
+    Raises:
+        DataError: it is absent, damaged, or something else.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: does not exist; expected demonstrations in robomimic's format (.hdf5)")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise DataError(f"{path}: is not a complete HDF5 file; if it was downloaded or copied, do it again") from error
+    with file:
+        yield DemonstrationFile(path, file)
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in sorted(names))
