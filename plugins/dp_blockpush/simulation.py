@@ -1,9 +1,10 @@
-"""`Simulation`: the table, the arm, two blocks and two targets, in PyBullet. Nothing of rewards or policies."""
+"""`Simulation`: the workspace, the arm, two blocks and two targets, in PyBullet. Nothing of rewards or policies."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import numpy as np
 import pybullet
 import pybullet_data
 from numpy.typing import NDArray
-from pybullet_utils.bullet_client import BulletClient
 
 SCENE = Path(__file__).parent / "scene"
 
@@ -45,7 +45,7 @@ class Simulation:
     """
 
     def __init__(self) -> None:
-        self._client = BulletClient(pybullet.DIRECT)
+        self._client = _Client()
         self._client.resetSimulation()
         self._client.setPhysicsEngineParameter(enableFileCaching=0)
         self._client.setGravity(0, 0, -9.8)
@@ -54,6 +54,7 @@ class Simulation:
         self._arm = self._client.loadURDF(str(models / "xarm" / "xarm6_robot.urdf"), (0, 0, 0))
         self._joints = self._prepare_joints()
         self._attach_effector()
+        self._draw_workspace()
         self._zones = [self._load("zone.urdf", colour, useFixedBase=True) for colour in _ZONE_COLOURS]
         self._blocks = [self._load("block.urdf", colour) for colour in _COLOURS]
         self._run(_SETTLING_STEPS)
@@ -68,7 +69,7 @@ class Simulation:
         self.send_effector(_EFFECTOR_START)
         for bodies, poses, height in ((self._blocks, blocks, 0.0), (self._zones, targets, 0.02)):
             for body, (x, y, angle) in zip(bodies, poses, strict=True):
-                rotation = (0, 0, math.sin(angle / 2) / angle * angle, math.cos(angle / 2))
+                rotation = (0, 0, math.sin(angle / 2), math.cos(angle / 2))
                 self._client.resetBasePositionAndOrientation(body, (x, y, height), rotation)
         self._run(_SETTLING_STEPS)
 
@@ -145,6 +146,12 @@ class Simulation:
         )
         self._client.changeConstraint(constraint, maxForce=50)
 
+    def _draw_workspace(self) -> None:
+        shape = self._client.createVisualShape(
+            pybullet.GEOM_BOX, halfExtents=(0.25, 0.5, 0.0001), rgbaColor=(0.2, 0.2, 0.2, 1)
+        )
+        self._client.createMultiBody(baseVisualShapeIndex=shape, basePosition=(0.35, 0, 0))
+
     def _load(self, name: str, colour: Sequence[float], **options: Any) -> int:
         body: int = self._client.loadURDF(str(SCENE / name), **options)
         self._client.changeVisualShape(body, -1, rgbaColor=colour)
@@ -157,3 +164,13 @@ class Simulation:
     def _run(self, n_steps: int) -> None:
         for _ in range(n_steps):
             self._client.stepSimulation()
+
+
+class _Client:
+    """PyBullet's functions, for one of its simulations. Its own class of this kind prints a line per simulation."""
+
+    def __init__(self) -> None:
+        self._number = pybullet.connect(pybullet.DIRECT)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return partial(getattr(pybullet, name), physicsClientId=self._number)

@@ -47,6 +47,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     from dp_convert.conversion import write
     from dp_core.registry import Registry
 
+    print(f"reading {original}")
     conversion = _read(original)
     payload, cfg = conversion.checked(Registry.discover(), original)
     with _progress(output, payload["state_dicts"]):

@@ -125,7 +125,6 @@ TRAINED = {
         "policy.denoiser={name: unet1d, down_dims: [32], diffusion_step_embed_dim: 32, kernel_size: 3}",
         *FEWER_SAMPLES,
     ],
-    "transformer": ["policy.denoiser={name: transformer, n_layer: 2, n_head: 2, n_emb: 32, p_drop_attn: 0.0}"],
     "dit1d": ["policy.denoiser={name: dit1d, n_layer: 2, n_head: 2, n_emb: 32, p_drop: 0.0}", *FEWER_SAMPLES],
 }
 """What differs from the config above."""
@@ -135,10 +134,11 @@ DPM_SOLVER = "{name: dpm_solver, num_inference_steps: 10}"
 EULER = "{name: flow_matching, num_inference_steps: 10}"
 HEUN = "{name: flow_matching, solver: heun, num_inference_steps: 5}"
 SAMPLERS = [
-    *itertools.product(["epsilon", "sample", "v_prediction", "inpainting"], [DDPM, DDIM, DPM_SOLVER]),
+    *itertools.product(["epsilon", "sample", "v_prediction"], [DDPM, DDIM, DPM_SOLVER]),
+    *itertools.product(["inpainting"], [DDPM, DDIM, "{name: dpm_solver, num_inference_steps: 20}"]),
     *itertools.product(["flow", "inpainting flow"], [EULER, HEUN]),
     *itertools.product(["local", "action steps only", "perturbed inputs", "several noises"], [DDIM]),
-    *itertools.product(["unet1d", "transformer", "dit1d"], [DDIM]),
+    *itertools.product(["unet1d", "dit1d"], [DDIM]),
 ]
 
 

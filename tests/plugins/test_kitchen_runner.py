@@ -18,7 +18,7 @@ from dp_core.errors import DataError
 from dp_core.interfaces import BasePolicy
 from dp_core.rollout.environment import Start
 from dp_kitchen.config import KitchenRunnerConfig
-from dp_kitchen.environment import KitchenEnvironment
+from dp_kitchen.environment import KitchenEnvironment, mujoco
 from dp_kitchen.runner import KitchenRunner
 from dp_kitchen.state import TASKS
 
@@ -59,6 +59,22 @@ def test_an_observation_is_positions_and_an_empty_goal():
     assert obs[:2] == pytest.approx([0.148388, -1.768486], abs=1e-6)
     assert obs[23:26] == pytest.approx([-0.269397, 0.350383, 1.619447], abs=1e-6)  # the kettle
     assert not obs[30:].any()
+
+
+@pytest.mark.parametrize("kind", ["velocity", "position"])
+def test_an_episode_is_that_of_the_original(kind, golden):
+    """Observations and rewards from the same state under the same actions; contacts are those of a MuJoCo's version."""
+    n_steps = 60 if mujoco.__version__ == "4.0.0" else 5
+    recorded = np.load(golden / "o_kitchen.npz")
+    environment = make_environment(abs_action=kind == "position")
+    started(environment, state=(recorded[f"{kind}_qpos"], recorded[f"{kind}_qvel"]))
+    rewards, observed = [], [positions(environment)]
+    for action in recorded[f"{kind}_action"][:n_steps]:
+        rewards.append(environment.step(action).reward)
+        observed.append(positions(environment))
+
+    np.testing.assert_allclose(observed, recorded[f"{kind}_obs"][: n_steps + 1], atol=1e-6)
+    assert rewards == recorded[f"{kind}_reward"][:n_steps].tolist()
 
 
 def test_the_seed_draws_the_noise():
