@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,20 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 @pytest.fixture(scope="session")
-def golden() -> Path:
-    """Folder of numbers made by the original code (tests/golden/README.md), or the one that DP_GOLDEN names."""
-    return Path(os.environ.get("DP_GOLDEN") or GOLDEN)
+def golden() -> Callable[[str], Path]:
+    """``golden(name)``: a file of numbers made by the original code (tests/golden/README.md).
+
+    The folder that DP_GOLDEN names goes first; it may hold more than the project does, and need not hold all of it.
+    """
+    folders = [Path(folder) for folder in (os.environ.get("DP_GOLDEN"), GOLDEN) if folder]
+
+    def find(name: str) -> Path:
+        for folder in folders:
+            if (folder / name).is_file():
+                return folder / name
+        pytest.skip(f"'{name}' is not in {' or '.join(map(str, folders))}")
+
+    return find
 
 
 @pytest.fixture(scope="session")

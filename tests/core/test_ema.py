@@ -19,14 +19,14 @@ OPTIONS = ("update_after_step", "inv_gamma", "power", "min_value", "max_value")
 
 
 @pytest.fixture(scope="module")
-def weights(golden: Path) -> dict[str, np.ndarray]:
-    with np.load(golden / "f_ema.npz") as archive:
+def weights(golden) -> dict[str, np.ndarray]:
+    with np.load(golden("f_ema.npz")) as archive:
         return dict(archive)
 
 
 @pytest.fixture(scope="module")
-def configs(golden: Path) -> dict[str, dict]:
-    return json.loads((golden / "f_ema_configs.json").read_text())
+def configs(golden) -> dict[str, dict]:
+    return json.loads(golden("f_ema_configs.json").read_text())
 
 
 class Net(nn.Module):

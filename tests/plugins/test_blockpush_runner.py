@@ -90,9 +90,9 @@ def environment():
 
 
 @pytest.fixture(scope="module")
-def recorded(golden: Path):
+def recorded(golden):
     """Starts and two episodes of the original's environment."""
-    return np.load(golden / "n_blockpush.npz")
+    return np.load(golden("n_blockpush.npz"))
 
 
 def test_a_seed_means_the_start_of_the_original(environment, recorded):

@@ -41,7 +41,7 @@ def pattern_images(shape, start):
 
 
 def read(golden, variant):
-    file = np.load(golden / "m_lerobot.npz")
+    file = np.load(golden("m_lerobot.npz"))
     return {name.removeprefix(f"{variant}/"): file[name] for name in file.files if name.startswith(f"{variant}/")}
 
 

@@ -175,8 +175,8 @@ TRANSFORMER_HYBRID = {
 
 
 def test_unet_from_keypoints_acts_as_in_the_original(golden, tensors, tmp_path):
-    file = np.load(golden / "j_unet_lowdim_global.npz")
-    settings = json.loads((golden / "j_configs.json").read_text())["unet_lowdim_global"]
+    file = np.load(golden("j_unet_lowdim_global.npz"))
+    settings = json.loads(golden("j_configs.json").read_text())["unet_lowdim_global"]
     network = {key: value for key, value in settings["unet"].items() if not key.endswith("_dim") or "embed" in key}
     policy = {**UNET_LOWDIM, "model": {**UNET_LOWDIM["model"], **network}, **settings["policy"]}
 
@@ -199,7 +199,7 @@ def test_unet_from_keypoints_acts_as_in_the_original(golden, tensors, tmp_path):
 )  # fmt: skip
 def test_hybrid_policies_act_as_in_the_original(name, policy, changes, golden, tensors, tmp_path):
     pytest.importorskip("robomimic", reason="pip install --no-deps robomimic==0.3.0")
-    file = np.load(golden / f"{name}.npz")
+    file = np.load(golden(f"{name}.npz"))
 
     path = convert(tmp_path, config(policy, IMAGES, **changes), tensors(file, "sd/"))
 
@@ -221,7 +221,7 @@ MODES = {
 @pytest.mark.parametrize("mode", MODES)
 def test_every_way_of_conditioning_is_converted(mode, golden, tensors, tmp_path):
     """The numbers are those that the policy itself is tested with."""
-    file = np.load(golden / "j_lowdim_modes.npz")
+    file = np.load(golden("j_lowdim_modes.npz"))
     weights = tensors(file, f"{mode}/sd/")
     width = weights["model.final_conv.0.block.0.weight"].shape[0]
     network = {"diffusion_step_embed_dim": weights["model.diffusion_step_encoder.3.weight"].shape[0],
@@ -549,10 +549,8 @@ def test_training_goes_on_where_the_original_stopped(registry, tmp_path):
 @pytest.mark.parametrize("name", ["lowdim_new", "lowdim_old", "hybrid_new", "hybrid_old"])
 def test_files_that_the_original_wrote_give_its_actions(name, golden, tmp_path):
     """To 10 times the deviation between the original's pinned and today's packages."""
-    packed = golden / f"i_checkpoint_{name}.ckpt.xz"
-    if not packed.is_file():
-        pytest.skip("DP_GOLDEN does not name a folder with this file")
-    expected = np.load(golden / f"i_checkpoint_{name}_expected.npz")
+    packed = golden(f"i_checkpoint_{name}.ckpt.xz")
+    expected = np.load(golden(f"i_checkpoint_{name}_expected.npz"))
     source, path = tmp_path / "original.ckpt", tmp_path / "ours.ckpt"
     source.write_bytes(lzma.decompress(packed.read_bytes()))
 

@@ -464,9 +464,9 @@ def test_a_policy_without_statistics_says_so(build):
 
 
 def test_masks_are_those_of_the_original(golden):
-    masks = np.load(golden / "e_lowdim_mask.npz")
+    masks = np.load(golden("e_lowdim_mask.npz"))
 
-    for i, case in enumerate(json.loads((golden / "e_lowdim_mask_cases.json").read_text())):
+    for i, case in enumerate(json.loads(golden("e_lowdim_mask_cases.json").read_text())):
         shape, seed, same = tuple(case.pop("shape")), case.pop("seed"), case.pop("second_call_identical")
         generator = LowdimMaskGenerator(case.pop("action_dim"), case.pop("obs_dim"), **case)
 

@@ -26,7 +26,7 @@ BLOCK = {
 
 @pytest.fixture(scope="module")
 def original(golden):
-    return np.load(golden / "i_hybrid_crop76.npz")
+    return np.load(golden("i_hybrid_crop76.npz"))
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ BLOCK = {
 
 @pytest.fixture(scope="module")
 def original(golden):
-    return np.load(golden / "j_unet_lowdim_global.npz")
+    return np.load(golden("j_unet_lowdim_global.npz"))
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ MODES = {
 
 @pytest.fixture(scope="module")
 def original(golden):
-    return np.load(golden / "j_lowdim_modes.npz")
+    return np.load(golden("j_lowdim_modes.npz"))
 
 
 @pytest.fixture(scope="module", params=list(MODES))

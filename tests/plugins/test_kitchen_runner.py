@@ -65,7 +65,7 @@ def test_an_observation_is_positions_and_an_empty_goal():
 def test_an_episode_is_that_of_the_original(kind, golden):
     """Observations and rewards from the same state under the same actions; contacts are those of a MuJoCo's version."""
     n_steps = 60 if mujoco.__version__ == "4.0.0" else 5
-    recorded = np.load(golden / "o_kitchen.npz")
+    recorded = np.load(golden("o_kitchen.npz"))
     environment = make_environment(abs_action=kind == "position")
     started(environment, state=(recorded[f"{kind}_qpos"], recorded[f"{kind}_qvel"]))
     rewards, observed = [], [positions(environment)]

@@ -83,7 +83,7 @@ def has_batch_norm(module):
 
 
 def test_features_are_those_of_the_original(build, tensors, golden):
-    file = np.load(golden / "k_multi_image_separate_gn_crop56.npz")
+    file = np.load(golden("k_multi_image_separate_gn_crop56.npz"))
     encoder = build(crop_shape=[56, 56], use_group_norm=True)
     encoder.load_state_dict(tensors(file, "sd/"), strict=True)
     obs = tensors(file, "obs/")

@@ -20,8 +20,8 @@ from dp_optim.plugin import dp_components
 
 
 @pytest.fixture(scope="module")
-def rates(golden: Path) -> dict[str, np.ndarray]:
-    with np.load(golden / "g_lr.npz") as archive:
+def rates(golden) -> dict[str, np.ndarray]:
+    with np.load(golden("g_lr.npz")) as archive:
         return dict(archive)
 
 

@@ -20,8 +20,8 @@ ALL_KEYS = tuple(OBSERVATIONS)
 
 
 @pytest.fixture(scope="module")
-def recorded(golden: Path) -> dict[str, np.ndarray]:
-    with np.load(golden / "l_pusht_env.npz") as file:
+def recorded(golden) -> dict[str, np.ndarray]:
+    with np.load(golden("l_pusht_env.npz")) as file:
         return dict(file)
 
 
@@ -48,13 +48,13 @@ def test_seeds_and_actions_lead_to_the_original_states_and_rewards(recorded: dic
 
 
 @pytest.mark.parametrize("convention", ["default", "legacy"])
-def test_published_demonstrations_replay_as_in_the_original(golden: Path, pusht_archive: Path, convention: str) -> None:
+def test_published_demonstrations_replay_as_in_the_original(golden, pusht_archive: Path, convention: str) -> None:
     """Needs the archive: the recorded results are here, the actions are there."""
     from dp_replay.buffer import ReplayBuffer
 
     buffer = ReplayBuffer.load(pusht_archive, ["state", "action"])
     ends = [0, *buffer.episode_ends.tolist()]
-    with np.load(golden / "l_pusht_demo_replay.npz") as replayed:
+    with np.load(golden("l_pusht_demo_replay.npz")) as replayed:
         for episode in range(3):
             steps = slice(ends[episode], ends[episode + 1])
             actions, first = np.asarray(buffer["action"][steps]), np.asarray(buffer["state"][steps])[0]

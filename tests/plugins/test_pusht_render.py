@@ -13,8 +13,8 @@ from dp_pusht.render import render_frame, render_observation
 
 
 @pytest.fixture(scope="module")
-def recorded(golden: Path) -> dict[str, np.ndarray]:
-    with np.load(golden / "l_pusht_env.npz") as file:
+def recorded(golden) -> dict[str, np.ndarray]:
+    with np.load(golden("l_pusht_env.npz")) as file:
         return dict(file)
 
 

@@ -16,14 +16,14 @@ N_CASES = 9
 
 
 @pytest.fixture(scope="module")
-def numbers(golden: Path) -> dict[str, np.ndarray]:
-    with np.load(golden / "d_sampler.npz") as file:
+def numbers(golden) -> dict[str, np.ndarray]:
+    with np.load(golden("d_sampler.npz")) as file:
         return dict(file)
 
 
 @pytest.fixture(scope="module")
-def cases(golden: Path) -> list[dict]:
-    return json.loads((golden / "d_sampler_cases.json").read_text())
+def cases(golden) -> list[dict]:
+    return json.loads(golden("d_sampler_cases.json").read_text())
 
 
 def make_sampler(numbers: dict[str, np.ndarray], case: dict) -> SequenceSampler:
@@ -104,7 +104,7 @@ def test_windows_repeat_the_border_of_their_episode_and_never_cross_it():
 
 
 def test_the_published_demonstrations_give_the_windows_of_the_paper(pusht_archive, golden):
-    expected = json.loads((golden / "d_sampler_pusht_real.json").read_text())
+    expected = json.loads(golden("d_sampler_pusht_real.json").read_text())
     with open_store(pusht_archive) as store:
         ends = store.episode_ends
     val_mask = get_val_mask(len(ends), expected["val_ratio"], expected["seed"])

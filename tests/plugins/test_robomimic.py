@@ -25,7 +25,7 @@ def weights(file, prefix="sd/"):
 
 @pytest.fixture(scope="module")
 def two_cameras(golden):
-    return np.load(golden / "i_encoder_2cam_gn_crop40.npz")
+    return np.load(golden("i_encoder_2cam_gn_crop40.npz"))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_features_are_those_of_the_original(two_cameras, two_cameras_obs, two_ca
 
 
 def test_features_of_the_hybrid_policy_are_those_of_the_original(golden):
-    file = np.load(golden / "i_hybrid_crop76.npz")
+    file = np.load(golden("i_hybrid_crop76.npz"))
     encoder = build(PUSHT)
     encoder.load_state_dict(weights(file, "sd/obs_encoder."), strict=True)
     image = torch.from_numpy(file["batch/obs/image_uint8"][:, :2]).flatten(0, 1).float() / 255 * 2 - 1

@@ -51,7 +51,7 @@ def manager(**options: object) -> TopKCheckpointManager:
 
 @pytest.mark.parametrize("name", SEQUENCES)
 def test_files_are_those_of_the_original(golden, tmp_path, name) -> None:
-    sequence = next(entry for entry in json.loads((golden / "h_topk.json").read_text()) if entry["name"] == name)
+    sequence = next(entry for entry in json.loads(golden("h_topk.json").read_text()) if entry["name"] == name)
     run = Run(tmp_path, manager(**sequence["kwargs"]))
 
     for call in sequence["log"]:

@@ -49,7 +49,7 @@ def build_variant(build):
 @pytest.fixture
 def original(golden, build_variant, tensors):
     """A network with the original's weights, and what the original was given and gave."""
-    file = np.load(golden / "b_transformer_causal_obs.npz")
+    file = np.load(golden("b_transformer_causal_obs.npz"))
     network, weights = build_variant("causal_obs"), tensors(file, "sd/")
     network.load_state_dict(weights, strict=True)
     parameters = [name for name, _ in network.named_parameters()]

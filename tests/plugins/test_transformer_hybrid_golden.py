@@ -24,7 +24,7 @@ BLOCK = {
 
 @pytest.fixture(scope="module")
 def original(golden):
-    return np.load(golden / "j_transformer_hybrid_cond.npz")
+    return np.load(golden("j_transformer_hybrid_cond.npz"))
 
 
 @pytest.fixture
@@ -71,6 +71,6 @@ def test_weight_decay_has_the_original_s_groups(registry, policy, golden):
 
     groups = registry.build("optimizer", options, policy=policy).param_groups
 
-    expected = json.loads((golden / "j_configs.json").read_text())["transformer_hybrid_cond"]["optimizer_groups"]
+    expected = json.loads(golden("j_configs.json").read_text())["transformer_hybrid_cond"]["optimizer_groups"]
     expected[1]["n"] -= 1  # of the original's empty parameter
     assert [{"n": len(group["params"]), "weight_decay": group["weight_decay"]} for group in groups] == expected

@@ -33,9 +33,9 @@ def build(registry):
 @pytest.fixture(params=["k5_scale_global", "k5_scale_local_global"])
 def original(request, golden, build, tensors):
     """A network with the original's weights, and the file of its numbers."""
-    configs = json.loads((golden / "a_unet1d_configs.json").read_text())
+    configs = json.loads(golden("a_unet1d_configs.json").read_text())
     options = {name: value for name, value in configs[request.param].items() if name != "works_for_horizon"}
-    file = np.load(golden / f"a_unet1d_{request.param}.npz")
+    file = np.load(golden(f"a_unet1d_{request.param}.npz"))
     unet = build(**options)
     weights = tensors(file, "sd/")
     unet.load_state_dict(weights, strict=True)
