@@ -23,28 +23,6 @@ def resolved(registry: Registry, name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("name", "steps"),
-    [
-        ("kitchen_lowdim_unet", (16, 2, 8)),
-        ("kitchen_lowdim_transformer", (16, 4, 8)),
-        ("blockpush_lowdim_unet", (12, 3, 1)),
-        ("blockpush_lowdim_transformer", (5, 3, 1)),
-    ],
-)
-def test_steps_and_training_are_the_paper_s(registry: Registry, name: str, steps: tuple[int, int, int]) -> None:
-    config = resolved(registry, name)
-
-    for part in ("policy", "dataset"):
-        assert tuple(config[part][key] for key in ("horizon", "n_obs_steps", "n_action_steps")) == steps
-    assert (config["dataloader"]["batch_size"], config["training"]["num_epochs"]) == (256, 5000)
-    assert config["optimizer"]["lr"] == 1e-4
-    assert config["lr_schedule"]["num_warmup_steps"] == (1000 if "transformer" in name else 500)
-    runner = config["runner"]
-    assert (runner["n_train"], runner["n_test"], runner["test_start_seed"]) == (6, 50, 100000)
-    assert runner["max_steps"] == (280 if "kitchen" in name else 350)
-
-
-@pytest.mark.parametrize(
     ("name", "n_parameters"), [("kitchen_lowdim_transformer", 80_415_753), ("blockpush_lowdim_transformer", 8_961_538)]
 )
 def test_transformers_are_as_large_as_the_original_s(registry: Registry, name: str, n_parameters: int) -> None:

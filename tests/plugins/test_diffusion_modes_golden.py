@@ -59,7 +59,7 @@ def test_loss_and_gradients_are_those_of_the_original(policy, mode, original):
     parameters = dict(policy.named_parameters())
     names, expected = original[f"{mode}/grad_names"], original[f"{mode}/grad_l2"]
     norms = [parameters[name].grad.double().norm().item() for name in names]
-    np.testing.assert_allclose(norms, expected, rtol=0, atol=3.4e-6 * expected.max())
+    np.testing.assert_allclose(norms, expected, rtol=0, atol=1e-5 * expected.max())  # CPUs differ by 4e-6
 
 
 def test_actions_are_those_of_the_original(policy, mode, original):
