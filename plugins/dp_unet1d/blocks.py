@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from dp_unet1d.matmul_conv import Conv1d, ConvTranspose1d
+
 
 def conv1d(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Module:
     """Make a convolution that keeps the length, or divides it by ``stride``; the network has no other."""
-    return nn.Conv1d(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2)
+    return Conv1d(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2)
 
 
 class Conv1dBlock(nn.Module):
@@ -85,7 +87,7 @@ class Upsample1d(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.ConvTranspose1d(channels, channels, 4, stride=2, padding=1)
+        self.conv = ConvTranspose1d(channels, channels, 4, stride=2, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, T) -> (B, channels, 2 T)."""

@@ -65,8 +65,9 @@ class ConditionalUnet1D(BaseDenoiser):
         local_cond_encoder = None
         if local_cond_dim is not None:
             # The original has a second one, for the way up, that its forward never reaches. Unused here as well: it is
-            # kept because weights are stored with it.
+            # kept because weights are stored with it, and frozen: distributed training fails for what gets no gradient.
             local_cond_encoder = nn.ModuleList([block(local_cond_dim, first), block(local_cond_dim, first)])
+            local_cond_encoder[1].requires_grad_(False)
         mid_modules = nn.ModuleList([block(last, last), block(last, last)])
         down_modules = nn.ModuleList()
         for level, (dim_in, dim_out) in enumerate(steps_down):
