@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from dp_core.interfaces.scheduler import DenoiseStep
+
 
 class BaseDenoiser(nn.Module, ABC):
     """Predicts what the scheduler asks for (noise, clean sample, velocity) from a noisy trajectory.
@@ -34,6 +36,22 @@ class BaseDenoiser(nn.Module, ABC):
         Returns:
             (B, T, D).
         """
+
+    def prepare(
+        self, timesteps: Tensor, local_cond: Tensor | None = None, global_cond: Tensor | None = None
+    ) -> DenoiseStep:
+        """Denoise one chunk of actions: all its times and its condition are known before the first step.
+
+        Networks that can compute a part of every step from these alone do it here, once.
+
+        Args:
+            timesteps: (N,), those that will be asked for.
+            local_cond, global_cond: see `forward`.
+
+        Returns:
+            ``denoise(sample (B, T, D), i) -> (B, T, D)``, which is `forward` at ``timesteps[i]``.
+        """
+        return lambda sample, i: self(sample, timesteps[i], local_cond=local_cond, global_cond=global_cond)
 
     def no_weight_decay(self) -> set[str]:
         """Names of own parameters that weight decay leaves alone, usually biases, normalisation and positions."""

@@ -10,7 +10,27 @@ import torch
 from torch import Tensor
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
-"""``denoise(sample (B, T, D), timestep ()) -> (B, T, D)``: the denoiser with its conditioning bound."""
+"""``denoise(sample (B, T, D), timestep ()) -> (B, T, D)``: the denoiser with its conditioning bound.
+
+It may have a method ``prepare``, see `prepared`.
+"""
+DenoiseStep = Callable[[Tensor, int], Tensor]
+"""``denoise(sample (B, T, D), i) -> (B, T, D)``: the same at the i-th of times that were told before."""
+
+
+def prepared(denoise: Denoise, timesteps: Tensor) -> DenoiseStep:
+    """``denoise`` at the times that a sampler will visit, for samplers that know them.
+
+    Where ``denoise`` has a method ``prepare(timesteps) -> DenoiseStep``, as that of a policy has, all that does not
+    depend on the sample is computed once for all steps.
+
+    Args:
+        timesteps: (N,), in the order of the steps.
+    """
+    prepare: Callable[[Tensor], DenoiseStep] | None = getattr(denoise, "prepare", None)
+    if prepare is not None:
+        return prepare(timesteps)
+    return lambda sample, i: denoise(sample, timesteps[i])
 
 
 class Inpaint(NamedTuple):

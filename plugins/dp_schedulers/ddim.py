@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from diffusers import DDIMScheduler
+from torch import Tensor
 
-from dp_schedulers.discrete import DiscreteScheduler, diffusers_options
+from dp_schedulers.discrete import DiscreteScheduler
+from dp_schedulers.spacing import spaced_times
+from dp_schedulers.steps import Step, clean_shares, noise_shares
 
 if TYPE_CHECKING:
     from dp_schedulers.config import DDIMConfig
 
 
 class DDIM(DiscreteScheduler):
-    """Samples a network trained for `DDPM` in few steps, without fresh noise unless ``eta`` asks for it."""
+    """Samples a network trained for `DDPM` in few steps, without fresh noise unless ``eta`` asks for it.
 
-    def __init__(self, config: DDIMConfig) -> None:
-        process = DDIMScheduler(
-            **diffusers_options(config), set_alpha_to_one=config.set_alpha_to_one, steps_offset=config.steps_offset
+    Every step leads to the next time that is visited; with uneven spacing, diffusers steps a little beside it.
+    """
+
+    config: DDIMConfig
+
+    def times(self, count: int) -> Tensor:
+        """Evenly spaced."""
+        return spaced_times(self.config, count, self.config.steps_offset)
+
+    def steps(self, times: Tensor) -> list[Step]:
+        """Song et al. 2021, equations 12 and 16."""
+        last = 1.0 if self.config.set_alpha_to_one else self.alphas[0].item()
+        alphas = [*self.alphas[times].tolist(), last]
+        return [self._step(alpha, before) for alpha, before in pairwise(alphas)]
+
+    def _step(self, alpha: float, before: float) -> Step:
+        kind, eta = self.config.prediction_type, self.config.eta
+        variance = eta**2 * (1 - before) / (1 - alpha) * (1 - alpha / before)
+        of_noise = max(1 - before - variance, 0.0) ** 0.5
+        noise_of_sample, noise_of_prediction = noise_shares(kind, alpha)
+        return Step(
+            mean=clean_shares(kind, alpha),
+            clean=(before**0.5,),
+            sample=of_noise * noise_of_sample,
+            prediction=of_noise * noise_of_prediction,
+            noise=variance**0.5 if eta else None,
         )
-        super().__init__(config, process, step_options={"eta": config.eta})

@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections import deque
 from typing import Any
 
 import torch
+from diffusers import DDPMScheduler
 from torch import Tensor
 
 from dp_core.errors import InputError
 from dp_core.interfaces import BaseScheduler, Inpaint
-from dp_core.interfaces.scheduler import Denoise
-from dp_schedulers.config import DiscreteOptions, SpacedOptions
+from dp_core.interfaces.scheduler import Denoise, prepared
+from dp_schedulers.config import DiscreteOptions
 from dp_schedulers.inpaint import with_known
+from dp_schedulers.steps import Step
 
 
 class DiscreteScheduler(BaseScheduler):
     """Mixes data and noise as ``sqrt(a_t) x0 + sqrt(1 - a_t) noise``, with ``a_t`` the ``alphas_cumprod`` of diffusers.
 
-    The scheduler of diffusers stays on the CPU: its arithmetic on single numbers then costs the device no wait. What
-    training needs of it is kept on each device that asks.
+    A sampling step is a sum with coefficients that are known before the first (`Step`), computed once in double
+    precision. They are plain numbers: the device waits for none of them.
     """
 
-    def __init__(self, config: DiscreteOptions, process: Any, step_options: Mapping[str, float] | None = None) -> None:
-        """Wrap ``process``, a scheduler of diffusers; ``step_options`` are what its ``step`` takes beside the usual."""
+    def __init__(self, config: DiscreteOptions) -> None:
         self.config = config
-        self._process = process
-        self._step_options = dict(step_options or {})
+        process: Any = DDPMScheduler(**noise_options(config))
+        self.alphas: Tensor = process.alphas_cumprod.double()
+        """(num_train_timesteps,), float64: the share of the data in the variance."""
         self._rates: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._tables: dict[int, tuple[Tensor, list[Step]]] = {}
 
     @property
     def num_inference_steps(self) -> int:
         """Network calls of one `sample`, unless it is told otherwise."""
         return self.config.num_inference_steps or self.config.num_train_timesteps
+
+    @abstractmethod
+    def times(self, count: int) -> Tensor:
+        """The times that ``count`` steps visit, (count,), int64, falling."""
+
+    @abstractmethod
+    def steps(self, times: Tensor) -> list[Step]:
+        """The step that is taken at each of ``times``."""
 
     def sample_timesteps(
         self, batch_size: int, device: torch.device, generator: torch.Generator | None = None
@@ -73,31 +85,30 @@ class DiscreteScheduler(BaseScheduler):
         count = num_inference_steps or self.num_inference_steps
         for option, message in self.config.sampling_problems(count):
             raise InputError(f"{option}: {message}")
-        times = self._start(count)
+        times, steps = self._table(count)
+        denoise_step = prepared(denoise, times.to(device))
+        limit = self.config.clip_sample_range if self.config.clip_sample else None
+        past: deque[Tensor] = deque(maxlen=max(len(step.clean) for step in steps))
         sample = torch.randn(shape, generator=generator, device=device, dtype=dtype)
-        for time, time_on_device in zip(times.tolist(), times.to(device), strict=True):
+        for i, step in enumerate(steps):
             sample = with_known(sample, inpaint)
-            sample = self._step(denoise(sample, time_on_device), time, sample, generator)
+            prediction = denoise_step(sample, i)
+            clean = step.clean_from(sample, prediction)
+            past.appendleft(clean if limit is None else clean.clamp_(-limit, limit))
+            sample = step.advance(sample, prediction, past, generator)
         return with_known(sample, inpaint)
 
-    def _start(self, count: int) -> Tensor:
-        """Prepare for ``count`` steps; the times they visit, (count,), int64, on the CPU."""
-        self._process.set_timesteps(count)
-        times: Tensor = self._process.timesteps
-        return times
-
-    def _step(self, prediction: Tensor, time: int, sample: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Go from ``time`` to the next, (B, T, D)."""
-        step: tuple[Tensor, ...] = self._process.step(
-            prediction, time, sample, generator=generator, return_dict=False, **self._step_options
-        )
-        return step[0]
+    def _table(self, count: int) -> tuple[Tensor, list[Step]]:
+        if count not in self._tables:
+            times = self.times(count)
+            self._tables[count] = times, self.steps(times)
+        return self._tables[count]
 
     def _mixture(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """Shares of data and noise at ``timesteps`` (B,), (B, 1, 1)."""
         rates = self._rates.get(like.device)
         if rates is None:
-            alphas = self._process.alphas_cumprod
+            alphas = self.alphas.float()
             rates = alphas.sqrt().to(like.device), (1 - alphas).sqrt().to(like.device)
             self._rates[like.device] = rates
         signal, sigma = (rate[timesteps].to(like.dtype)[:, None, None] for rate in rates)
@@ -111,15 +122,4 @@ def noise_options(config: DiscreteOptions) -> dict[str, Any]:
         "beta_schedule": config.beta_schedule,
         "beta_start": config.beta_start,
         "beta_end": config.beta_end,
-    }
-
-
-def diffusers_options(config: SpacedOptions) -> dict[str, Any]:
-    """The arguments that are named as our options."""
-    return {
-        **noise_options(config),
-        "prediction_type": config.prediction_type,
-        "clip_sample": config.clip_sample,
-        "clip_sample_range": config.clip_sample_range,
-        "timestep_spacing": config.timestep_spacing,
     }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor
 
-from dp_schedulers.discrete import DiscreteScheduler, noise_options
+from dp_schedulers.discrete import DiscreteScheduler
+from dp_schedulers.steps import Step, clean_shares
 
 if TYPE_CHECKING:
     from dp_schedulers.config import DPMSolverConfig
@@ -17,51 +18,77 @@ if TYPE_CHECKING:
 _FAINTEST_SIGNAL = 1 / 16
 """Where sampling starts, as a ratio to the noise. A network that predicts noise tells the data of fainter ones only
 with large errors, which few steps do not make good."""
+_FEW_STEPS = 15
+"""With fewer, the order falls again towards the end, as in diffusers: extrapolating over long steps is not stable."""
 
 
 class DPMSolver(DiscreteScheduler):
     """Samples a network trained for `DDPM` in very few steps, without fresh noise.
 
     The equation is solved in the logarithm of the signal-to-noise ratio, and the times visited are evenly spaced in it.
-    Predicted trajectories are clipped here, since the solver of diffusers does not clip.
+    The last step arrives at the clean trajectory.
     """
 
-    def __init__(self, config: DPMSolverConfig) -> None:
-        solver = DPMSolverMultistepScheduler(
-            **noise_options(config),
-            prediction_type="sample",
-            algorithm_type="dpmsolver++",
-            solver_order=config.solver_order,
-        )
-        super().__init__(config, solver)
+    config: DPMSolverConfig
 
-    def _start(self, count: int) -> Tensor:
-        times = self._times(count)
-        self._process.set_timesteps(timesteps=times.tolist())
-        return times
-
-    def _times(self, count: int) -> Tensor:
-        """Times nearest to an even spacing, none of them twice, (count,), int64, falling."""
-        ratios = self._process.lambda_t  # logarithms, falling with time
+    def times(self, count: int) -> Tensor:
+        """Times nearest to an even spacing, none of them twice."""
+        ratios = self._log_ratios()
         noisiest = max(int((ratios >= math.log(_FAINTEST_SIGNAL)).sum()) - 1, 0)
-        wanted = torch.linspace(float(ratios[noisiest]), float(ratios[0]), count).flip(0)
+        wanted = torch.linspace(float(ratios[noisiest]), float(ratios[0]), count, dtype=ratios.dtype).flip(0)
         nearest = (ratios - wanted[:, None]).abs().argmin(dim=1)
         # Rising by at least one at every step, with enough times left for the steps to come.
         rank = torch.arange(count)
         times = torch.cummax(nearest - rank, dim=0).values + rank
         return torch.minimum(times, len(ratios) - count + rank).flip(0)
 
-    def _step(self, prediction: Tensor, time: int, sample: Tensor, generator: torch.Generator | None) -> Tensor:
-        return super()._step(self._clean(prediction, time, sample), time, sample, generator)
+    def steps(self, times: Tensor) -> list[Step]:
+        """Multistep DPM-Solver++ for the predicted data, second order by the midpoint rule."""
+        count = len(times)
+        alphas = [*self.alphas[times].tolist(), 1.0]
+        ratios = [*self._log_ratios()[times].tolist(), math.inf]
+        steps = []
+        for i in range(count):
+            shares = _extrapolated(ratios[: i + 2], self._order(i, count))
+            steps.append(
+                Step(
+                    mean=clean_shares(self.config.prediction_type, alphas[i]),
+                    clean=tuple(alphas[i + 1] ** 0.5 * share for share in shares),
+                    sample=((1 - alphas[i + 1]) / (1 - alphas[i])) ** 0.5,
+                )
+            )
+        return steps
 
-    def _clean(self, prediction: Tensor, time: int, sample: Tensor) -> Tensor:
-        """The clean trajectory that the network means, (B, T, D)."""
-        alpha = self._process.alphas_cumprod[time]
-        signal, sigma = alpha.sqrt(), (1 - alpha).sqrt()
-        clean = prediction
-        if self.config.prediction_type == "epsilon":
-            clean = (sample - sigma * prediction) / signal
-        elif self.config.prediction_type == "v_prediction":
-            clean = signal * sample - sigma * prediction
-        limit = self.config.clip_sample_range
-        return clean.clamp(-limit, limit) if self.config.clip_sample else clean
+    def _order(self, index: int, count: int) -> int:
+        """As many past predictions as there are; the last step is of first order."""
+        order = min(self.config.solver_order, index + 1)
+        left = count - index
+        return min(order, left) if count < _FEW_STEPS or left == 1 else order
+
+    def _log_ratios(self) -> Tensor:
+        """Logarithms of the ratio of signal to noise, (num_train_timesteps,), float64, falling."""
+        return (self.alphas.log() - (1 - self.alphas).log()) / 2
+
+
+def _extrapolated(ratios: Sequence[float], order: int) -> tuple[float, ...]:
+    """Shares of the latest clean trajectories, latest first, in the integral over one step.
+
+    Args:
+        ratios: logarithms of the ratio of signal to noise at the times of the past steps, now, and next.
+    """
+    *before, now, following = ratios
+    length = following - now
+    total = -math.expm1(-length)
+    if order == 1:
+        return (total,)
+    first = (now - before[-1]) / length
+    if order == 2:
+        slope = total / (2 * first)
+        return total + slope, -slope
+    second = (before[-1] - before[-2]) / length
+    # Integrals of the first and second derivative, which differences of the three trajectories estimate.
+    of_slope = 1 - total / length
+    of_curvature = (length - total) / length**2 - 0.5
+    late = of_slope + (of_slope * first - of_curvature) / (first + second)
+    early = of_slope - late
+    return total + late / first, early / second - late / first, -early / second
