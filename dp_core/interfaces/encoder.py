@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
@@ -29,3 +30,11 @@ class BaseEncoder(nn.Module, ABC):
         Returns:
             Features (N, Do), float32.
         """
+
+    def lr_multipliers(self) -> Mapping[str, float]:
+        """Names of own parameters whose learning rate differs, each with the factor by which it does.
+
+        The rate is the optimizer's times the factor, at every step of the schedule. Factors are above 0: what is not to
+        be trained requires no gradient instead.
+        """
+        return {}

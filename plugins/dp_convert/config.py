@@ -11,6 +11,9 @@ from attrs.validators import deep_iterable, ge, optional
 from dp_core import option
 from dp_core.shape_meta import crop_problems, keys_of_type, obs_shape
 
+RESNET_STRIDE = 32
+"""Pixels of an image, in each direction, per pixel of the last feature maps."""
+
 
 @attrs.frozen(kw_only=True)
 class LeRobotConfig:
@@ -39,7 +42,7 @@ class LeRobotConfig:
     use_separate_rgb_encoder_per_camera: bool = option(False, help="one network for each camera, instead of one")
 
     def check(self, shape_meta: dict[str, Any]) -> Iterable[tuple[str, str]]:
-        """There are images, all of one shape, and crops lie in them."""
+        """There are images, all of one shape, crops lie in them and are large enough for a keypoint to be somewhere."""
         shapes = {key: obs_shape(shape_meta, key) for key in keys_of_type(shape_meta, "rgb")}
         if not shapes:
             yield "name", "'lerobot' encodes images, and shape_meta has none; choose 'lowdim'"
@@ -51,3 +54,11 @@ class LeRobotConfig:
                 yield "crop_shape", message
         elif self.crop_shape and any(c > r for c, r in zip(self.crop_shape, self.resize_shape, strict=True)):
             yield "crop_shape", f"{list(self.crop_shape)} is larger than resize_shape {list(self.resize_shape)}"
+        for key, shape in shapes.items():
+            height, width = self.crop_shape or self.resize_shape or shape[1:]
+            if max(height, width) <= RESNET_STRIDE:
+                yield (
+                    "crop_shape" if self.crop_shape else "resize_shape",
+                    f"the network leaves 1 pixel of the {height} x {width} of '{key}', and keypoints say where in an "
+                    f"image something is; use more than {RESNET_STRIDE} pixels, or another encoder",
+                )

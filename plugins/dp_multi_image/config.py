@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import attrs
+from attrs.validators import gt
 
 from dp_core import option
 from dp_core.shape_meta import keys_of_type, obs_shape
@@ -39,6 +40,11 @@ class MultiImageConfig:
         None, help="start from the weights in this file of torchvision's (.pth) instead, which needs no network"
     )
     frozen: bool = option(False, help="do not train the networks: no gradient, no change of batch statistics")
+    lr_multiplier: float = option(
+        1.0,
+        help="learning rate of the networks, relative to the optimizer's; 0.1 suits pretrained ones",
+        validator=gt(0),
+    )
     resize_shape: Size | dict[str, Size] | None = option(
         None,
         help="height and width to resize images to, or a mapping of cameras to them; null: as they are",
@@ -138,7 +144,15 @@ class MultiImageConfig:
             yield "weights", f"'{self.weights}' and 'checkpoint_path' are both set; choose one of them"
         if self.weights == "IMAGENET1K_V2" and self.rgb_model in _ONLY_V1:
             yield "weights", f"torchvision has no 'IMAGENET1K_V2' of '{self.rgb_model}'; choose 'IMAGENET1K_V1'"
+        if self.frozen and self.lr_multiplier != 1:
+            yield "lr_multiplier", "is set, and networks that are 'frozen' do not learn; leave one of them out"
         if not self.has_pretrained_weights:
+            if self.frozen:
+                yield (
+                    "frozen",
+                    "is true, and the weights are random, which would never learn; set 'weights' or 'checkpoint_path', "
+                    "or leave it out",
+                )
             return
         name = "weights" if self.weights else "checkpoint_path"
         for key, (channels, *_) in images.items():

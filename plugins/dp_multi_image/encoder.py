@@ -38,6 +38,7 @@ class MultiImageEncoder(ModuleAttrMixin, BaseEncoder):
         cameras = {key: obs_shape(shape_meta, key)[0] for key in sorted(keys_of_type(shape_meta, "rgb"))}
         self._low_dim = sorted(keys_of_type(shape_meta, "low_dim"))
         self._is_shared, self._is_frozen = config.share_rgb_model, config.frozen
+        self._lr_multiplier = config.lr_multiplier
         self.key_transform_map = nn.ModuleDict({key: _transform(config, key, cameras[key]) for key in cameras})
         self.key_model_map = nn.ModuleDict()
         self.output_dim = sum(math.prod(obs_shape(shape_meta, key)) for key in self._low_dim)
@@ -56,6 +57,12 @@ class MultiImageEncoder(ModuleAttrMixin, BaseEncoder):
         if self._is_frozen:
             self.key_model_map.eval()
         return self
+
+    def lr_multipliers(self) -> dict[str, float]:
+        """That of the networks; see `BaseEncoder`."""
+        factor = self._lr_multiplier
+        names = [name for name, _ in self.named_parameters()]
+        return dict.fromkeys(names, factor) if factor != 1 else {}
 
     def forward(self, obs: dict[str, Tensor]) -> Tensor:
         """Encode; see `BaseEncoder`."""

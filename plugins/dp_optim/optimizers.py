@@ -44,22 +44,30 @@ def _trained(policy: nn.Module) -> list[nn.Parameter]:
 def _groups(config: Config, policy: nn.Module, parameters: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
     """Parameters with the weight decay of the optimizer, with none, and with the encoder's; each in the policy's order.
 
-    Groups are told by who asked for them, not by their decay, so that a run resumes with another decay. Empty ones are
-    left out: a policy that asks for nothing has a single one.
+    Those that encoders let learn at rates of their own follow, rate by rate, in the same three groups. Groups are told
+    by who asked for them, not by their decay, so that a run resumes with another decay. Empty ones are left out: a
+    policy that asks for nothing has a single one.
     """
     undecayed, of_encoder = set(), set()
+    factors: dict[int, float] = {}
     for module in policy.modules():
         if isinstance(module, BaseDenoiser):
             undecayed |= {id(module.get_parameter(name)) for name in module.no_weight_decay()}
-        elif isinstance(module, BaseEncoder) and config.encoder_weight_decay is not None:
-            of_encoder |= {id(parameter) for parameter in module.parameters()}
+        elif isinstance(module, BaseEncoder):
+            factors |= {id(module.get_parameter(name)): factor for name, factor in module.lr_multipliers().items()}
+            if config.encoder_weight_decay is not None:
+                of_encoder |= {id(parameter) for parameter in module.parameters()}
     asked = undecayed | of_encoder
-    groups = [
-        ([p for p in parameters if id(p) not in asked], config.weight_decay),
-        ([p for p in parameters if id(p) in undecayed], 0.0),
-        ([p for p in parameters if id(p) in of_encoder], config.encoder_weight_decay),
-    ]
-    return [{"params": members, "weight_decay": decay} for members, decay in groups if members]
+    groups = []
+    for factor in dict.fromkeys([1.0, *factors.values()]):
+        members = [p for p in parameters if factors.get(id(p), 1.0) == factor]
+        of_rate = [
+            ([p for p in members if id(p) not in asked], config.weight_decay),
+            ([p for p in members if id(p) in undecayed], 0.0),
+            ([p for p in members if id(p) in of_encoder], config.encoder_weight_decay),
+        ]
+        groups += [{"params": p, "weight_decay": decay, "lr": config.lr * factor} for p, decay in of_rate if p]
+    return groups
 
 
 def _options(config: Config, parameters: Sequence[nn.Parameter]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import attrs
+from attrs.validators import gt
 
 from dp_core import option
 from dp_core.shape_meta import keys_of_type, obs_shape
@@ -27,6 +28,11 @@ class R3MConfig:
         help="fetch the weights from R3M's address on Google Drive if they are not in ~/.r3m; in a fresh run only",
     )
     frozen: bool = option(False, help="do not train the networks: no gradient, no change of batch statistics")
+    lr_multiplier: float = option(
+        1.0,
+        help="learning rate of the networks, relative to the optimizer's; 0.1 suits pretrained ones",
+        validator=gt(0),
+    )
     random_crop: bool = option(True, help="in training, cut the 224 x 224 pixels at random; false: always the centre")
     share_rgb_model: bool = option(False, help="one network for all cameras, instead of one each")
 
@@ -50,6 +56,14 @@ class R3MConfig:
             yield "checkpoint_path", "is set, and 'pretrained' is false; leave one of them out"
         if self.download and not self.pretrained:
             yield "download", "is true, and 'pretrained' is false; leave one of them out"
+        if self.frozen and not self.pretrained:
+            yield (
+                "frozen",
+                "is true, and without 'pretrained' the weights are random, which would never learn; leave one of them "
+                "out",
+            )
+        if self.frozen and self.lr_multiplier != 1:
+            yield "lr_multiplier", "is set, and networks that are 'frozen' do not learn; leave one of them out"
         if self.download and self.checkpoint_path:
             yield "download", "is true, and 'checkpoint_path' names a file; leave one of them out"
 

@@ -35,6 +35,7 @@ class R3MEncoder(BaseEncoder):
         self._low_dim = keys_of_type(shape_meta, "low_dim")
         self._model_of = {key: cameras[0] if config.share_rgb_model else key for key in cameras}
         self._is_frozen = config.frozen
+        self._lr_multiplier = config.lr_multiplier
         self.transforms = nn.ModuleDict({key: _transform(config, obs_shape(shape_meta, key)) for key in cameras})
         self.models = nn.ModuleDict()
         self.output_dim = sum(math.prod(obs_shape(shape_meta, key)) for key in self._low_dim)
@@ -51,6 +52,12 @@ class R3MEncoder(BaseEncoder):
         if self._is_frozen:
             self.models.eval()
         return self
+
+    def lr_multipliers(self) -> dict[str, float]:
+        """That of the networks; see `BaseEncoder`."""
+        factor = self._lr_multiplier
+        names = [name for name, _ in self.named_parameters()]
+        return dict.fromkeys(names, factor) if factor != 1 else {}
 
     def forward(self, obs: dict[str, Tensor]) -> Tensor:
         """Encode; see `BaseEncoder`."""

@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import timm
+import torch
 from huggingface_hub import constants as hub
 from timm.layers.norm_act import BatchNormAct2d, GroupNormAct
-from torch import nn
+from torch import Tensor, nn
 
 from dp_core.errors import DpError
 from dp_core.vision import group_norm, replace_batch_norm
@@ -26,9 +28,45 @@ if TYPE_CHECKING:
 HUB_TIMEOUT = 5.0
 """Seconds to wait for a sign of life of the hub, whose own client goes on trying for most of a minute."""
 
+ImageStatistics = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation of each channel of the images that a model was trained on, in [0, 1]."""
 
-def create_backbone(config: TimmConfig, image_shape: tuple[int, ...]) -> nn.Module:
+
+@attrs.frozen
+class Layout:
+    """Where the features of a place in the image are, among all that a model gives."""
+
+    is_channels_last: bool
+    prefix_tokens: int
+    """Tokens, such as the class token, before those of patches."""
+    token_grid: tuple[int, int] | None
+    """Rows and columns of patches."""
+
+    def to_maps(self, features: Tensor) -> Tensor:
+        """(N, C, H, W) from that or (N, H, W, C) or tokens (N, prefix + H*W, C); anything else is left as it is."""
+        if features.ndim == 4 and self.is_channels_last:
+            return features.permute(0, 3, 1, 2)
+        if features.ndim == 3 and self.token_grid:
+            return features[:, self.prefix_tokens :].transpose(1, 2).unflatten(-1, self.token_grid)
+        return features
+
+
+@attrs.frozen
+class Backbone:
+    """A model and what to know about it."""
+
+    model: nn.Module
+    layout: Layout
+    statistics: ImageStatistics
+    feature_shape: torch.Size
+    """(C, H, W) of its feature maps, or (C,) where it makes vectors itself."""
+
+
+def create_backbone(config: TimmConfig, image_shape: tuple[int, ...]) -> Backbone:
     """Make the model for images of ``image_shape`` (C, H, W), without its classifier.
+
+    With a ``feature_aggregation`` of ours it ends with feature maps or tokens. As UMI does, ResNets and ConvNeXts are
+    then taken apart, which numbers their parts in the names of parameters.
 
     Raises:
         DpError: the model does not exist or does not fit the images, or its weights are out of reach.
@@ -40,27 +78,88 @@ def create_backbone(config: TimmConfig, image_shape: tuple[int, ...]) -> nn.Modu
             f"encoder 'timm': model_name '{name}' is not a model of timm {timm.__version__}"
             + (f"; did you mean '{near[0]}'?" if near else "")
         )
-    arguments: dict[str, Any] = {"num_classes": 0, "in_chans": image_shape[0]}
     try:
-        published = timm.get_pretrained_cfg(name)
-        if published and published.fixed_input_size:  # transformers: position embeddings have a size
-            arguments["img_size"] = image_shape[1:]
-        if not config.has_pretrained_weights or not pretrained_weights_wanted():
-            model = timm.create_model(name, **arguments)
-        elif config.checkpoint_path:
-            model = _load_from_file(name, config.checkpoint_path, arguments)
-        else:
-            model = _load_from_hub(name, arguments)
+        model = _create(config, image_shape)
+        layout = Layout(
+            is_channels_last=getattr(model, "output_fmt", "NCHW") == "NHWC",
+            prefix_tokens=getattr(model, "num_prefix_tokens", 0),
+            token_grid=getattr(getattr(model, "patch_embed", None), "grid_size", None),
+        )
+        statistics = tuple(model.pretrained_cfg["mean"]), tuple(model.pretrained_cfg["std"])
+        if config.feature_aggregation:
+            model = _without_head(model, config)
+        if config.has_group_norm:
+            replace_batch_norm(model, _group_norm)
+        features = _try(model, image_shape)
     except (RuntimeError, ValueError, AssertionError) as error:
-        raise unsuitable(name, image_shape, error) from error
-    if config.use_group_norm or (config.use_group_norm is None and not config.has_pretrained_weights):
-        replace_batch_norm(model, _group_norm)
-    return model
+        raise DpError(
+            f"encoder 'timm': model '{name}' fails for images {list(image_shape)}: {_reason(error)}"
+        ) from error
+    if config.feature_aggregation:
+        features = layout.to_maps(features)
+    _check_features(features.shape, config, image_shape)
+    return Backbone(model, layout, statistics, features.shape[1:])
 
 
-def unsuitable(name: str, image_shape: tuple[int, ...], error: Exception) -> DpError:
-    """What to raise when model ``name`` fails, with its own words."""
-    return DpError(f"encoder 'timm': model '{name}' fails for images {list(image_shape)}: {_reason(error)}")
+def _create(config: TimmConfig, image_shape: tuple[int, ...]) -> Any:
+    name = config.model_name
+    arguments: dict[str, Any] = {"num_classes": 0, "in_chans": image_shape[0]}
+    published = timm.get_pretrained_cfg(name)
+    if published and published.fixed_input_size:  # transformers: position embeddings have a size
+        arguments["img_size"] = image_shape[1:]
+    if config.feature_aggregation:
+        arguments["global_pool"] = ""
+    elif name.startswith("vit") and _has_class_token(name, arguments):
+        arguments["global_pool"] = "token"  # which some of them carry, and average the others
+    if not config.has_pretrained_weights or not pretrained_weights_wanted():
+        return timm.create_model(name, **arguments)
+    if config.checkpoint_path:
+        return _load_from_file(name, config.checkpoint_path, arguments)
+    return _load_from_hub(name, arguments)
+
+
+def _has_class_token(name: str, arguments: dict[str, Any]) -> bool:
+    with torch.device("meta"):
+        return getattr(timm.create_model(name, **arguments), "cls_token", None) is not None
+
+
+def _without_head(model: Any, config: TimmConfig) -> nn.Module:
+    parts = dict(model.named_children())
+    if config.model_name.startswith("resnet") and "layer4" in parts:  # stages, pooling, classifier
+        return nn.Sequential(*list(parts.values())[: -2 if config.downsample_ratio == 32 else -3])
+    if config.downsample_ratio != 32:
+        raise DpError(
+            f"encoder 'timm': downsample_ratio {config.downsample_ratio} needs a ResNet with four stages 'layer1' to "
+            f"'layer4', and '{config.model_name}' is built otherwise; leave it out"
+        )
+    if config.model_name.startswith("convnext"):  # stem, stages, nothing, normalisation and classifier
+        return nn.Sequential(*list(parts.values())[:-2])
+    whole: nn.Module = model
+    return whole
+
+
+def _try(model: nn.Module, image_shape: tuple[int, ...]) -> Tensor:
+    model.eval()  # statistics of batches stay as they are
+    with torch.no_grad():
+        features: Tensor = model(torch.zeros(1, *image_shape))
+    model.train()
+    return features
+
+
+def _check_features(shape: torch.Size, config: TimmConfig, image_shape: tuple[int, ...]) -> None:
+    name, aggregation = config.model_name, config.feature_aggregation
+    if len(shape) != (4 if aggregation else 2):
+        wanted = f"feature_aggregation '{aggregation}' needs feature maps or tokens of patches" if aggregation else ""
+        raise DpError(
+            f"encoder 'timm': {wanted or 'one vector per image is needed'}, and '{name}' gives {list(shape)}; "
+            f"choose another model" + (", or 'feature_aggregation: null'" if aggregation else "")
+        )
+    if aggregation in ("spatial_softmax", "soft_attention") and shape[-2:] == (1, 1):
+        height, width = image_shape[1:]
+        raise DpError(
+            f"encoder 'timm': feature_aggregation '{aggregation}' tells places apart, and '{name}' leaves 1 pixel of "
+            f"images of {height} x {width}; use larger images, or 'feature_aggregation: avg'"
+        )
 
 
 def _reason(error: Exception) -> str:
@@ -117,10 +216,13 @@ def _is_reachable(url: str) -> bool:
 
 
 def _group_norm(old: nn.BatchNorm2d) -> nn.Module:
-    new = group_norm(old.num_features)
+    channels = old.num_features
+    groups = group_norm(channels).num_groups
+    if channels % 16 and channels >= 8 and channels % (channels // 8) == 0:
+        groups = channels // 8  # UMI's, for its weights; the paper's networks have no such layers
     if not isinstance(old, BatchNormAct2d):
-        return new
+        return nn.GroupNorm(groups, channels)
     # timm's layer of both normalisation and activation.
-    both = GroupNormAct(old.num_features, new.num_groups)
+    both = GroupNormAct(channels, groups)
     both.drop, both.act = old.drop, old.act
     return both

@@ -7,11 +7,26 @@ from pathlib import Path
 from typing import Any, Literal
 
 import attrs
-from attrs.validators import deep_iterable, ge, optional
+from attrs.validators import and_, deep_iterable, ge, gt, le, optional
 
 from dp_core import option
 from dp_core.shape_meta import crop_problems, keys_of_type, obs_shape
 from dp_core.weights import pretrained_weights_wanted
+
+Aggregation = Literal[
+    "avg", "max", "spatial_embedding", "soft_attention", "transformer", "attention_pool_2d", "spatial_softmax"
+]
+Normalization = Literal["data_config", "zero_one", "as_is"]
+
+
+@attrs.frozen(kw_only=True)
+class ColorJitterOptions:
+    """How far the colours of an image go from what they are; each image is given its own, in this order."""
+
+    brightness: float = option(0.3, help="factor between 1 - this and 1 + this", validator=ge(0))
+    contrast: float = option(0.4, help="factor between 1 - this and 1 + this", validator=ge(0))
+    saturation: float = option(0.5, help="factor between 1 - this and 1 + this", validator=ge(0))
+    hue: float = option(0.08, help="shift by at most this part of the colour circle", validator=and_(ge(0), le(0.5)))
 
 
 @attrs.frozen(kw_only=True)
@@ -23,10 +38,36 @@ class TimmConfig:
     checkpoint_path: Path | None = option(
         None, help="start from the weights in this file instead (.safetensors or .pth), which needs no network"
     )
+    frozen: bool = option(False, help="do not train the models: no gradient, no change of batch statistics, no dropout")
+    lr_multiplier: float = option(
+        1.0, help="learning rate of the models, relative to the optimizer's; 0.1 suits pretrained ones", validator=gt(0)
+    )
+    resize_shape: tuple[int, int] | None = option(
+        None, help="height and width to resize images to; null: as they are", validator=optional(deep_iterable(ge(1)))
+    )
     crop_shape: tuple[int, int] | None = option(
         None,
         help="height and width cut out of every image, at random in training; null: the whole image",
         validator=optional(deep_iterable(ge(1))),
+    )
+    crop_ratio: float | None = option(
+        None,
+        help="instead: part of height and width that is cut out, at random in training, and resized to the whole",
+        validator=optional(and_(gt(0), le(1))),
+    )
+    random_rotation: float | None = option(
+        None,
+        help="in training, turn every image by at most so many degrees; null: not",
+        validator=optional(and_(gt(0), le(180))),
+    )
+    color_jitter: ColorJitterOptions | None = option(
+        None, help="in training, change the colours of every image; {}: as UMI does; null: not"
+    )
+    normalization: Normalization | None = option(
+        None,
+        help="what images become: data_config, of the mean and deviation that the model was trained with; zero_one, in "
+        "[0, 1], as UMI feeds all models; as_is, in [-1, 1]; null: data_config where the weights are pretrained, "
+        "otherwise as_is",
     )
     share_rgb_model: bool = option(False, help="one model for all cameras, instead of one each")
     use_group_norm: bool | None = option(
@@ -34,28 +75,108 @@ class TimmConfig:
         help="replace batch by group normalisation, which the average of weights (EMA) needs; "
         "null: unless the weights are pretrained",
     )
-    pool: Literal["model", "spatial_softmax"] = option(
-        "model",
-        help="from feature maps to features: as the model does it (average or class token), or spatial_softmax",
+    feature_aggregation: Aggregation | None = option(
+        None,
+        help="from feature maps, or the tokens of patches, to features; "
+        "null: the class token of a ViT, and of others what the model itself does",
+    )
+    downsample_ratio: Literal[16, 32] = option(
+        32, help="pixels of an image per pixel of the feature maps of a ResNet; 16 leaves out its last stage"
+    )
+    position_encording: Literal["learnable", "sinusoidal"] = option(
+        "learnable", help="how the transformer of feature_aggregation knows places (UMI's spelling)"
+    )
+    transformer_batch_first: bool = option(
+        True,
+        help="false: the transformer's tokens attend to other images of the batch, not to their own, and the features "
+        "are the same for every image: UMI's defect, for its numbers",
     )
     num_kp: int = option(32, help="keypoints of the spatial softmax of one camera", validator=ge(1))
 
     @property
     def has_pretrained_weights(self) -> bool:
-        """Whether training starts from the weights of others, which fixes how images are normalised."""
+        """Whether training starts from the weights of others."""
         return self.pretrained or self.checkpoint_path is not None
 
+    @property
+    def has_group_norm(self) -> bool:
+        """``use_group_norm``, decided."""
+        return not self.has_pretrained_weights if self.use_group_norm is None else self.use_group_norm
+
+    @property
+    def image_normalization(self) -> Normalization:
+        """``normalization``, decided."""
+        return self.normalization or ("data_config" if self.has_pretrained_weights else "as_is")
+
+    def model_input(self, image_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """What becomes of the shape (C, H, W) of an image on the way to the model."""
+        return image_shape[:1] + (self.crop_shape or self.resize_shape or image_shape[1:])
+
     def check(self, shape_meta: dict[str, Any]) -> Iterable[tuple[str, str]]:
-        """Every image must be at least as large as the crop, and images of a shared model alike."""
-        for message in crop_problems(self.crop_shape, shape_meta):
-            yield "crop_shape", message
-        shapes = {key: obs_shape(shape_meta, key) for key in keys_of_type(shape_meta, "rgb")}
-        seen = {shape[:1] + (self.crop_shape or shape[1:]) for shape in shapes.values()}
-        if self.share_rgb_model and len(seen) > 1:
-            found = ", ".join(f"{list(shape)} of '{key}'" for key, shape in shapes.items())
-            yield "share_rgb_model", f"images differ in shape: {found}; set 'crop_shape', or use one model for each"
+        """Crops lie in images, images of a shared model are alike, and no option is about something that is not."""
+        images = {key: obs_shape(shape_meta, key) for key in keys_of_type(shape_meta, "rgb")}
+        yield from self._crop_problems(shape_meta)
+        if self.share_rgb_model and len({self.model_input(shape) for shape in images.values()}) > 1:
+            found = ", ".join(f"{list(shape)} of '{key}'" for key, shape in images.items())
+            yield (
+                "share_rgb_model",
+                f"images differ in shape: {found}; set 'resize_shape' or 'crop_shape', or use one model for each",
+            )
+        for key, (channels, *_) in images.items():
+            if self.color_jitter and channels != 3:
+                yield (
+                    "color_jitter",
+                    f"changes red, green and blue, and images of '{key}' have {channels} channels; leave it out",
+                )
+        yield from self._frozen_problems()
+        yield from self._aggregation_problems()
 
     def preflight(self) -> Iterable[tuple[str, str]]:
         """The file with weights must be there, unless a checkpoint of ours replaces them."""
         if self.checkpoint_path and pretrained_weights_wanted() and not self.checkpoint_path.is_file():
             yield "checkpoint_path", f"file '{self.checkpoint_path}' does not exist"
+
+    def _crop_problems(self, shape_meta: dict[str, Any]) -> Iterable[tuple[str, str]]:
+        if self.crop_shape and self.crop_ratio:
+            yield "crop_ratio", "is set, and so is 'crop_shape'; leave one of them out"
+        if self.resize_shape is None:
+            for message in crop_problems(self.crop_shape, shape_meta):
+                yield "crop_shape", message
+        elif self.crop_shape and any(c > r for c, r in zip(self.crop_shape, self.resize_shape, strict=True)):
+            yield "crop_shape", f"{list(self.crop_shape)} is larger than resize_shape {list(self.resize_shape)}"
+
+    def _frozen_problems(self) -> Iterable[tuple[str, str]]:
+        if not self.frozen:
+            return
+        if not self.has_pretrained_weights:
+            yield (
+                "frozen",
+                "is true, and the weights are random, which would never learn; set 'pretrained: true' or "
+                "'checkpoint_path', or leave it out",
+            )
+        elif self.has_group_norm:
+            yield (
+                "use_group_norm",
+                "is true, and the weights were trained with other normalisation and cannot adapt while 'frozen'; "
+                "leave one of them out",
+            )
+        if self.lr_multiplier != 1:
+            yield "lr_multiplier", "is set, and models that are 'frozen' do not learn; leave one of them out"
+
+    def _aggregation_problems(self) -> Iterable[tuple[str, str]]:
+        if self.downsample_ratio != 32 and not self.model_name.startswith("resnet"):
+            yield "downsample_ratio", f"is of a ResNet, and the model is '{self.model_name}'; leave it out"
+        elif self.downsample_ratio != 32 and self.feature_aggregation is None:
+            yield (
+                "downsample_ratio",
+                "is of the feature maps, and without 'feature_aggregation' the model goes on to its own features; "
+                "choose one, such as 'avg'",
+            )
+        for name, default in (("position_encording", "learnable"), ("transformer_batch_first", True)):
+            if getattr(self, name) == default or self.feature_aggregation == "transformer":
+                continue
+            yield (
+                name,
+                f"is of the transformer, and feature_aggregation is '{self.feature_aggregation or 'null'}'; "
+                "leave it out, or set 'feature_aggregation: transformer'",
+            )

@@ -2,115 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import copy
+import math
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from dp_core.errors import DpError
-from dp_core.interfaces import BaseEncoder
+from dp_core.interfaces import BaseEncoder, ModuleAttrMixin
 from dp_core.shape_meta import keys_of_type, obs_shape
-from dp_core.vision import RandomCrop, SpatialSoftmax
-from dp_timm.backbone import create_backbone, unsuitable
+from dp_timm.augmentation import create_transform
+from dp_timm.backbone import Layout, create_backbone
+from dp_timm.pooling import FeatureAggregation
 
 if TYPE_CHECKING:
     from dp_timm.config import TimmConfig
 
 
-class TimmEncoder(BaseEncoder):
+class TimmEncoder(ModuleAttrMixin, FeatureAggregation, BaseEncoder):
     """A model of timm per camera, or one for all; other keys unchanged.
 
-    Features are those of the cameras, then the low-dimensional keys, each in the order of `shape_meta`.
+    Features are those of the cameras, then the low-dimensional keys, each in the order of their names. That and the
+    names of parameters are those of UMI's ``TimmObsEncoder``.
     """
 
     def __init__(self, config: TimmConfig, *, shape_meta: dict[str, Any]) -> None:
         super().__init__()
-        cameras = keys_of_type(shape_meta, "rgb")
-        self._low_dim = keys_of_type(shape_meta, "low_dim")
-        self._model_of = {key: cameras[0] if config.share_rgb_model else key for key in cameras}
-        self.crop = RandomCrop(config.crop_shape) if config.crop_shape else nn.Identity()
-        models = {
-            key: CameraModel(config, obs_shape(shape_meta, key)) for key in dict.fromkeys(self._model_of.values())
-        }
-        self.models = nn.ModuleDict(models)
-        low_dim = sum(torch.Size(obs_shape(shape_meta, key)).numel() for key in self._low_dim)
-        self.output_dim = low_dim + sum(models[owner].output_dim for owner in self._model_of.values())
+        self._config = config
+        self._low_dim = sorted(keys_of_type(shape_meta, "low_dim"))
+        self.output_dim = sum(math.prod(obs_shape(shape_meta, key)) for key in self._low_dim)
+        cameras = {key: obs_shape(shape_meta, key) for key in sorted(keys_of_type(shape_meta, "rgb"))}
+        inputs = dict.fromkeys(config.model_input(shape) for shape in cameras.values())
+        backbones = {shape: create_backbone(config, shape) for shape in inputs}
+        self._layouts: dict[str, Layout] = {}
+        self.key_transform_map = nn.ModuleDict()
+        self.key_model_map = nn.ModuleDict()
+        for key, shape in cameras.items():
+            backbone = backbones[config.model_input(shape)]
+            self._layouts[key] = backbone.layout
+            self.key_transform_map[key] = create_transform(config, shape, backbone.statistics)
+            # Models for images of the same shape begin with the same weights, as UMI's do.
+            self.key_model_map[key] = backbone.model if config.share_rgb_model else copy.deepcopy(backbone.model)
+        if backbones:
+            size, *map_size = next(iter(backbones.values())).feature_shape
+            if config.feature_aggregation:
+                size = self.init_aggregation(config, size, (map_size[0], map_size[1]))
+            self.output_dim += len(cameras) * size
+        if config.frozen:
+            self.key_model_map.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch mode. Frozen models stay in evaluation, so that they neither drift nor drop anything."""
+        super().train(mode)
+        if self._config.frozen:
+            self.key_model_map.eval()
+        return self
+
+    def lr_multipliers(self) -> dict[str, float]:
+        """That of the models, which may have been trained before; see `BaseEncoder`."""
+        factor = self._config.lr_multiplier
+        names = [f"key_model_map.{name}" for name, _ in self.key_model_map.named_parameters()]
+        return dict.fromkeys(names, factor) if factor != 1 else {}
 
     def forward(self, obs: dict[str, Tensor]) -> Tensor:
         """Encode; see `BaseEncoder`."""
-        images = [self.models[owner](self.crop(obs[key])) for key, owner in self._model_of.items()]
-        return torch.cat([*images, *(obs[key].flatten(1) for key in self._low_dim)], dim=-1)
+        images = {key: transform(obs[key]) for key, transform in self.key_transform_map.items()}
+        features = self._run_models(images)
+        if self._config.feature_aggregation:
+            maps = [layout.to_maps(given) for layout, given in zip(self._layouts.values(), features, strict=True)]
+            features = [self.aggregate(given) for given in maps]
+        return torch.cat([*features, *(obs[key].flatten(1) for key in self._low_dim)], dim=-1)
 
-
-class CameraModel(nn.Module):
-    """From images in [-1, 1], already cropped, to one feature vector each."""
-
-    backbone: Any
-    output_dim: int
-
-    def __init__(self, config: TimmConfig, image_shape: tuple[int, ...]) -> None:
-        """Build for one camera, whose images are ``image_shape`` (C, H, W) before cropping."""
-        super().__init__()
-        image_shape = (image_shape[0], *(config.crop_shape or image_shape[1:]))
-        self.backbone = create_backbone(config, image_shape)
-        self.standardize: nn.Module = nn.Identity()
-        if config.has_pretrained_weights:
-            self.standardize = Standardize(self.backbone.pretrained_cfg, image_shape[0])
-        self.pool: SpatialSoftmax | None = None
-        if config.pool == "spatial_softmax":
-            channels = _map_channels(self.backbone, config.model_name, image_shape)
-            self.pool = SpatialSoftmax(channels, config.num_kp)
-            self.output_dim = self.pool.output_dim
-        else:
-            self.output_dim = _output_shape(self.backbone, self.backbone, config.model_name, image_shape)[-1]
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, output_dim)."""
-        images = self.standardize(images)
-        features: Tensor  # without a pool of ours, the model ends with its own
-        features = self.backbone(images) if self.pool is None else self.pool(self.backbone.forward_features(images))
-        return features
-
-
-class Standardize(nn.Module):
-    """From [-1, 1] to the mean and standard deviation of the images that a model of timm was trained on."""
-
-    scale: Tensor
-    offset: Tensor
-
-    def __init__(self, pretrained_cfg: dict[str, Any], channels: int) -> None:
-        super().__init__()
-        mean, std = torch.tensor(pretrained_cfg["mean"]), torch.tensor(pretrained_cfg["std"])
-        if len(mean) != channels:  # depth, or several images stacked
-            mean, std = mean.mean().expand(channels), std.mean().expand(channels)
-        # (x / 2 + 1 / 2 - mean) / std
-        self.register_buffer("scale", (0.5 / std)[:, None, None], persistent=False)
-        self.register_buffer("offset", ((0.5 - mean) / std)[:, None, None], persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, H, W)."""
-        return images * self.scale + self.offset
-
-
-def _map_channels(backbone: Any, name: str, image_shape: tuple[int, ...]) -> int:
-    shape = _output_shape(backbone, backbone.forward_features, name, image_shape)
-    if len(shape) != 4 or shape[1] != backbone.num_features:
-        raise DpError(
-            f"encoder 'timm': pool 'spatial_softmax' needs feature maps (N, C, H, W), and '{name}' gives "
-            f"{list(shape)}; choose a convolutional model, or 'pool: model'"
-        )
-    return shape[1]
-
-
-def _output_shape(
-    backbone: nn.Module, function: Callable[[Tensor], Tensor], name: str, image_shape: tuple[int, ...]
-) -> torch.Size:
-    backbone.eval()  # statistics of batches stay as they are
-    try:
-        with torch.no_grad():
-            return function(torch.zeros(1, *image_shape)).shape
-    except (RuntimeError, AssertionError) as error:
-        raise unsuitable(name, image_shape, error) from error
-    finally:
-        backbone.train()
+    def _run_models(self, images: dict[str, Tensor]) -> list[Tensor]:
+        """What the models give for the images of each camera."""
+        if not images or not self._config.share_rgb_model:
+            return [self.key_model_map[key](image) for key, image in images.items()]
+        # All at once, because the statistics of a batch are those of all cameras.
+        model = self.key_model_map[next(iter(images))]
+        return list(model(torch.cat(list(images.values()))).chunk(len(images)))

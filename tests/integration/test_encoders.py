@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dp_core.errors import ConfigError
 from dp_core.interfaces import BaseEncoder
 from dp_core.registry import Registry
+from dp_core.weights import skip_pretrained_weights
 
 STATE = {"pose": {"shape": [3], "type": "low_dim"}, "grip": {"shape": [2, 2], "type": "low_dim"}}
 CAMERAS = {"top": {"shape": [3, 48, 40], "type": "rgb"}, "hand": {"shape": [3, 48, 40], "type": "rgb"}}
@@ -25,17 +26,24 @@ WITHOUT_CROP: dict[str, dict[str, Any]] = {
     "timm": {"model_name": "test_resnet"},
 }
 CROP = {"crop_shape": [36, 36]}
+TIMM = {"name": "timm", "model_name": "test_resnet", **CROP}
 ENCODERS: dict[str, dict[str, Any]] = {
     **{name: {"name": name, **options, **CROP} for name, options in WITHOUT_CROP.items()},
     "multi_image-shared": {"name": "multi_image", "share_rgb_model": True, "use_group_norm": True, **CROP},
     "r3m": {"name": "r3m", "pretrained": False},
     "robomimic-own-crop": {"name": "robomimic", "eval_fixed_crop": False, **WITHOUT_CROP["robomimic"], **CROP},
     "timm-shared": {"name": "timm", "model_name": "test_resnet", "share_rgb_model": True, **CROP},
-    "timm-keypoints": {"name": "timm", "model_name": "test_resnet", "pool": "spatial_softmax", "num_kp": 4, **CROP},
+    "timm-crop-ratio": {"name": "timm", "model_name": "test_resnet", "crop_ratio": 0.8, "feature_aggregation": "max"},
+    "timm-keypoints": {**TIMM, "feature_aggregation": "spatial_softmax", "num_kp": 4},
+    "timm-soft-attention": {**TIMM, "feature_aggregation": "soft_attention"},
+    "timm-spatial-embedding": {**TIMM, "feature_aggregation": "spatial_embedding"},
+    "timm-attention-pool": {**TIMM, "feature_aggregation": "attention_pool_2d"},
 }
 """All crop at random."""
 FROZEN: dict[str, dict[str, Any]] = {
-    "r3m": {"name": "r3m", "pretrained": False, "frozen": True},
+    "multi_image": {"name": "multi_image", "weights": "IMAGENET1K_V1", "frozen": True, **CROP},
+    "r3m": {"name": "r3m", "frozen": True},
+    "timm": {"name": "timm", "model_name": "test_resnet", "pretrained": True, "frozen": True, **CROP},
 }
 
 
@@ -217,7 +225,8 @@ def test_without_a_crop_nothing_is_random(name: str, registry: Registry) -> None
 @pytest.mark.parametrize("name", FROZEN)
 def test_frozen_means_frozen(name: str, registry: Registry) -> None:
     """No gradient, no drift of batch statistics in training, nothing for the optimizer; crops stay random."""
-    encoder: BaseEncoder = registry.build("encoder", FROZEN[name], shape_meta=shape_meta(CAMERAS))
+    with skip_pretrained_weights():
+        encoder: BaseEncoder = registry.build("encoder", FROZEN[name], shape_meta=shape_meta(CAMERAS))
     policy = nn.ModuleDict({"encoder": encoder, "head": nn.Linear(encoder.output_dim, 1)}).train()
     optimizer = registry.build("optimizer", {"name": "adamw", "weight_decay": 0.1}, policy=policy)
     before = {key: value.clone() for key, value in encoder.state_dict().items()}
@@ -232,3 +241,68 @@ def test_frozen_means_frozen(name: str, registry: Registry) -> None:
         id(p) for p in policy["head"].parameters()
     ]
     assert not torch.equal(*features.detach())
+
+
+RANDOM_WEIGHTS = {
+    "multi_image": (
+        {},
+        "is true, and the weights are random, which would never learn; set 'weights' or 'checkpoint_path', or leave it "
+        "out",
+    ),
+    "r3m": (
+        {"pretrained": False},
+        "is true, and without 'pretrained' the weights are random, which would never learn; leave one of them out",
+    ),
+    "timm": (
+        {},
+        "is true, and the weights are random, which would never learn; set 'pretrained: true' or 'checkpoint_path', or "
+        "leave it out",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_random_weights_are_not_frozen(name: str, registry: Registry) -> None:
+    options, problem = RANDOM_WEIGHTS[name]
+    with pytest.raises(ConfigError) as caught:
+        registry.build("encoder", {"name": name, "frozen": True, **options}, shape_meta=shape_meta(CAMERAS))
+
+    assert str(caught.value) == f"encoder '{name}' has 1 problem\n  frozen: {problem}"
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_networks_may_learn_at_a_rate_of_their_own(name: str, registry: Registry) -> None:
+    block = {key: value for key, value in FROZEN[name].items() if key != "frozen"}
+    with skip_pretrained_weights():
+        encoder = registry.build("encoder", block | {"lr_multiplier": 0.1}, shape_meta=shape_meta(CAMERAS))
+    policy = nn.ModuleDict({"encoder": encoder, "head": nn.Linear(encoder.output_dim, 1)})
+
+    rest, networks = registry.build("optimizer", {"name": "adamw", "lr": 0.01}, policy=policy).param_groups
+
+    assert (rest["lr"], networks["lr"]) == (0.01, 0.001)
+    assert [id(p) for p in networks["params"]] == [id(p) for p in encoder.parameters()]
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_frozen_networks_have_no_rate(name: str, registry: Registry) -> None:
+    with pytest.raises(ConfigError) as caught:
+        registry.build("encoder", FROZEN[name] | {"lr_multiplier": 0.1}, shape_meta=shape_meta(CAMERAS))
+
+    kind = "models" if name == "timm" else "networks"
+    assert str(caught.value) == (
+        f"encoder '{name}' has 1 problem\n"
+        f"  lr_multiplier: is set, and {kind} that are 'frozen' do not learn; leave one of them out"
+    )
+
+
+def test_keypoints_in_a_map_of_one_pixel_are_refused_by_lerobots_encoder(registry: Registry) -> None:
+    with pytest.raises(ConfigError) as caught:
+        registry.build(
+            "encoder", {"name": "lerobot", "crop_shape": [32, 32]}, shape_meta=shape_meta({"top": CAMERAS["top"]})
+        )
+
+    assert str(caught.value) == (
+        "encoder 'lerobot' has 1 problem\n"
+        "  crop_shape: the network leaves 1 pixel of the 32 x 32 of 'top', and keypoints say where in an image "
+        "something is; use more than 32 pixels, or another encoder"
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-from pathlib import Path
 
 import attrs
 import numpy as np
@@ -204,6 +203,47 @@ def test_a_policy_that_asks_for_nothing_has_one_group_in_its_own_order() -> None
     (group,) = optimizers.adamw(AdamWConfig(encoder_weight_decay=0.5), policy=policy).param_groups
 
     assert [id(p) for p in group["params"]] == [id(p) for p in policy.parameters()]
+
+
+class SlowEncoder(Encoder):
+    """The layer's weight learns at a tenth of the rate."""
+
+    def lr_multipliers(self) -> dict[str, float]:
+        return {"layer.weight": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("build", "config"),
+    [(optimizers.adamw, AdamWConfig), (optimizers.adam, AdamConfig), (optimizers.sgd, SGDConfig)],
+)
+def test_what_an_encoder_names_learns_at_its_own_rate(build, config) -> None:
+    policy = nn.Sequential(nn.Linear(2, 2), SlowEncoder(), Denoiser())
+    names = {id(parameter): name for name, parameter in policy.named_parameters()}
+
+    groups = build(config(lr=0.01, weight_decay=0.1), policy=policy).param_groups
+
+    assert [([names[id(p)] for p in group["params"]], group["lr"], group["weight_decay"]) for group in groups] == [
+        (["0.weight", "0.bias", "1.layer.bias", "2.layer.weight"], 0.01, 0.1),
+        (["2.layer.bias"], 0.01, 0),
+        (["1.layer.weight"], 0.001, 0.1),
+    ]
+
+
+def test_rate_and_decay_of_an_encoder_go_together_and_follow_the_schedule() -> None:
+    policy = nn.Sequential(nn.Linear(2, 2), SlowEncoder())
+    built = optimizers.adamw(AdamWConfig(lr=0.01, weight_decay=0.1, encoder_weight_decay=0.2), policy=policy)
+    schedule = schedules.cosine(WarmupConfig(num_warmup_steps=2), optimizer=built, num_training_steps=10)
+
+    assert [(group["initial_lr"], group["weight_decay"]) for group in built.param_groups] == [
+        (0.01, 0.1),
+        (0.01, 0.2),
+        (0.001, 0.2),
+    ]
+    for _ in range(10):
+        full, _, slow = (group["lr"] for group in built.param_groups)
+        assert slow == pytest.approx(full / 10)
+        built.step()
+        schedule.step()
 
 
 def test_policy_without_trained_parameters_is_refused() -> None:

@@ -1,20 +1,30 @@
 """The timm encoder."""
 
+import copy
 import socket
 import time
+from typing import get_args
 
 import pytest
 import torch
 from torch import nn
 
-from dp_core.errors import DpError
+from dp_core.errors import ConfigError, DpError
 from dp_core.weights import skip_pretrained_weights
-from dp_timm.config import TimmConfig
+from dp_timm.config import Aggregation, ColorJitterOptions, TimmConfig
 from dp_timm.plugin import dp_components
+from dp_timm.pooling import resized
 
 timm = pytest.importorskip("timm")
 
 PUSHT = {"obs": {"agent_pos": {"shape": [2]}, "image": {"shape": [3, 96, 96], "type": "rgb"}}, "action": {"shape": [2]}}
+
+FROZEN_AT_RANDOM = (
+    "frozen: is true, and the weights are random, which would never learn; set 'pretrained: true' or "
+    "'checkpoint_path', or leave it out"
+)
+FROZEN_AND_LEARNING = "lr_multiplier: is set, and models that are 'frozen' do not learn; leave one of them out"
+AGGREGATIONS = get_args(Aggregation)
 
 
 def build(shape_meta=PUSHT, **options):
@@ -62,16 +72,24 @@ def test_any_backbone_gives_its_own_features(model_name, size):
     assert all(parameter.grad is not None for parameter in encoder.parameters())
 
 
-def test_features_are_cameras_then_state_each_in_the_order_of_shape_meta():
+def test_features_are_cameras_then_state_each_in_the_order_of_their_names():
     shape_meta = meta(qpos=(5,), wrist=(3, 40, 48), pose=(2, 3), top=(3, 64, 64))
     encoder = build(shape_meta, model_name="test_resnet").eval()
     obs = {key: torch.rand(3, *spec["shape"]) for key, spec in shape_meta["obs"].items()}
 
     features = encoder(obs)
 
-    assert torch.equal(features[:, :96], encoder.models["wrist"](obs["wrist"]))
-    assert torch.equal(features[:, 96:192], encoder.models["top"](obs["top"]))
-    assert torch.equal(features[:, 192:], torch.cat([obs["qpos"], obs["pose"].flatten(1)], dim=1))
+    assert torch.equal(features[:, :96], encoder.key_model_map["top"](obs["top"]))
+    assert torch.equal(features[:, 96:192], encoder.key_model_map["wrist"](obs["wrist"]))
+    assert torch.equal(features[:, 192:], torch.cat([obs["pose"].flatten(1), obs["qpos"]], dim=1))
+
+
+def test_models_begin_with_the_same_weights_and_learn_on_their_own():
+    encoder = build(meta(left=(3, 48, 48), right=(3, 48, 48)), model_name="test_resnet")
+    left, right = (list(encoder.key_model_map[key].parameters()) for key in ("left", "right"))
+
+    assert all(torch.equal(one, other) for one, other in zip(left, right, strict=True))
+    assert not {id(parameter) for parameter in left} & {id(parameter) for parameter in right}
 
 
 def test_shared_model_sees_every_camera():
@@ -80,8 +98,20 @@ def test_shared_model_sees_every_camera():
 
     left, right = encoder({"left": image, "right": image}).chunk(2, dim=1)
 
-    assert list(encoder.models) == ["left"]
     assert torch.equal(left, right)
+    assert encoder.key_model_map["left"] is encoder.key_model_map["right"]
+
+
+def test_batch_statistics_of_a_shared_model_are_those_of_all_cameras():
+    options = {"model_name": "test_resnet", "share_rgb_model": True, "use_group_norm": False}
+    encoder = build(meta(left=(3, 48, 48), right=(3, 48, 48)), **options)
+    left, right = torch.rand(2, 2, 3, 48, 48)
+    model = copy.deepcopy(encoder.key_model_map["left"])
+
+    features = encoder({"left": left, "right": right})
+
+    expected = model(torch.cat([left, right])).unflatten(0, (2, 2)).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(features, expected)
 
 
 def test_state_alone_needs_no_backbone():
@@ -94,7 +124,7 @@ def test_state_alone_needs_no_backbone():
 def test_transformer_is_made_for_the_size_of_the_crop():
     encoder = build(model_name="test_vit", crop_shape=(48, 64))
 
-    assert encoder.models["image"].backbone.patch_embed.grid_size == (3, 4)
+    assert encoder.key_model_map["image"].patch_embed.grid_size == (3, 4)
     assert encoder({"image": torch.rand(2, 3, 96, 96), "agent_pos": torch.rand(2, 2)}).shape == (2, 66)
 
 
@@ -107,12 +137,154 @@ def test_crop_is_random_in_training_only():
 
 
 def test_spatial_softmax_replaces_the_pooling_of_the_model():
-    encoder = build(model_name="test_resnet", pool="spatial_softmax", num_kp=8)
+    encoder = build(model_name="test_resnet", feature_aggregation="spatial_softmax", num_kp=8)
 
     features = encoder({"image": torch.rand(2, 3, 96, 96) * 2 - 1, "agent_pos": torch.rand(2, 2)})
 
     assert features.shape == (2, encoder.output_dim) == (2, 18)
     assert features[:, :16].abs().max() <= 1
+
+
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+@pytest.mark.parametrize("model_name", ["test_resnet", "test_convnext", "test_vit"])
+def test_maps_and_tokens_are_aggregated_and_everything_learns(model_name, aggregation):
+    encoder = build(meta(image=(3, 64, 96)), model_name=model_name, feature_aggregation=aggregation, num_kp=4)
+
+    features = encoder({"image": torch.rand(2, 3, 64, 96)})
+    (features * torch.randn_like(features)).sum().backward()
+
+    assert features.shape == (2, encoder.output_dim)
+    assert [name for name, parameter in encoder.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize("model_name", ["test_resnet", "test_efficientnet", "swin_tiny_patch4_window7_224"])
+def test_the_average_is_that_of_models_that_average(model_name):
+    """Also where channels are last, as in a Swin transformer."""
+    shape_meta = meta(image=(3, 64, 64))
+    own = build(shape_meta, model_name=model_name).eval()
+    ours = build(shape_meta, model_name=model_name, feature_aggregation="avg").eval()
+    image = torch.rand(2, 3, 64, 64)
+
+    for one, other in zip(ours.parameters(), own.parameters(), strict=True):
+        one.data = other.data
+
+    torch.testing.assert_close(ours({"image": image}), own({"image": image}))
+
+
+def test_tokens_of_patches_are_laid_out_as_in_the_image():
+    """A patch that differs moves the token at its place the most."""
+    encoder = build(meta(image=(3, 64, 96)), model_name="test_vit", feature_aggregation="max").eval()
+    image = torch.zeros(1, 3, 64, 96)
+    other = image.clone()
+    other[..., 16:32, 64:80] = 1
+    layout, model = encoder._layouts["image"], encoder.key_model_map["image"]
+
+    change = (layout.to_maps(model(other)) - layout.to_maps(model(image))).norm(dim=1)[0]
+
+    assert change.shape == (4, 6)
+    assert divmod(int(change.argmax()), 6) == (1, 4)
+
+
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+def test_features_are_the_same_bit_for_bit_whether_weights_learn_or_not(aggregation):
+    """Averaged weights do not, and those that are loaded from their checkpoint do."""
+    encoder = build(model_name="test_resnet", feature_aggregation=aggregation).eval()
+    obs = {"image": torch.rand(4, 3, 64, 64), "agent_pos": torch.rand(4, 2)}
+
+    with torch.no_grad():
+        learning, averaged = encoder(obs), encoder.requires_grad_(False)(obs)
+
+    assert torch.equal(learning, averaged)
+
+
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+def test_cameras_of_different_sizes_share_the_aggregation(aggregation):
+    shape_meta = meta(top=(3, 64, 64), wrist=(3, 96, 128))
+    encoder = build(shape_meta, model_name="test_resnet", feature_aggregation=aggregation)
+    obs = {key: torch.rand(2, *spec["shape"]) for key, spec in shape_meta["obs"].items()}
+
+    assert encoder(obs).shape == (2, encoder.output_dim)
+
+
+def test_what_is_learnt_per_place_is_interpolated():
+    """Rows and columns keep their sense; the entry that is of no place stays as it is."""
+    rows, columns = torch.meshgrid(torch.arange(4.0), torch.arange(6.0), indexing="ij")
+    embedding = torch.stack([rows, columns], dim=-1).flatten(0, 1)
+
+    larger = resized(torch.cat([torch.tensor([[7.0, 9.0]]), embedding]), (4, 6), (8, 12))
+
+    assert larger.shape == (1 + 8 * 12, 2)
+    assert larger[0].tolist() == [7, 9]
+    row, column = larger[1:].unflatten(0, (8, 12))[3:5, 4:8].unbind(-1)
+    torch.testing.assert_close(row, torch.tensor([1.25, 1.75])[:, None].expand(2, 4), rtol=0, atol=0.1)
+    torch.testing.assert_close(column, torch.tensor([1.75, 2.25, 2.75, 3.25]).expand(2, 4), rtol=0, atol=0.1)
+    assert resized(embedding, (4, 6), (4, 6)) is embedding
+
+
+def test_the_transformer_looks_at_its_own_image_alone():
+    """UMI's attends to the other images of the batch instead, and gives the same for all of them."""
+    encoder = build(meta(image=(3, 64, 64)), model_name="test_resnet", feature_aggregation="transformer").eval()
+    images = torch.rand(3, 3, 64, 64)
+
+    features = encoder({"image": images})
+
+    torch.testing.assert_close(encoder({"image": images[:1]}), features[:1])
+    assert (features[0] - features[1]).abs().max() > 1e-4
+
+
+def test_class_token_of_a_vit_that_would_average_its_patches():
+    encoder = build(meta(image=(3, 64, 64)), model_name="vit_tiny_patch16_dinov3_qkvb").eval()
+    image = torch.rand(1, 3, 64, 64)
+
+    token = encoder.key_model_map["image"].forward_features(image)[:, 0]
+
+    assert torch.equal(encoder({"image": image}), token)
+
+
+def test_models_learn_at_a_rate_of_their_own_through_the_whole_schedule(registry):
+    encoder = build(model_name="test_resnet", feature_aggregation="soft_attention", lr_multiplier=0.1)
+    policy = nn.ModuleDict({"encoder": encoder, "head": nn.Linear(encoder.output_dim, 1)})
+    optimizer = registry.build("optimizer", {"name": "adamw", "lr": 1e-3}, policy=policy)
+    schedule = registry.build(
+        "lr_schedule", {"name": "cosine", "num_warmup_steps": 2}, optimizer=optimizer, num_training_steps=10
+    )
+    rest, models = optimizer.param_groups
+
+    assert {id(p) for p in models["params"]} == {id(p) for p in encoder.key_model_map.parameters()}
+    assert {id(p) for p in rest["params"]} == {
+        id(p) for p in [*encoder.attention.parameters(), *policy["head"].parameters()]
+    }
+    assert (rest["initial_lr"], models["initial_lr"]) == (1e-3, 1e-4)
+    for _ in range(10):
+        assert models["lr"] == pytest.approx(rest["lr"] / 10)
+        optimizer.step()
+        schedule.step()
+
+
+@pytest.mark.parametrize("share", [False, True])
+def test_frozen_means_frozen(share, tmp_path, registry):
+    """No gradient, no drift, no dropout; what turns maps into features learns."""
+    model = timm.create_model("test_resnet")
+    shape_meta = meta(left=(3, 64, 64), right=(3, 64, 64))
+    encoder = build(
+        shape_meta,
+        model_name="test_resnet",
+        checkpoint_path=save(model, tmp_path),
+        frozen=True,
+        share_rgb_model=share,
+        feature_aggregation="soft_attention",
+        crop_ratio=0.8,
+    ).train()
+    optimizer = registry.build("optimizer", {"name": "adamw", "weight_decay": 0.1, "lr": 0.01}, policy=encoder)
+    before = copy.deepcopy(encoder.state_dict())
+
+    encoder({key: torch.rand(2, 3, 64, 64) for key in ("left", "right")}).square().sum().backward()
+    optimizer.step()
+
+    changed = [name for name, value in encoder.state_dict().items() if not torch.equal(value, before[name])]
+    assert changed == ["attention.0.weight"]
+    assert [id(p) for group in optimizer.param_groups for p in group["params"]] == [id(encoder.attention[0].weight)]
+    assert has_batch_norm(encoder)
 
 
 @pytest.mark.parametrize("model_name", ["test_resnet", "test_efficientnet"])
@@ -160,7 +332,7 @@ def test_loaders_need_neither_the_network_nor_the_file(no_network, tmp_path):
         published = build(model_name="test_resnet", pretrained=True)
         from_file = build(model_name="test_resnet", checkpoint_path=tmp_path / "gone.pth")
 
-    assert "standardize" in str(published)
+    assert "Standardize" in str(published)
     assert has_batch_norm(published)
     assert has_batch_norm(from_file)
     assert list(TimmConfig(checkpoint_path=tmp_path / "gone.pth").preflight()) != []
@@ -208,10 +380,28 @@ def test_checkpoint_of_another_size_is_refused(tmp_path):
     )
 
 
-def test_spatial_softmax_of_tokens_is_refused():
-    assert error_of(model_name="test_vit", pool="spatial_softmax") == (
-        "encoder 'timm': pool 'spatial_softmax' needs feature maps (N, C, H, W), and 'test_vit' gives [1, 37, 64]; "
-        "choose a convolutional model, or 'pool: model'"
+def test_model_whose_tokens_have_no_place_is_refused():
+    assert error_of(model_name="mixer_s32_224", resize_shape=(224, 224), feature_aggregation="avg") == (
+        "encoder 'timm': feature_aggregation 'avg' needs feature maps or tokens of patches, and 'mixer_s32_224' gives "
+        "[1, 49, 512]; choose another model, or 'feature_aggregation: null'"
+    )
+
+
+@pytest.mark.parametrize("aggregation", ["spatial_softmax", "soft_attention"])
+def test_maps_of_one_pixel_tell_no_places_apart(aggregation):
+    options = {"model_name": "test_resnet", "crop_shape": (32, 24)}
+
+    assert error_of(feature_aggregation=aggregation, **options) == (
+        f"encoder 'timm': feature_aggregation '{aggregation}' tells places apart, and 'test_resnet' leaves 1 pixel of "
+        "images of 32 x 24; use larger images, or 'feature_aggregation: avg'"
+    )
+    assert build(feature_aggregation="avg", **options).output_dim == 98
+
+
+def test_half_a_resnet_of_other_parts_is_refused():
+    assert error_of(model_name="resnetv2_18", feature_aggregation="avg", downsample_ratio=16) == (
+        "encoder 'timm': downsample_ratio 16 needs a ResNet with four stages 'layer1' to 'layer4', and 'resnetv2_18' "
+        "is built otherwise; leave it out"
     )
 
 
@@ -254,10 +444,66 @@ def test_shared_model_needs_images_of_one_shape():
         (
             "share_rgb_model",
             "images differ in shape: [3, 48, 48] of 'left', [3, 64, 48] of 'right'; "
-            "set 'crop_shape', or use one model for each",
+            "set 'resize_shape' or 'crop_shape', or use one model for each",
         )
     ]
     assert list(TimmConfig(share_rgb_model=True, crop_shape=(40, 40)).check(shape_meta=shape_meta)) == []
+    assert list(TimmConfig(share_rgb_model=True, resize_shape=(40, 40)).check(shape_meta=shape_meta)) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"frozen": True}, FROZEN_AT_RANDOM),
+        ({"frozen": True, "lr_multiplier": 0.1, "pretrained": True}, FROZEN_AND_LEARNING),
+        (
+            {"frozen": True, "pretrained": True, "use_group_norm": True},
+            "use_group_norm: is true, and the weights were trained with other normalisation and cannot adapt while "
+            "'frozen'; leave one of them out",
+        ),
+        (
+            {"crop_shape": [40, 40], "crop_ratio": 0.9},
+            "crop_ratio: is set, and so is 'crop_shape'; leave one of them out",
+        ),
+        (
+            {"resize_shape": [40, 48], "crop_shape": [48, 40]},
+            "crop_shape: [48, 40] is larger than resize_shape [40, 48]",
+        ),
+        (
+            {"model_name": "convnext_atto", "feature_aggregation": "avg", "downsample_ratio": 16},
+            "downsample_ratio: is of a ResNet, and the model is 'convnext_atto'; leave it out",
+        ),
+        (
+            {"downsample_ratio": 16},
+            "downsample_ratio: is of the feature maps, and without 'feature_aggregation' the model goes on to its own "
+            "features; choose one, such as 'avg'",
+        ),
+        (
+            {"feature_aggregation": "max", "position_encording": "sinusoidal"},
+            "position_encording: is of the transformer, and feature_aggregation is 'max'; leave it out, or set "
+            "'feature_aggregation: transformer'",
+        ),
+        ({"downsample_ratio": 8, "feature_aggregation": "avg"}, "downsample_ratio: 8 is not one of 16, 32"),
+        (
+            {"color_jitter": {"colour": 1}},
+            "color_jitter.colour: unknown option; the options are brightness, contrast, saturation, hue",
+        ),
+        ({"color_jitter": {"hue": 0.6}}, "color_jitter.hue: 'hue' must be <= 0.5: 0.6"),
+    ],
+)
+def test_options_that_do_not_fit_are_said(registry, options, problem):
+    with pytest.raises(ConfigError) as caught:
+        registry.build("encoder", {"name": "timm", **options}, shape_meta=PUSHT)
+
+    assert str(caught.value) == f"encoder 'timm' has 1 problem\n  {problem}"
+
+
+def test_colours_of_depth_are_not_changed():
+    config = TimmConfig(color_jitter=ColorJitterOptions())
+
+    assert list(config.check(shape_meta=meta(depth=(1, 48, 48)))) == [
+        ("color_jitter", "changes red, green and blue, and images of 'depth' have 1 channels; leave it out")
+    ]
 
 
 def save(model, folder):
