@@ -8,11 +8,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
+import attrs
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dp_core.interfaces import Inpaint
+from dp_core.interfaces import BaseDenoiser, Inpaint
+from dp_core.interfaces.scheduler import DenoiseStep
 from dp_diffusion.mask_generator import LowdimMaskGenerator
 
 
@@ -25,6 +27,27 @@ class Condition(NamedTuple):
     """(B, T, L), given to the denoiser."""
     known: Inpaint | None = None
     """Entries of the trajectory itself."""
+
+
+@attrs.frozen
+class Denoiser:
+    """A denoiser with its conditioning bound, as samplers call it (`dp_core.interfaces.scheduler.Denoise`)."""
+
+    model: BaseDenoiser
+    condition: Condition
+
+    def __call__(self, sample: Tensor, timestep: Tensor) -> Tensor:
+        """(B, T, D), () or (B,) -> (B, T, D)."""
+        prediction: Tensor = self.model(
+            sample, timestep, local_cond=self.condition.local_cond, global_cond=self.condition.global_cond
+        )
+        return prediction
+
+    def prepare(self, timesteps: Tensor) -> DenoiseStep:
+        """The same at times that are known beforehand, (N,)."""
+        return self.model.prepare(
+            timesteps, local_cond=self.condition.local_cond, global_cond=self.condition.global_cond
+        )
 
 
 class Conditioning(ABC):

@@ -12,8 +12,8 @@ from dp_core.interfaces import BaseDenoiser, BaseEncoder, BasePolicy, BaseSchedu
 from dp_core.normalizer import LinearNormalizer
 from dp_core.shape_meta import action_dim
 from dp_diffusion.conditioning import (
-    Condition,
     Conditioning,
+    Denoiser,
     GlobalConditioning,
     InpaintingConditioning,
     LocalConditioning,
@@ -113,7 +113,7 @@ class DiffusionPolicy(BasePolicy):
         if condition.known is not None:
             noisy = torch.where(condition.known.mask, condition.known.values, noisy)
 
-        prediction = self._denoise(noisy, timesteps, condition)
+        prediction = Denoiser(self.model, condition)(noisy, timesteps)
         error = (prediction - self.scheduler.target(trajectory, noise, timesteps)).square()
         if condition.known is not None:
             error = error.masked_fill(condition.known.mask, 0)
@@ -144,7 +144,7 @@ class DiffusionPolicy(BasePolicy):
             known = self._with_prefix(known, self.normalizer["action"].normalize(fixed_action_prefix))
 
         trajectory = self.scheduler.sample(
-            lambda sample, timestep: self._denoise(sample, timestep, condition),
+            Denoiser(self.model, condition),
             (len(features), self.config.trajectory_steps, self.conditioning.trajectory_dim),
             generator=generator,
             inpaint=known,
@@ -166,12 +166,6 @@ class DiffusionPolicy(BasePolicy):
         n_steps = next(iter(obs.values())).shape[1]
         obs = {key: value.flatten(0, 1) for key, value in self.normalizer.normalize(obs).items()}  # (B*T, *shape)
         return self.obs_encoder(obs).unflatten(0, (-1, n_steps))
-
-    def _denoise(self, sample: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
-        prediction: Tensor = self.model(
-            sample, timestep, local_cond=condition.local_cond, global_cond=condition.global_cond
-        )
-        return prediction
 
     def _with_prefix(self, known: Inpaint | None, prefix: Tensor) -> Inpaint:
         """Adds normalised actions (B, K, Da), from the first executed step on, to what is known."""

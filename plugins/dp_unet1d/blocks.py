@@ -6,6 +6,7 @@ Inside the network tensors are (B, channels, T).
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dp_unet1d.matmul_conv import Conv1d, ConvTranspose1d
 
@@ -58,10 +59,26 @@ class ConditionalResidualBlock1D(nn.Module):
         )
         self.residual_conv = conv1d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
 
-    def forward(self, x: Tensor, cond: Tensor) -> Tensor:
-        """(B, in_channels, T), (B, cond_dim) -> (B, out_channels, T)."""
-        hidden = self._modulate(self.blocks[0](x), self.cond_encoder(cond)[..., None])
+    def forward(self, x: Tensor, film: Tensor) -> Tensor:
+        """(B, in_channels, T), and `film` of the condition (B, F) -> (B, out_channels, T)."""
+        hidden = self._modulate(self.blocks[0](x), film[..., None])
         return self.blocks[1](hidden) + self.residual_conv(x)
+
+    def film(self, cond: Tensor) -> Tensor:
+        """(B, cond_dim) -> (B, F), a scale where there is one and a shift for each channel."""
+        projected: Tensor = self.cond_encoder(cond)
+        return projected
+
+    def film_parts(self, time: Tensor, other: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """What of `film` comes from the times (N, time_dim), with the bias, and what from the rest of the condition.
+
+        Their sum, of any time and any sample of the batch, is `film` of the two together but for rounding.
+        """
+        activation, linear = self.cond_encoder
+        assert isinstance(linear, nn.Linear)
+        of_time, of_other = linear.weight.split([time.shape[1], linear.in_features - time.shape[1]], dim=1)
+        shift = F.linear(activation(time), of_time, linear.bias)
+        return shift, None if other is None else F.linear(activation(other), of_other)
 
     def _modulate(self, hidden: Tensor, film: Tensor) -> Tensor:
         if not self.cond_predict_scale:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from dp_core.errors import InputError
 from dp_core.interfaces import BaseDenoiser
+from dp_core.interfaces.scheduler import DenoiseStep
 from dp_core.time_embedding import SinusoidalPosEmb
 from dp_unet1d.blocks import (
     ConditionalResidualBlock1D,
@@ -96,45 +97,78 @@ class ConditionalUnet1D(BaseDenoiser):
         timestep: Tensor,
         local_cond: Tensor | None = None,
         global_cond: Tensor | None = None,
+        films: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """Denoise; see `BaseDenoiser`.
+
+        Args:
+            films: what times and condition are projected to in each block, where that is known already, see `prepare`.
 
         Raises:
             InputError: the length of the trajectory cannot be halved at every level, or a condition is missing.
         """
         self._check_inputs(sample, local_cond, global_cond)
-        cond = self._encode_time(timestep, sample)
-        if global_cond is not None:
-            cond = torch.cat([cond, global_cond], dim=-1)
-        local = self._encode_local(local_cond, cond)
+        if films is None:
+            cond = self._encode_time(timestep.expand(sample.shape[0]), sample.dtype)
+            if global_cond is not None:
+                cond = torch.cat([cond, global_cond], dim=-1)
+            films = [block.film(cond) for block in self._blocks()]
 
+        film = iter(films)
         x = sample.transpose(1, 2)  # (B, D, T)
+        local = None
+        if self.local_cond_encoder is not None and local_cond is not None:
+            local = self.local_cond_encoder[0](local_cond.transpose(1, 2), next(film))  # (B, first channels, T)
         skips = []
         for level, (block0, block1, downsample) in enumerate(_levels(self.down_modules)):
-            x = block0(x, cond)
+            x = block0(x, next(film))
             if level == 0 and local is not None:
                 x = x + local
-            x = block1(x, cond)
+            x = block1(x, next(film))
             skips.append(x)
             x = downsample(x)
         for block in self.mid_modules:
-            x = block(x, cond)
+            x = block(x, next(film))
         for block0, block1, upsample in _levels(self.up_modules):
             x = torch.cat([x, skips.pop()], dim=1)
-            x = upsample(block1(block0(x, cond), cond))
+            x = upsample(block1(block0(x, next(film)), next(film)))
         return self.final_conv(x).transpose(1, 2)  # (B, T, D)
 
-    def _encode_time(self, timestep: Tensor, sample: Tensor) -> Tensor:
+    def prepare(
+        self, timesteps: Tensor, local_cond: Tensor | None = None, global_cond: Tensor | None = None
+    ) -> DenoiseStep:
+        """Project times and condition to all blocks once; see `BaseDenoiser`."""
+        weight: Any = self.diffusion_step_encoder[1].weight
+        time = self._encode_time(timesteps, weight.dtype)
+        parts = [block.film_parts(time, global_cond) for block in self._blocks()]
+
+        def denoise(sample: Tensor, i: int) -> Tensor:
+            films = [
+                of_time[i].expand(len(sample), -1) if of_rest is None else of_time[i] + of_rest
+                for of_time, of_rest in parts
+            ]
+            prediction: Tensor = self(sample, timesteps[i], local_cond, global_cond, films)
+            return prediction
+
+        return denoise
+
+    def _blocks(self) -> Iterator[Any]:
+        """All conditioned blocks that a forward reaches, in its order."""
+        if self.local_cond_encoder is not None:
+            yield self.local_cond_encoder[0]
+        for block0, block1, _ in _levels(self.down_modules):
+            yield from (block0, block1)
+        yield from self.mid_modules
+        for block0, block1, _ in _levels(self.up_modules):
+            yield from (block0, block1)
+
+    def _encode_time(self, timesteps: Tensor, dtype: torch.dtype) -> Tensor:
+        """(N,) -> (N, time_dim)."""
         embed, *layers = self.diffusion_step_encoder
-        encoded = embed(timestep.expand(sample.shape[0])).to(sample.dtype)
+        encoded = embed(timesteps).to(dtype)
         for layer in layers:
             encoded = layer(encoded)
-        return encoded  # (B, time_dim)
-
-    def _encode_local(self, local_cond: Tensor | None, cond: Tensor) -> Tensor | None:
-        if local_cond is None or self.local_cond_encoder is None:
-            return None
-        return self.local_cond_encoder[0](local_cond.transpose(1, 2), cond)  # (B, channels of the first level, T)
+        return encoded
 
     def _check_inputs(self, sample: Tensor, local_cond: Tensor | None, global_cond: Tensor | None) -> None:
         if message := length_problem(sample.shape[1], self._stride):

@@ -99,13 +99,14 @@ def test_a_seed_draws_the_original_s_initial_weights(registry):
     assert {name: round(weights[name].double().sum().item(), 5) for name in sums} == sums
 
 
-def test_second_local_encoder_gets_no_gradient(build):
+def test_second_local_encoder_gets_no_gradient_and_is_frozen(build):
     unet = build(local_cond_dim=3, **SMALL)
 
     unet(torch.randn(2, 4, 2), torch.tensor(5), local_cond=torch.randn(2, 4, 3)).sum().backward()
 
     without = {name for name, parameter in unet.named_parameters() if parameter.grad is None}
     assert without == {name for name, _ in unet.named_parameters() if name.startswith("local_cond_encoder.1.")}
+    assert without == {name for name, parameter in unet.named_parameters() if not parameter.requires_grad}
 
 
 @pytest.mark.parametrize(
@@ -219,3 +220,21 @@ def test_conditions_must_be_those_it_was_built_with(build):
 
     assert str(missing.value) == "unet1d: 'global_cond' is missing; the network was built with it"
     assert str(unexpected.value) == "unet1d: 'local_cond' was given; the network was built without it"
+
+
+@pytest.mark.parametrize("cond_predict_scale", [True, False])
+@pytest.mark.parametrize(("global_cond_dim", "local_cond_dim"), [(5, None), (5, 3), (None, 3), (None, None)])
+def test_a_prepared_chunk_is_denoised_as_any_other(build, global_cond_dim, local_cond_dim, cond_predict_scale):
+    unet = build(
+        global_cond_dim=global_cond_dim, local_cond_dim=local_cond_dim, **SMALL, cond_predict_scale=cond_predict_scale
+    )
+    sample, times = torch.randn(3, 4, 2), torch.tensor([90, 40, 0])
+    conditions = {
+        "global_cond": None if global_cond_dim is None else torch.randn(3, global_cond_dim),
+        "local_cond": None if local_cond_dim is None else torch.randn(3, 4, local_cond_dim),
+    }
+
+    denoise = unet.prepare(times, **conditions)
+
+    for i, time in enumerate(times):
+        torch.testing.assert_close(denoise(sample, i), unet(sample, time, **conditions), rtol=0, atol=2e-6)
