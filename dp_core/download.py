@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import os
 import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from tqdm import tqdm
 
-from dp_core.errors import DownloadError
+from dp_core.errors import DataError, DownloadError
 
 _BLOCK_BYTES = 1 << 20
 _TIMEOUT_SECONDS = 60
+
+_T = TypeVar("_T")
 
 
 def download(address: str, target: Path, *, otherwise: str, check: Callable[[Path], None] | None = None) -> None:
@@ -39,7 +42,7 @@ def download(address: str, target: Path, *, otherwise: str, check: Callable[[Pat
             if check is not None:
                 check(temporary)
     except OSError as error:
-        raise _cannot_be_written(target, error) from error
+        raise cannot_be_written(target, error) from error
 
 
 @contextlib.contextmanager
@@ -72,7 +75,7 @@ def fetch(address: str, target: Path, *, otherwise: str) -> None:
         ):
             _fetch(address, file, progress, otherwise)
     except OSError as error:
-        raise _cannot_be_written(target, error) from error
+        raise cannot_be_written(target, error) from error
 
 
 def _fetch(address: str, file: IO[bytes], progress: Any, otherwise: str) -> None:
@@ -131,5 +134,36 @@ def _copy(response: Any, file: IO[bytes], progress: Any) -> bool:
         progress.update(len(block))
 
 
-def _cannot_be_written(target: Path, error: OSError) -> DownloadError:
+def is_address(source: str) -> bool:
+    """Whether ``source`` is an address; else it is the path of a file that was downloaded elsewhere."""
+    return "://" in source
+
+
+def open_local(source: str) -> io.BufferedReader:
+    """Open a file that was downloaded elsewhere.
+
+    Raises:
+        DownloadError: it cannot be read.
+    """
+    try:
+        return Path(source).open("rb")
+    except OSError as error:
+        raise DownloadError(f"{source}: cannot be read ({error.strerror}); give a file or an address") from error
+
+
+def checked(check: Callable[[Path], _T], fetched: Path, *, source: str, target: Path) -> _T:
+    """Return what ``check`` finds out about what was fetched from ``source``, and is still under another name.
+
+    Raises:
+        DataError: what ``check`` raises, said of ``source``.
+    """
+    try:
+        return check(fetched)
+    except DataError as error:
+        reason = str(error).removeprefix(f"{fetched}: ")
+        raise DataError(f"{source}: {reason}; nothing was written to '{target}'") from error
+
+
+def cannot_be_written(target: Path, error: OSError) -> DownloadError:
+    """What to raise for an ``error`` while writing."""
     return DownloadError(f"{target}: cannot be written ({error.strerror or error})")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import attrs
 from attrs.validators import ge, gt
 
-from dp_blockpush.shapes import unknown_to_block_pushing
+from dp_blockpush.shapes import published_name, unknown_to_block_pushing
 from dp_core import Slot, option
+from dp_core.download_command import download_command
 from dp_core.rollout.config import RolloutOptions
 from dp_core.shape_meta import shape_meta_problems
 from dp_replay.config import WindowOptions
@@ -37,12 +38,10 @@ class BlockPushDatasetConfig(WindowOptions):
     def preflight(self) -> Iterable[tuple[str, str]]:
         """The file must be there."""
         if not self.path.exists():
-            yield (
-                "path",
-                f"'{self.path}' does not exist; unpack block_pushing.zip of "
-                "https://diffusion-policy.cs.columbia.edu/data/training and name its multimodal_push_seed.zarr, or "
-                "multimodal_push_seed_abs.zarr for absolute actions",
-            )
+            is_abs = self.path.name == PurePosixPath(published_name(abs_action=True)).name
+            options = ["--abs-action"] if is_abs else []
+            command = download_command("blockpush", self.path, published_name(is_abs), *options)
+            yield "path", f"'{self.path}' does not exist; get it with '{command}', or give the path of a replay buffer"
 
 
 @attrs.frozen(kw_only=True)

@@ -20,6 +20,7 @@ def dp_components() -> Iterator[Component]:
         summary="demonstrations of pushing two blocks into two targets",
         requires=("zarr",),
         extra="blockpush",
+        data_commands={"download": "dp_blockpush.download_cli:main"},
     )
     yield Component(
         kind="runner",

@@ -12,6 +12,11 @@ ACTION_SHAPE = [2]
 """x and y that the effector is sent to, m: from where it was sent before, or absolute."""
 
 
+def published_name(abs_action: bool) -> str:
+    """Of the replay buffer, in the published archive."""
+    return f"block_pushing/multimodal_push_seed{'_abs' if abs_action else ''}.zarr"
+
+
 def unknown_to_block_pushing(shape_meta: Mapping[str, Any]) -> Iterable[str]:
     """What a well-formed `shape_meta` asks for and block pushing does not have, one message each."""
     for key, asked in shape_meta["obs"].items():

@@ -10,12 +10,11 @@ import attrs
 from attrs.validators import deep_iterable, ge, gt
 
 from dp_core import Slot, option
+from dp_core.download_command import download_command
 from dp_core.rollout.config import RolloutOptions
 from dp_core.shape_meta import shape_meta_problems
-from dp_kitchen.shapes import ARRAYS, STARTS, unknown_to_kitchen
+from dp_kitchen.shapes import ARRAYS, FOLDER, LOGS, STARTS, unknown_to_kitchen
 from dp_replay.config import WindowOptions
-
-_SOURCE = "unpack kitchen.zip of https://diffusion-policy.cs.columbia.edu/data/training"
 
 
 @attrs.frozen(kw_only=True)
@@ -52,9 +51,9 @@ class KitchenDatasetConfig(WindowOptions):
         """The files must be there."""
         if self.abs_action:
             if next(self.path.rglob("*.mjl"), None) is None:
-                yield "path", f"'{self.path}' has no .mjl logs; {_SOURCE} and name its folder kitchen_demos_multitask"
+                yield "path", f"'{self.path}' has no .mjl logs; {_get_them(self.path, LOGS)}"
         elif missing := _missing(self.path, ARRAYS):
-            yield "path", f"'{self.path}' has no {missing}; {_SOURCE} and name its folder kitchen"
+            yield "path", f"'{self.path}' has no {missing}; {_get_them(self.path, FOLDER, '--no-abs-action')}"
 
 
 def _is_even(config: KitchenRunnerConfig, field: attrs.Attribute[int], size: int) -> None:
@@ -102,13 +101,17 @@ class KitchenRunnerConfig(RolloutOptions):
         if self.n_train and self.dataset_dir is not None and (missing := _missing(self.dataset_dir, STARTS)):
             yield (
                 "dataset_dir",
-                f"'{self.dataset_dir}' has no {missing}; {_SOURCE} and name its folder kitchen, or evaluate with "
+                f"'{self.dataset_dir}' has no {missing}; {_get_them(self.dataset_dir, FOLDER)}, or evaluate with "
                 "n_train: 0",
             )
 
 
 def _missing(folder: Path, names: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in names if not (folder / name).exists())
+
+
+def _get_them(path: Path, name: str, *options: str) -> str:
+    return f"get them with '{download_command('kitchen', path, name, *options)}'"
 
 
 def _yaml(value: Any) -> str:

@@ -52,7 +52,7 @@ def load_arrays(folder: Path) -> ReplayBuffer:
     Raises:
         DataError: a file is absent or damaged, or they do not belong together.
     """
-    observations, actions, mask = (_load_array(folder / name) for name in ARRAYS)
+    observations, actions, mask = (load_array(folder / name) for name in ARRAYS)
     if mask.ndim != 2 or not observations.shape[:2] == actions.shape[:2] == mask.shape:
         shapes = ", ".join(f"'{name}' {a.shape}" for name, a in zip(ARRAYS, (observations, actions, mask), strict=True))
         raise DataError(f"{folder}: shapes do not match: {shapes}; expected the same first two numbers")
@@ -103,7 +103,12 @@ def _read_episode(path: Path) -> tuple[NDArray[np.floating], NDArray[np.float32]
     return positions_of(log.qpos[::_STEPS_OF_LOG]), log.ctrl[::_STEPS_OF_LOG]
 
 
-def _load_array(path: Path) -> NDArray[Any]:
+def load_array(path: Path) -> NDArray[Any]:
+    """Open an array of numbers without reading it.
+
+    Raises:
+        DataError: it is absent or damaged.
+    """
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
     except (OSError, ValueError) as error:

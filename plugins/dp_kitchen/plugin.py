@@ -20,6 +20,7 @@ def dp_components() -> Iterator[Component]:
         summary="demonstrations of the Franka kitchen, as arrays or as .mjl logs",
         requires=("zarr",),
         extra="kitchen",
+        data_commands={"download": "dp_kitchen.download_cli:main"},
     )
     yield Component(
         kind="runner",

@@ -9,6 +9,10 @@ OBSERVATION_SHAPE = [60]
 """Positions of nine joints of the robot and of 21 of the furniture, then 30 zeros, the place of a goal."""
 ACTION_SHAPE = [9]
 """Seven joints of the arm and two fingers: velocities as shares of 2 rad/s, or positions."""
+FOLDER = "kitchen"
+"""Of what follows, in the published archive."""
+LOGS = f"{FOLDER}/kitchen_demos_multitask"
+"""Folder of the demonstrations with joint positions."""
 ARRAYS = ("observations_seq.npy", "actions_seq.npy", "existence_mask.npy")
 """Files of the demonstrations with joint velocities."""
 STARTS = ("all_init_qpos.npy", "all_init_qvel.npy")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
-from dp_core.download import fetch, whole_file
+from dp_core.download import checked, fetch, is_address, open_local, whole_file
 from dp_core.errors import DataError, DownloadError
 from dp_replay.store import open_store
 
@@ -26,23 +27,17 @@ def download(source: str, output: Path, *, n_episodes: int | None = N_EPISODES, 
     Raises:
         DataError: ``source`` cannot be read, or is not the archive.
     """
+    check = partial(check_archive, n_episodes=n_episodes, n_steps=n_steps)
     try:
         with whole_file(output) as temporary:
-            if "://" in source:
+            if is_address(source):
                 fetch(source, temporary, otherwise=_ELSEWHERE)
             else:
-                _copy(Path(source), temporary)
-            _check_fetched(source, temporary, output, n_episodes, n_steps)
+                with open_local(source) as content, temporary.open("wb") as file:
+                    shutil.copyfileobj(content, file)
+            checked(check, temporary, source=source, target=output)
     except DownloadError as error:
         raise DataError(str(error)) from error
-
-
-def _check_fetched(source: str, temporary: Path, output: Path, n_episodes: int | None, n_steps: int | None) -> None:
-    try:
-        check_archive(temporary, n_episodes=n_episodes, n_steps=n_steps)
-    except DataError as error:
-        reason = str(error).removeprefix(f"{temporary}: ")
-        raise DataError(f"{source}: {reason}; nothing was written to '{output}'") from error
 
 
 def check_archive(path: Path, *, n_episodes: int | None = N_EPISODES, n_steps: int | None = N_STEPS) -> None:
@@ -53,10 +48,3 @@ def check_archive(path: Path, *, n_episodes: int | None = N_EPISODES, n_steps: i
     for number, expected, unit in zip(found, (n_episodes, n_steps), ("episodes", "steps"), strict=True):
         if expected is not None and number != expected:
             raise DataError(f"{path}: has {number} {unit}; expected {expected}")
-
-
-def _copy(source: Path, target: Path) -> None:
-    try:
-        shutil.copyfile(source, target)
-    except OSError as error:
-        raise DataError(f"{source}: cannot be read ({error.strerror}); give a file or an address") from error

@@ -14,6 +14,7 @@ from dp_core.config.fields import Slot
 from dp_core.rollout.config import RolloutOptions
 from dp_core.shape_meta import crop_problems, keys_of_type, obs_shape, shape_meta_problems
 from dp_replay.config import WindowOptions
+from dp_robomimic.published import command_for
 from dp_robomimic.shapes import RotationRep, action_problems, obs_problems
 
 RESNET_STRIDE = 32
@@ -60,10 +61,12 @@ _ROTATION_REP = "rotations in absolute actions, for the policy; rotation_6d make
 
 def _file_problems(path: Path) -> Iterable[tuple[str, str]]:
     if not path.exists():
+        command = command_for(path)
+        get_it = f"get it with '{command}', or give" if command else "give"
         yield (
             "path",
-            f"'{path}' does not exist; give the path of a file in robomimic's format (.hdf5), for absolute actions one "
-            "whose actions are absolute",
+            f"'{path}' does not exist; {get_it} the path of a file in robomimic's format (.hdf5), for absolute actions "
+            "one whose actions are absolute",
         )
 
 

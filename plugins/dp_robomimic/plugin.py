@@ -29,6 +29,7 @@ def dp_components() -> Iterator[Component]:
         summary="demonstrations in robomimic's format (.hdf5)",
         requires=("h5py", "zarr"),
         install_hint="pip install 'dp-core[robomimic,replay]'",
+        data_commands={"download": "dp_robomimic.download_cli:main"},
     )
     yield Component(
         kind="runner",

@@ -83,9 +83,8 @@ def test_a_missing_file_is_said_with_its_source(tmp_path):
     assert list(config.preflight()) == [
         (
             "path",
-            f"'{tmp_path}/no.zarr' does not exist; unpack block_pushing.zip of "
-            "https://diffusion-policy.cs.columbia.edu/data/training and name its multimodal_push_seed.zarr, or "
-            "multimodal_push_seed_abs.zarr for absolute actions",
+            f"'{tmp_path}/no.zarr' does not exist; get it with 'dp-data download blockpush', or give the path of a "
+            "replay buffer",
         )
     ]
 

@@ -234,14 +234,15 @@ def test_what_is_missing_on_this_machine_is_said_with_its_source(arrays, logs, t
     def preflight(path: Path, **options: Any) -> list[tuple[str, str]]:
         return list(KitchenDatasetConfig(path=path, **WINDOW, **options).preflight())
 
-    source = "unpack kitchen.zip of https://diffusion-policy.cs.columbia.edu/data/training and name its folder"
     assert preflight(arrays) == []
     assert preflight(logs, abs_action=True) == []
     assert preflight(arrays, abs_action=True) == [
-        ("path", f"'{arrays}' has no .mjl logs; {source} kitchen_demos_multitask")
+        ("path", f"'{arrays}' has no .mjl logs; get them with 'dp-data download kitchen'")
     ]
     (arrays / "actions_seq.npy").unlink()
-    assert preflight(arrays) == [("path", f"'{arrays}' has no 'actions_seq.npy'; {source} kitchen")]
+    assert preflight(arrays) == [
+        ("path", f"'{arrays}' has no 'actions_seq.npy'; get them with 'dp-data download kitchen --no-abs-action'")
+    ]
 
 
 def test_noise_is_not_added_to_arrays(arrays):
@@ -288,8 +289,7 @@ def test_training_episodes_need_their_starts(tmp_path):
     ]
     assert problems_of(with_folder) == []
     assert [message for _, message in with_folder.preflight()] == [
-        f"'{tmp_path}' has no 'all_init_qpos.npy', 'all_init_qvel.npy'; unpack kitchen.zip of "
-        "https://diffusion-policy.cs.columbia.edu/data/training and name its folder kitchen, or evaluate with "
-        "n_train: 0"
+        f"'{tmp_path}' has no 'all_init_qpos.npy', 'all_init_qvel.npy'; get them with 'dp-data download kitchen', "
+        "or evaluate with n_train: 0"
     ]
     assert problems_of(KitchenRunnerConfig(n_obs_steps=2, n_action_steps=2, n_train=0)) == []
