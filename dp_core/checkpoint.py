@@ -10,12 +10,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import platform
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -23,11 +21,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from dp_core.component import API
 from dp_core.config.fields import Slot
 from dp_core.config.schema import WorkspaceConfig
-from dp_core.config.structure import components_of, structure_parts, structure_run
-from dp_core.errors import CheckpointError, PluginError
+from dp_core.config.structure import structure_parts, structure_run
+from dp_core.errors import CheckpointError
+from dp_core.manifest import absent_components, absent_requirements, as_manifest, differences, other_versions
 from dp_core.registry import Registry
 
 FORMAT = 1
@@ -35,21 +33,6 @@ FORMAT = 1
 _PLAIN = (bool, int, float, str, bytes, type(None))
 
 logger = logging.getLogger(__name__)
-
-
-def manifest(cfg: WorkspaceConfig) -> dict[str, Any]:
-    """Which components a config uses and which versions of their distributions are installed here."""
-    components = dict(components_of(cfg))
-    names = {c.distribution for c in components.values()} | {"dp-core", "torch"}
-    names |= {package for c in components.values() for package in c.requires}
-    versions = {name: found for name in sorted(names) if (found := _version(name))}
-    return {
-        "components": {path: component.qualified_name for path, component in components.items()},
-        "kinds": {path: component.kind for path, component in components.items()},
-        "distributions": versions,
-        "api": API,
-        "python": platform.python_version(),
-    }
 
 
 def write_payload(path: Path, payload: Mapping[str, Any]) -> None:
@@ -189,65 +172,25 @@ class CheckpointWriter:
 
 
 def _with_version(source: str | Path, payload: Mapping[str, Any]) -> str:
-    made_with = payload.get("manifest", {}).get("distributions", {}).get("dp-core", "an unknown version")
+    made_with = as_manifest(payload.get("manifest"))["distributions"].get("dp-core", "an unknown version")
     return f"{source} (made with dp-core {made_with})"
 
 
 def _require_components(
     payload: Mapping[str, Any], registry: Registry, source: str | Path, data: Mapping[str, Any], parts: Collection[str]
 ) -> None:
-    if problems := _missing_components(payload, registry, data, parts):
-        lines = "\n".join(f"  {problem}" for problem in problems)
-        raise CheckpointError(f"{source}: made with components that are not available here\n{lines}")
-
-
-def _missing_components(
-    payload: Mapping[str, Any], registry: Registry, data: Mapping[str, Any], parts: Collection[str]
-) -> list[str]:
-    made_with = payload.get("manifest", {})
-    found = []
-    for path, name in made_with.get("components", {}).items():
-        if path.partition(".")[0] not in parts or _name_at(data, path) != name:
-            continue  # not needed, or replaced or removed by an override
-        distribution = name.partition("/")[0]
-        made_version = made_with.get("distributions", {}).get(distribution)
-        try:
-            component = registry.resolve(made_with["kinds"][path], name)
-        except PluginError:
-            found.append(f"{path}: {name}: {_how_to_get(distribution, made_version, registry)}")
-            continue
-        if missing := component.missing():
-            needs = ", ".join(f"'{package}'" for package in missing)
-            found.append(f"{path}: {name}: needs {needs}; install with: {component.install_command}")
-    return found
-
-
-def _name_at(data: Any, path: str) -> str | None:
-    for key in path.split("."):
-        data = data.get(key) if isinstance(data, Mapping) else None
-    return data.get("name") if isinstance(data, Mapping) else data
-
-
-def _how_to_get(distribution: str, made_version: str | None, registry: Registry) -> str:
-    broken = [p for p in registry.plugins if p.distribution == distribution and p.status == "broken"]
-    if broken:
-        return f"the plugin '{broken[0].name}' is broken: {broken[0].cause}"
-    here = _version(distribution)
-    wanted = f"{distribution}=={made_version}" if made_version else distribution
-    state = (
-        f"{distribution} {here} is installed, which does not offer it" if here else f"{distribution} is not installed"
-    )
-    return f"{state}; install with: pip install {wanted}"
-
-
-def version_differences(payload: Mapping[str, Any]) -> list[str]:
-    """Distributions that are installed here in another version than the payload was made with."""
-    made_with = payload.get("manifest", {}).get("distributions", {})
-    return [
-        f"{name} {here} is installed; the checkpoint was made with {there}"
-        for name, there in made_with.items()
-        if (here := _version(name)) and here != there
+    """Refuse what cannot be rebuilt here, or warn where versions differ. One message, before a component is loaded."""
+    made_with = as_manifest(payload.get("manifest"))
+    absent = [
+        *absent_components(made_with, registry, data, parts),
+        *absent_requirements(made_with, registry, data, parts),
     ]
+    others = differences(made_with)
+    if absent:
+        lines = [*(f"  {problem}" for problem in absent), *(f"  note: {line}" for line in others)]
+        raise CheckpointError("\n".join([f"{source}: made with components that are not available here", *lines]))
+    if others:
+        logger.warning("%s", other_versions(source, others))
 
 
 def _why_not_written(error: BaseException) -> str:
@@ -265,13 +208,6 @@ def _is_whole(path: Path) -> bool:
             return archive.testzip() is None
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError):
         return False
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None
 
 
 def _flush_folder(folder: Path) -> None:

@@ -67,6 +67,8 @@ class Component:
     """What pip installed it with. Filled in by the registry."""
     version: str = ""
     """Of the distribution. Filled in by the registry."""
+    plugin: str = ""
+    """The module that describes the component. Filled in by the registry."""
 
     @kind.validator
     def _check_kind(self, _: Any, kind: str) -> None:
@@ -99,10 +101,18 @@ class Component:
                 f"import what it names at the top of {config.__module__}, outside of `if TYPE_CHECKING`"
             ) from error
 
+    @summary.validator
+    def _check_summary(self, _: Any, summary: str) -> None:
+        if not isinstance(summary, str) or "\n" in summary:
+            raise PluginError(f"{self.label}: summary must be one line of text, got {summary!r}")
+
     @requires.validator
     def _check_requires(self, _: Any, requires: tuple[str, ...]) -> None:
         if not isinstance(requires, tuple) or not all(isinstance(name, str) for name in requires):
             raise PluginError(f"{self.label}: requires must be a tuple such as ('timm',), got {requires!r}")
+        if dotted := [name for name in requires if not name.isidentifier()]:
+            # Looking for a submodule would import the package, for every listing.
+            raise PluginError(f"{self.label}: requires must hold top-level names of packages, got '{dotted[0]}'")
 
     @property
     def label(self) -> str:

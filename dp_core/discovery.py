@@ -1,15 +1,19 @@
-"""Loads plugins one by one from their entry points, and keeps what went wrong with each instead of failing.
+"""Loads plugins one by one, and keeps what went wrong with each instead of failing.
 
 A plugin counts as a whole: it is loaded, checked and asked for its components, and only then accepted.
 """
 
 from __future__ import annotations
 
+import importlib
+import re
+import sys
+import time
 import traceback
 from collections.abc import Iterable
-from importlib.metadata import EntryPoint, entry_points
+from contextlib import redirect_stdout
 from types import ModuleType
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
 import pluggy
@@ -17,55 +21,93 @@ import pluggy
 from dp_core.component import API, Component
 from dp_core.errors import PluginError
 from dp_core.hook_manager import HookManager
-from dp_core.hooks import ENTRY_POINT_GROUP, DiscoveryHooks
+from dp_core.hooks import DiscoveryHooks
+from dp_core.installed import LOCAL, InstalledPlugin
+from dp_core.switches import Switches, is_named, is_tracing, trace
 
 DISCOVERY_HOOK = DiscoveryHooks.dp_components.__name__
+BUSY, SLOW = 0.2, 1.0
+"""Seconds of computing, and seconds in all, from which on loading and asking a plugin is said to be slow. The latter
+are many, since a machine that is busy with something else makes everything slow."""
+
+_MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 @attrs.frozen
 class PluginRecord:
-    """One plugin that is installed, whether it works or not."""
+    """One plugin that is installed or was asked for, whether it works or not."""
 
     name: str
     distribution: str
     version: str
-    status: Literal["ok", "broken"]
+    status: Literal["ok", "broken", "disabled"]
     components: tuple[Component, ...] = ()
     cause: str = ""
-    """One line, where the plugin is broken."""
+    """One line, where the plugin is not in use."""
     traceback: str = ""
+    note: str = ""
+    """One line about a plugin that is in use, but not as it should be."""
+
+    @property
+    def provider(self) -> str:
+        """``dp-depth 0.3.1``."""
+        return f"{self.distribution} {self.version}".strip()
+
+    def __str__(self) -> str:
+        """The plugin and why it is not in use, for messages."""
+        return f"the plugin '{self.name}' of {self.provider} is {self.status}: {self.cause}"
 
 
-def installed_entry_points() -> list[EntryPoint]:
-    """Entry points of all plugins, sorted so that nothing depends on the order of ``sys.path``."""
-    return sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: (_distribution(point)[0], point.name))
-
-
-def load_plugins(points: Iterable[EntryPoint]) -> list[PluginRecord]:
-    """Load each plugin; a broken one is recorded with its cause and takes nothing down."""
+def load_plugins(plugins: Iterable[InstalledPlugin], switches: Switches | None = None) -> list[PluginRecord]:
+    """Load each plugin that is switched on; a broken one is recorded with its cause and takes nothing down."""
+    switches = switches or Switches()
     manager = HookManager(DiscoveryHooks)
     records: list[PluginRecord] = []
     owners: dict[tuple[str, str, str], str] = {}
-    for point in points:
-        record = _load_plugin(manager, point, owners)
+    plugins = list(plugins)
+    for plugin in [*plugins, *_asked_for(switches, plugins)]:
+        begin, begin_computing = time.perf_counter(), time.process_time()
+        record = _disabled(plugin, switches) or _load(manager, plugin, owners)
+        seconds, computing = time.perf_counter() - begin, time.process_time() - begin_computing
+        if record.status == "ok" and (computing > BUSY or seconds > SLOW):
+            note = f"slow: every start waits {seconds:.1f} s for it; leave imports and work to the targets"
+            record = attrs.evolve(record, note=note)
+        if is_tracing():
+            _trace(record, plugin, seconds)
         owners.update({(c.kind, c.distribution, c.name): record.name for c in record.components})
         records.append(record)
     return records
 
 
-def _load_plugin(
-    manager: pluggy.PluginManager, point: EntryPoint, owners: dict[tuple[str, str, str], str]
-) -> PluginRecord:
-    distribution, version = _distribution(point)
-    registered_name = f"{distribution}:{point.name}"
+def _asked_for(switches: Switches, plugins: list[InstalledPlugin]) -> list[InstalledPlugin]:
+    """Modules that are to be loaded by name; nobody has installed them as plugins."""
+    known = [name for plugin in plugins for name in _names(plugin)]
+    return [InstalledPlugin(name=name, module=name) for name in switches.load if not is_named(name, known)]
+
+
+def _names(plugin: InstalledPlugin) -> tuple[str, ...]:
+    return (plugin.name, plugin.distribution, plugin.module)
+
+
+def _disabled(plugin: InstalledPlugin, switches: Switches) -> PluginRecord | None:
+    cause = switches.why_not(_names(plugin))
+    return PluginRecord(plugin.name, plugin.distribution, plugin.version, "disabled", cause=cause) if cause else None
+
+
+def _load(manager: HookManager, plugin: InstalledPlugin, owners: dict[tuple[str, str, str], str]) -> PluginRecord:
+    registered_name = f"{plugin.distribution}:{plugin.name}"
     try:
-        module = point.load()
-        _check_api(module, point)
-        manager.register(module, name=registered_name)
-        components = tuple(
-            attrs.evolve(component, distribution=distribution, version=version)
-            for component in _call_plugin(manager, module)
-        )
+        # What a plugin prints must not get into what a command prints, `--list --json` for example.
+        with redirect_stdout(sys.stderr):
+            module = _import(plugin)
+            _check_api(module)
+            manager.register(module, name=registered_name)
+            components = tuple(
+                attrs.evolve(
+                    component, distribution=plugin.distribution, version=plugin.version, plugin=module.__name__
+                )
+                for component in _call_plugin(manager, module)
+            )
         _check_duplicates(components, owners)
     except (Exception, SystemExit) as error:  # some modules call sys.exit() where something is missing
         # pluggy before 1.7 keeps a plugin that failed its validation.
@@ -74,20 +116,30 @@ def _load_plugin(
         cause = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
         cause = " ".join(cause.split())
         trace = "".join(traceback.format_exception(error))
-        return PluginRecord(point.name, distribution, version, "broken", cause=cause, traceback=trace)
-    return PluginRecord(point.name, distribution, version, "ok", components)
+        return PluginRecord(plugin.name, plugin.distribution, plugin.version, "broken", cause=cause, traceback=trace)
+    return PluginRecord(plugin.name, plugin.distribution, plugin.version, "ok", components)
 
 
-def _distribution(point: EntryPoint) -> tuple[str, str]:
-    # Metadata without a name are what an interrupted pip leaves behind.
-    if point.dist is None or point.dist.name is None:
-        return "local", ""
-    return point.dist.name, point.dist.version or ""
+def _import(plugin: InstalledPlugin) -> ModuleType:
+    if plugin.problem:
+        raise PluginError(plugin.problem)
+    if not _MODULE.fullmatch(plugin.module):
+        where = "a plugin" if plugin.distribution == LOCAL else f"the entry point '{plugin.name}'"
+        raise PluginError(f"{where} must name a module such as 'dp_depth.plugin', got '{plugin.module}'")
+    try:
+        return importlib.import_module(plugin.module)
+    except ModuleNotFoundError as error:
+        if not f"{plugin.module}.".startswith(f"{error.name}."):
+            raise  # something that the module imports
+        if plugin.distribution == LOCAL:
+            raise PluginError(f"no plugin, distribution or module has this name: {error}") from error
+        if plugin.editable is None:
+            raise PluginError(f"the entry point names '{plugin.module}', which is not there: {error}") from error
+        remedy = f"run `pip install -e {plugin.editable}`" if plugin.editable.is_dir() else "that folder is gone"
+        raise PluginError(f"stale editable install of {plugin.editable}: {error}; {remedy}") from error
 
 
-def _check_api(module: Any, point: EntryPoint) -> None:
-    if not isinstance(module, ModuleType):
-        raise PluginError(f"the entry point '{point.value}' must name a module, got {type(module).__name__}")
+def _check_api(module: ModuleType) -> None:
     declared = getattr(module, "DP_API", None)
     if declared is None:
         raise PluginError(f"add DP_API = {API} to {module.__name__}")
@@ -120,3 +172,9 @@ def _check_duplicates(components: Iterable[Component], owners: dict[tuple[str, s
                 + (f", also by its plugin '{seen[key]}'" if seen[key] else "")
             )
         seen[key] = ""
+
+
+def _trace(record: PluginRecord, plugin: InstalledPlugin, seconds: float) -> None:
+    what = ", ".join(component.label for component in record.components) or record.cause or "no components"
+    took = f" in {1e3 * seconds:.1f} ms" if record.status != "disabled" else ""
+    trace(f"plugin '{record.name}' of {record.provider} ({plugin.module}) {record.status}{took}: {what}")

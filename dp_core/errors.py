@@ -27,13 +27,14 @@ class Problem:
 
 
 class ConfigError(DpError, ValueError):
-    """A config cannot be used. Carries every problem found, not only the first."""
+    """A config cannot be used. Carries every problem found, not only the first; ``notes`` may explain them."""
 
-    def __init__(self, source: str, problems: Sequence[Problem]) -> None:
+    def __init__(self, source: str, problems: Sequence[Problem], notes: Sequence[str] = ()) -> None:
         self.source = source
         self.problems = tuple(problems)
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        super().__init__("\n".join([f"{source} has {count}", *(f"  {problem}" for problem in self.problems)]))
+        lines = [*(f"  {problem}" for problem in self.problems), *(f"  note: {note}" for note in notes)]
+        super().__init__("\n".join([f"{source} has {count}", *lines]))
 
 
 class PluginError(DpError):

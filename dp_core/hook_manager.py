@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pluggy
 
 from dp_core.errors import PluginError
 from dp_core.hooks import PROJECT
+from dp_core.switches import is_tracing, trace
 
 
 class HookManager(pluggy.PluginManager):
@@ -18,6 +20,8 @@ class HookManager(pluggy.PluginManager):
     def __init__(self, specifications: type) -> None:
         super().__init__(PROJECT)
         self.add_hookspecs(specifications)
+        if is_tracing():
+            self.add_hookcall_monitoring(_trace_call, lambda *_: None)
         self._arguments = {
             name: list(inspect.signature(hook).parameters)[1:]
             for name, hook in vars(specifications).items()
@@ -56,3 +60,9 @@ class HookManager(pluggy.PluginManager):
             if argument.default is not argument.empty:
                 # pluggy 1.6 would pass the default, always.
                 raise PluginError(f"argument '{argument.name}' of hook '{name}' must not have a default")
+
+
+def _trace_call(hook: str, implementations: Sequence[pluggy.HookImpl], _: Mapping[str, Any]) -> None:
+    # pluggy keeps them in the reverse of the order in which it calls them.
+    called = [f"{type(each.plugin).__name__} '{each.plugin_name}'" for each in reversed(implementations)]
+    trace(f"hook {hook}: {', '.join(called) or 'nobody listens'}")

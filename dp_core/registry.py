@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dp_core.component import KINDS, Component
-from dp_core.discovery import PluginRecord, installed_entry_points, load_plugins
+from dp_core.discovery import PluginRecord, load_plugins
 from dp_core.errors import PluginError
+from dp_core.installed import installed_plugins
+from dp_core.switches import STRICT, Switches
 
 
 class Registry:
@@ -24,8 +26,18 @@ class Registry:
 
     @classmethod
     def discover(cls) -> Registry:
-        """Ask every installed plugin. Imports their ``plugin.py`` and ``config.py``, nothing heavy."""
-        return cls(load_plugins(installed_entry_points()))
+        """Ask every installed plugin that is not switched off (`dp_core.switches`).
+
+        Imports their ``plugin.py`` and ``config.py``, nothing heavy.
+
+        Raises:
+            PluginError: DP_STRICT_PLUGINS is set, and a plugin is broken or a name is offered twice.
+        """
+        switches = Switches.from_environment()
+        registry = cls(load_plugins(installed_plugins(), switches))
+        if switches.strict:
+            registry.require_sound()
+        return registry
 
     def components(self, kind: str | None = None) -> list[Component]:
         """Components of ``kind``, or all, sorted by kind, name and distribution."""
@@ -43,10 +55,28 @@ class Registry:
         matches = [c for c in self.components(kind) if name in (c.name, c.qualified_name)]
         if len(matches) == 1:
             return matches[0]
-        if matches:
-            choices = " or ".join(f"'{component.qualified_name}'" for component in matches)
-            raise PluginError(f"{kind} '{name}' is provided by {len(matches)} packages; write {choices}")
-        raise PluginError(self._unknown(kind, name))
+        raise PluginError(_ambiguous(matches) if matches else self._unknown(kind, name))
+
+    def clashes(self, kind: str | None = None) -> list[str]:
+        """One line for each name that several distributions offer; only using the short name is an error."""
+        offers: dict[tuple[str, str], list[Component]] = {}
+        for component in self.components(kind):
+            offers.setdefault((component.kind, component.name), []).append(component)
+        return [_ambiguous(components) for components in offers.values() if len(components) > 1]
+
+    def require_sound(self) -> None:
+        """Refuse what is otherwise only listed.
+
+        Raises:
+            PluginError: naming every broken plugin and every name that is offered twice.
+        """
+        faults = [str(plugin) for plugin in self.plugins if plugin.status == "broken"] + self.clashes()
+        if faults:
+            error = PluginError("\n".join([f"{STRICT} is set, and plugins are at fault", *(f"  {f}" for f in faults)]))
+            for plugin in self.plugins:
+                if plugin.traceback:
+                    error.add_note(plugin.traceback)
+            raise error
 
     def build(self, kind: str, block: Mapping[str, Any] | str, **runtime: Any) -> Any:
         """Check a config block and construct its component.
@@ -70,6 +100,24 @@ class Registry:
         close = difflib.get_close_matches(name.rpartition("/")[2], names, n=1)
         installed = f"installed are {', '.join(names)}" if names else f"no {kind} is installed"
         hint = f"did you mean '{close[0]}'?" if close else installed
-        broken = [plugin.name for plugin in self.plugins if plugin.status == "broken"]
-        note = f" (not available, see dp-run --list: {', '.join(broken)})" if broken else ""
+        if why := self.why_absent(name):
+            return f"unknown {kind} '{name}'; {why}; {hint}"
+        unused = [plugin.name for plugin in self.plugins if plugin.status != "ok"]
+        note = f" (not available, see dp-run --list: {', '.join(unused)})" if unused else ""
         return f"unknown {kind} '{name}'; {hint}{note}"
+
+    def why_absent(self, name: str) -> str:
+        """Which plugins that are not in use probably offer the component ``name``, and why they are not; or empty."""
+        distribution, _, short = name.rpartition("/")
+        unused = [plugin for plugin in self.plugins if plugin.status != "ok"]
+        of_distribution = [plugin for plugin in unused if distribution in ("", plugin.distribution)]
+        same_name = [plugin for plugin in of_distribution if plugin.name == short]
+        suspects = same_name or (of_distribution if distribution else [])
+        if len(suspects) > 3:
+            return f"{len(suspects)} plugins of {distribution} are not in use, see dp-run --list"
+        return "; ".join(map(str, suspects))
+
+
+def _ambiguous(components: list[Component]) -> str:
+    choices = " or ".join(f"'{component.qualified_name}'" for component in components)
+    return f"{components[0].label} is provided by {len(components)} packages; write {choices}"

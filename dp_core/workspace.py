@@ -17,10 +17,8 @@ from dp_core.checkpoint import (
     FORMAT,
     CheckpointWriter,
     copy_to_cpu,
-    manifest,
     payload_config,
     read_payload,
-    version_differences,
     write_payload,
 )
 from dp_core.config.schema import WorkspaceConfig
@@ -29,6 +27,7 @@ from dp_core.errors import CheckpointError, PluginError
 from dp_core.hook_manager import HookManager
 from dp_core.hooks import RunHooks, hookimpl
 from dp_core.interfaces.callback import BaseCallback
+from dp_core.manifest import manifest
 from dp_core.registry import Registry
 from dp_core.weights import skip_pretrained_weights
 
@@ -234,8 +233,6 @@ class BaseWorkspace(ABC):
         """Build the workspace that a checkpoint describes and restore it. Needs neither its run directory nor data."""
         payload = read_payload(path)
         cfg = payload_config(payload, Registry.discover(), path)
-        for difference in version_differences(payload):
-            logger.warning("%s: %s", path, difference)
         target = cfg.workspace.load()
         if not issubclass(target, cls):
             raise CheckpointError(f"{path}: was written by '{cfg.workspace.qualified_name}', not by {cls.__name__}")
@@ -321,7 +318,7 @@ def _restore(name: str, value: Any, state: Any, strict: bool) -> None:
 
 def _run_hooks(callbacks: Mapping[str, BaseCallback]) -> Any:
     manager = HookManager(RunHooks)
-    manager.register(_OwnLoop())
+    manager.register(_OwnLoop(), name="own loop")
     for key, callback in reversed(list(callbacks.items())):  # pluggy calls the last registered first
         try:
             manager.register(callback, name=key)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from dp_core.cli.messages import run_command
+from dp_core.cli.plugin_option import add_plugin_option
 from dp_core.component import Component, load_target
 from dp_core.errors import DpError
 from dp_core.registry import Registry
@@ -22,9 +23,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("command", nargs="?", help="for example download or expert")
     parser.add_argument("name", nargs="?", help="a data set, for example pusht")
     parser.add_argument("--list", action="store_true", help="show the commands of all data sets")
+    add_plugin_option(parser)
     parser.add_argument("rest", nargs=argparse.REMAINDER, help="options of the command")
     arguments = parser.parse_args(argv)
-    return run_command("dp-data", lambda: _dispatch(parser, arguments))
+    return run_command("dp-data", lambda: _dispatch(parser, arguments), plugins=arguments.plugins)
 
 
 def _dispatch(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:

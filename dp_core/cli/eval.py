@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dp_core.cli.messages import run_command, set_up_logging
+from dp_core.cli.plugin_option import add_plugin_option
 from dp_core.errors import ConfigError, DpError, Problem
 
 
@@ -28,15 +28,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--device", default="auto", help="'auto', 'cpu', 'cuda', ...")
     parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
+    add_plugin_option(parser)
     arguments = parser.parse_intermixed_args(argv)
-    return run_command("dp-eval", lambda: _evaluate(arguments), arguments.traceback)
+    return run_command("dp-eval", lambda: _evaluate(arguments), arguments.traceback, arguments.plugins)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     set_up_logging()
     import torch
 
-    from dp_core.checkpoint import payload_parts, read_payload, version_differences
+    from dp_core.checkpoint import payload_parts, read_payload
     from dp_core.config.structure import preflight
     from dp_core.devices import find_device
     from dp_core.policies import checkpoint_config, policy_from
@@ -45,8 +46,6 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
     path = Path(arguments.checkpoint)
     payload = read_payload(path)
-    for difference in version_differences(payload):
-        print(f"note: {difference}", file=sys.stderr)
     registry = Registry.discover()
     data = checkpoint_config(payload, registry, path, _overrides(payload, arguments))
     if data.get("runner") is None:

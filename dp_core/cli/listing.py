@@ -14,6 +14,7 @@ import attrs
 from dp_core.component import KINDS, Component
 from dp_core.config.fields import HELP, SLOT, Slot
 from dp_core.errors import PluginError
+from dp_core.installed import LOCAL
 from dp_core.registry import Registry
 
 _TITLES = {"policy": "policies", "lr_schedule": "learning-rate schedules"}
@@ -26,12 +27,18 @@ def list_text(registry: Registry, kind: str | None, verbose: bool) -> str:
         components = registry.components(each)
         if components:
             lines += [_TITLES.get(each, f"{each}s"), *_table(_rows(components)), ""]
-    broken = [plugin for plugin in registry.plugins if plugin.status == "broken"]
-    if broken:
-        rows = [(p.name, f"{p.distribution} {p.version}".strip(), f"broken: {p.cause}") for p in broken]
-        lines += ["plugins not in use (-v for the traceback)", *_table(rows), ""]
-    for plugin in broken if verbose else []:
-        lines += [f"{plugin.name}: contact the authors of {plugin.distribution}", plugin.traceback]
+    if clashes := registry.clashes(kind):
+        lines += ["names that several packages offer", *(f"  {clash}" for clash in clashes), ""]
+    if noted := [plugin for plugin in registry.plugins if plugin.note]:
+        lines += ["plugins to mend", *_table((p.name, p.provider, p.note) for p in noted), ""]
+    if unused := [plugin for plugin in registry.plugins if plugin.status != "ok"]:
+        hint = " (-v for the traceback)" if any(plugin.traceback for plugin in unused) else ""
+        rows = [(p.name, p.provider, f"{p.status}: {p.cause}") for p in unused]
+        lines += [f"plugins not in use{hint}", *_table(rows), ""]
+    for plugin in unused if verbose else []:
+        if plugin.traceback:
+            whom = "" if plugin.distribution == LOCAL else f" contact the authors of {plugin.distribution}"
+            lines += [f"{plugin.name}:{whom}", plugin.traceback]
     if kind and registry.plugins and not registry.components(kind):
         lines.insert(0, f"no {kind} is installed\n")
     if not registry.plugins:
@@ -39,8 +46,8 @@ def list_text(registry: Registry, kind: str | None, verbose: bool) -> str:
     return "\n".join(lines).rstrip()
 
 
-def list_json(registry: Registry, kind: str | None) -> str:
-    """The same facts for programs."""
+def list_json(registry: Registry, kind: str | None, verbose: bool) -> str:
+    """The same facts for programs: a component is ``ok`` or ``needs`` packages; a plugin, ok, broken or disabled."""
     components = [
         {
             "kind": c.kind,
@@ -49,6 +56,7 @@ def list_json(registry: Registry, kind: str | None) -> str:
             "distribution": c.distribution,
             "version": c.version,
             "summary": c.summary,
+            "status": "needs" if c.missing() else "ok",
             "missing": list(c.missing()),
         }
         for c in registry.components(kind)
@@ -60,10 +68,12 @@ def list_json(registry: Registry, kind: str | None) -> str:
             "version": p.version,
             "status": p.status,
             "cause": p.cause,
+            "note": p.note,
+            **({"traceback": p.traceback} if verbose else {}),
         }
         for p in registry.plugins
     ]
-    return json.dumps({"components": components, "plugins": plugins}, indent=2)
+    return json.dumps({"components": components, "plugins": plugins, "clashes": registry.clashes(kind)}, indent=2)
 
 
 def describe(registry: Registry, what: str) -> str:

@@ -5,18 +5,26 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from dp_core.errors import DpError
+from dp_core.switches import switched
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
 
 
-def run_command(program: str, command: Callable[[], int], show_traceback: bool = False) -> int:
-    """Call ``command``; turn what users can cause into a message and an exit status."""
+def run_command(
+    program: str, command: Callable[[], int], show_traceback: bool = False, plugins: Iterable[str] = ()
+) -> int:
+    """Call ``command``; turn what users can cause into a message and an exit status.
+
+    Args:
+        plugins: the values of ``-p``, see `dp_core.switches`.
+    """
     try:
-        status = command()
+        with switched(plugins):
+            status = command()
         sys.stdout.flush()  # here, where a closed pipe can still be dealt with
         return status
     except DpError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,33 @@ from dp_core.config.compose import compose, parse_override
 from dp_core.config.schema import WorkspaceConfig
 from dp_core.config.structure import components_of, structure_run, unstructure
 from dp_core.errors import ConfigError, Problem
+from dp_core.manifest import (
+    absent_components,
+    absent_requirements,
+    as_manifest,
+    differences,
+    manifest,
+    other_versions,
+)
 from dp_core.noise_process import keep_process
 from dp_core.registry import Registry
 
+MANIFEST = "manifest"
+"""The key of a resolved config that holds its manifest, see `dp_core.manifest`."""
+
+logger = logging.getLogger(__name__)
+
 
 def load_config(registry: Registry, path: str | Path, overrides: Sequence[str] = ()) -> WorkspaceConfig:
-    """Compose, structure and check. Imports no component.
+    """Compose, structure and check. Imports no component. Warns where a resolved config was made with other versions.
 
     Raises:
-        ConfigError: everything that is wrong, each with its dotted path.
+        ConfigError: everything that is wrong, each with its dotted path; or, of a resolved config, every component
+            that is not available here.
     """
-    return _structure(registry, compose(path, overrides), path, overrides)
+    data = compose(path, overrides)
+    _compare_manifest(registry, data, path)
+    return _structure(registry, data, path, overrides)
 
 
 def load_resumed_config(registry: Registry, path: str | Path, overrides: Sequence[str]) -> WorkspaceConfig:
@@ -38,12 +55,33 @@ def load_resumed_config(registry: Registry, path: str | Path, overrides: Sequenc
 
 
 def _structure(registry: Registry, data: dict[str, Any], path: str | Path, overrides: Sequence[str]) -> WorkspaceConfig:
-    data.setdefault("run_name", Path(path).stem)
+    data = {"run_name": Path(path).stem, **data}
+    data.pop(MANIFEST, None)
     try:
+        _check_required(registry, data.get("required_plugins"), str(path))
         return structure_run(registry, data, str(path))
     except ConfigError as error:
         given = [leaf for override in overrides for leaf in _leaves(parse_override(override))]
         raise ConfigError(error.source, [_with_origin(problem, given) for problem in error.problems]) from error
+
+
+def _check_required(registry: Registry, required: Any, source: str) -> None:
+    if not required:
+        return
+    from dp_core.config.required import unmet_requirements
+
+    if unmet := list(unmet_requirements(required, registry)):
+        raise ConfigError(source, unmet)
+
+
+def _compare_manifest(registry: Registry, data: Mapping[str, Any], path: str | Path) -> None:
+    made_with = as_manifest(data.get(MANIFEST))
+    others = differences(made_with)
+    if absent := absent_components(made_with, registry, data, data):
+        # Packages that are missing besides, only for completeness: without them a config can still be checked.
+        raise ConfigError(str(path), [*absent, *absent_requirements(made_with, registry, data, data)], others)
+    if others:
+        logger.warning("%s", other_versions(path, others))
 
 
 def dump_config(config: Any) -> str:
@@ -52,10 +90,13 @@ def dump_config(config: Any) -> str:
 
 
 def save_config(config: WorkspaceConfig, path: Path) -> None:
-    """Write `dump_config`; reading the file gives the same config again."""
+    """Write `dump_config` and the manifest; reading the file gives the same config again."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(dump_config(config), encoding="utf-8")
+    provenance = OmegaConf.to_yaml(OmegaConf.create({MANIFEST: manifest(config)}))
+    temporary.write_text(
+        f"{dump_config(config)}# What it was made with, to be compared when it is read.\n{provenance}", encoding="utf-8"
+    )
     temporary.replace(path)
 
 

@@ -16,5 +16,8 @@ class WorkspaceConfig:
 
     workspace: Component = attrs.field(metadata={"dp_help": "the component that reads the rest of the file"})
     run_name: str = option("run", help="short name of the run, used for its folder and in logs")
+    required_plugins: list[str] = option(
+        factory=list, help="distributions that must be installed and in order, such as dp-depth>=0.3"
+    )
     output_dir: Path | None = option(None, help="run directory; null: runs/<date>_<time>_<run_name>")
     callbacks: dict[str, Slot] = slots("callback", help="what listens to the run, by a name of your choice")

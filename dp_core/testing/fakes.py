@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,23 +12,32 @@ from pathlib import Path
 
 from dp_core.discovery import load_plugins
 from dp_core.hooks import ENTRY_POINT_GROUP
+from dp_core.installed import in_order, plugins_of
 from dp_core.registry import Registry
 
 
 def write_distribution(
-    folder: Path, name: str, version: str = "1.0", plugins: Mapping[str, str | Mapping[str, str]] | None = None
+    folder: Path,
+    name: str,
+    version: str = "1.0",
+    plugins: Mapping[str, str | Mapping[str, str]] | None = None,
+    editable: Path | None = None,
 ) -> None:
     """Write what pip would have installed for a distribution of plugins.
 
     Args:
         folder: of the packages and their metadata; use it with `installed`.
         plugins: by entry point ``<name>``, the source of ``dp_<name>/plugin.py``, or of all files of ``dp_<name>/``.
+        editable: the folder that pip is to have been given with ``-e``; by default, none.
     """
     plugins = plugins or {}
     lines = [f"[{ENTRY_POINT_GROUP}]", *(f"{entry} = {_package(entry)}.plugin" for entry in plugins)]
     metadata = folder / f"{name.replace('-', '_')}-{version}.dist-info"
     _write(metadata / "METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     _write(metadata / "entry_points.txt", "\n".join(lines) + "\n")
+    if editable is not None:
+        record = {"url": editable.absolute().as_uri(), "dir_info": {"editable": True}}
+        _write(metadata / "direct_url.json", json.dumps(record))
     for entry, source in plugins.items():
         files = {"plugin.py": source} if isinstance(source, str) else source
         for path, text in {"__init__.py": "", **files}.items():
@@ -50,8 +60,8 @@ def installed(folder: Path) -> Iterator[Path]:
 
 def registry_of(folder: Path) -> Registry:
     """The plugins in ``folder`` and no others."""
-    points = [point for each in distributions(path=[str(folder)]) for point in each.entry_points]
-    return Registry(load_plugins(sorted((p for p in points if p.group == ENTRY_POINT_GROUP), key=lambda p: p.name)))
+    found = distributions(path=[str(folder)])
+    return Registry(load_plugins(in_order(plugin for each in found for plugin in plugins_of(each))))
 
 
 def _package(entry: str) -> str:

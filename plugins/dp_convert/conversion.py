@@ -9,11 +9,12 @@ from typing import Any
 import attrs
 from torch import Tensor
 
-from dp_core.checkpoint import FORMAT, manifest, write_payload
+from dp_core.checkpoint import FORMAT, write_payload
 from dp_core.config.load import save_config
 from dp_core.config.schema import WorkspaceConfig
 from dp_core.config.structure import components_of, structure_run, unstructure
 from dp_core.errors import CheckpointError
+from dp_core.manifest import manifest
 from dp_core.policies import policy_from
 from dp_core.registry import Registry
 

@@ -18,16 +18,15 @@ from dp_core import Component
 from dp_core.checkpoint import (
     CheckpointWriter,
     copy_to_cpu,
-    manifest,
     payload_config,
     payload_parts,
     read_payload,
-    version_differences,
     write_payload,
 )
 from dp_core.config import structure_run, unstructure
 from dp_core.discovery import PluginRecord
 from dp_core.errors import CheckpointError, ConfigError
+from dp_core.manifest import manifest
 from dp_core.registry import Registry
 
 PAYLOAD = {
@@ -313,7 +312,7 @@ def test_a_broken_plugin_is_named_with_its_cause(toys: Registry) -> None:
 
     assert str(caught.value) == (
         "latest.ckpt: made with components that are not available here\n"
-        "  policy: dp-toys/net: the plugin 'toys' is broken: ValueError: x"
+        "  policy: dp-toys/net: the plugin 'toys' of dp-toys 1.0 is broken: ValueError: x"
     )
 
 
@@ -346,10 +345,41 @@ def test_options_that_are_gone_since_are_reported_with_the_version_of_the_file(t
     )
 
 
-def test_other_versions_are_named(toys: Registry) -> None:
+def test_what_is_missing_and_what_differs_is_one_message(toys: Registry) -> None:
     payload = payload_of(toys)
-    assert version_differences(payload) == []
+    payload["manifest"]["components"]["policy"] = payload["cfg"]["policy"]["name"] = "dp-depth/net"
+    payload["manifest"]["distributions"] |= {"dp-toys": "0.9", "dp-depth": "0.3.1"}
+    payload["manifest"]["api"] = 2
+
+    with pytest.raises(CheckpointError) as caught:
+        payload_config(payload, toys, "latest.ckpt")
+
+    assert str(caught.value) == (
+        "latest.ckpt: made with components that are not available here\n"
+        "  made with plugin API 2; this dp-core has API 1; upgrade dp-core\n"
+        "  policy: dp-depth/net: dp-depth is not installed; install with: pip install dp-depth==0.3.1\n"
+        "  note: dp-toys 1.0 is installed; made with 0.9"
+    )
+
+
+def test_other_versions_are_one_warning(toys: Registry, caplog: pytest.LogCaptureFixture) -> None:
+    payload = payload_of(toys)
+    payload_config(payload, toys, "latest.ckpt")
+    assert caplog.messages == []
 
     payload["manifest"]["distributions"] |= {"dp-toys": "0.9", "dp-gone": "1.0"}
+    payload["manifest"]["api"] = 0
+    payload_config(payload, toys, "latest.ckpt")
 
-    assert version_differences(payload) == ["dp-toys 1.0 is installed; the checkpoint was made with 0.9"]
+    assert caplog.messages == [
+        "latest.ckpt: made with other versions than are installed here\n"
+        "  dp-toys 1.0 is installed; made with 0.9\n"
+        "  this dp-core has plugin API 1; made with 0"
+    ]
+
+
+@pytest.mark.parametrize("made_with", [None, 5, {}, {"components": 3, "api": "1"}, {"components": {"policy": "a/b"}}])
+def test_a_file_without_a_whole_manifest_can_be_read(toys: Registry, made_with: Any) -> None:
+    payload = payload_of(toys) | {"manifest": made_with}
+
+    assert payload_parts(payload, toys, "latest.ckpt", payload["cfg"], ("policy",))["policy"].config.size == 4

@@ -64,6 +64,11 @@ def component(**changes: Any) -> Component:
             f"import what it names at the top of {__name__}, outside of `if TYPE_CHECKING`",
         ),
         ({"requires": "timm"}, "encoder 'depth': requires must be a tuple such as ('timm',), got 'timm'"),
+        (
+            {"requires": ("timm.models",)},
+            "encoder 'depth': requires must hold top-level names of packages, got 'timm.models'",
+        ),
+        ({"summary": "two\nlines"}, "encoder 'depth': summary must be one line of text, got 'two\\nlines'"),
     ],
 )
 def test_wrong_descriptions_are_refused(changes: dict[str, Any], message: str) -> None:

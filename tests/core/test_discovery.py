@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -100,7 +101,109 @@ def test_a_broken_plugin_says_why_in_one_line(tmp_path: Path, source: str, messa
 def test_an_entry_point_that_points_nowhere_is_a_broken_plugin(tmp_path: Path) -> None:
     write_distribution(tmp_path, "dp-lost", "0.1", {"lost": {"other.py": ""}})
 
-    assert records(tmp_path)["lost"].cause == "ModuleNotFoundError: No module named 'dp_lost.plugin'"
+    assert records(tmp_path)["lost"].cause == (
+        "the entry point names 'dp_lost.plugin', which is not there: No module named 'dp_lost.plugin'"
+    )
+
+
+def test_an_entry_point_names_a_module(tmp_path: Path) -> None:
+    write_distribution(tmp_path, "dp-bad", "0.1", {"bad": GOOD})
+    (tmp_path / "dp_bad-0.1.dist-info" / "entry_points.txt").write_text(
+        "[dp_core.plugins]\nbad = dp_bad.plugin:dp_components\n"
+    )
+
+    assert records(tmp_path)["bad"].cause == (
+        "the entry point 'bad' must name a module such as 'dp_depth.plugin', got 'dp_bad.plugin:dp_components'"
+    )
+
+
+def test_what_a_plugin_imports_and_does_not_find_is_not_the_plugin(tmp_path: Path) -> None:
+    assert cause(tmp_path, "import dp_bad.options") == "ModuleNotFoundError: No module named 'dp_bad.options'"
+
+
+def test_a_plugin_that_waits_is_slow_but_works(tmp_path: Path) -> None:
+    slow = GOOD.replace("dp_components():", "dp_components():\n    import time; time.sleep(1.01)")
+    write_distribution(tmp_path, "dp-good", "1.0", {"good": slow})
+
+    record = records(tmp_path)["good"]
+
+    assert record.status == "ok"
+    assert re.sub(r"\d\.\d", "N", record.note) == (
+        "slow: every start waits N s for it; leave imports and work to the targets"
+    )
+
+
+def test_what_a_plugin_prints_does_not_get_into_what_a_command_prints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_distribution(tmp_path, "dp-good", "1.0", {"good": "print('hello')\n" + GOOD})
+    records(tmp_path)
+
+    assert capsys.readouterr() == ("", "hello\n")
+
+
+@pytest.mark.parametrize("text", [b"[dp_core.plugins]\nunreadable\n", b"[dp_core.plugins]\nx = \xff\n"])
+def test_an_unreadable_file_in_the_environment_takes_nothing_down(tmp_path: Path, text: bytes) -> None:
+    """`importlib.metadata.entry_points` gives up at the first one, whichever package it belongs to."""
+    write_distribution(tmp_path, "dp-unreadable", "0.1")
+    (tmp_path / "dp_unreadable-0.1.dist-info" / "entry_points.txt").write_bytes(text)
+    write_distribution(tmp_path, "dp-good", "1.0", {"good": GOOD})
+
+    with installed(tmp_path):
+        found = {plugin.name: plugin for plugin in Registry.discover().plugins}
+
+    assert found["good"].status == found["timm"].status == "ok"
+    if b"\xff" not in text:  # otherwise, nobody can tell that it means plugins
+        assert found["dp-unreadable"].cause == (
+            "its entry_points.txt cannot be read: TypeError: Pair.__new__() missing 1 required positional argument: "
+            "'value'"
+        )
+
+
+# -- editable installs ------------------------------------------------------------------------------------------------
+
+
+def source_with(folder: Path, *entry_points: str) -> Path:
+    """The source that a distribution was installed from with ``pip install -e``."""
+    source = folder / "source"
+    source.mkdir()
+    lines = [f'{name} = "dp_{name}.plugin"' for name in entry_points]
+    (source / "pyproject.toml").write_text("\n".join(['[project.entry-points."dp_core.plugins"]', *lines]))
+    return source
+
+
+def test_an_editable_install_that_is_fresh_is_like_any_other(tmp_path: Path) -> None:
+    source = source_with(tmp_path, "good")
+    write_distribution(tmp_path, "dp-good", "1.0", {"good": GOOD}, editable=source)
+
+    assert {name: record.status for name, record in records(tmp_path).items()} == {"good": "ok"}
+
+
+def test_an_entry_point_that_pip_does_not_know_yet(tmp_path: Path) -> None:
+    source = source_with(tmp_path, "good", "depth")
+    write_distribution(tmp_path, "dp-good", "1.0", {"good": GOOD}, editable=source)
+
+    assert records(tmp_path)["depth"].cause == (
+        f"stale editable install: the entry point is in {source}/pyproject.toml, but pip does not know it yet; "
+        f"run `pip install -e {source}`"
+    )
+
+
+def test_a_module_that_was_moved_since(tmp_path: Path) -> None:
+    source = source_with(tmp_path, "moved")
+    write_distribution(tmp_path, "dp-good", "1.0", {"lost": {"old.py": ""}}, editable=source)
+
+    assert records(tmp_path)["lost"].cause == (
+        f"stale editable install of {source}: No module named 'dp_lost.plugin'; run `pip install -e {source}`"
+    )
+
+
+def test_a_source_that_is_gone(tmp_path: Path) -> None:
+    write_distribution(tmp_path, "dp-good", "1.0", {"lost": {"old.py": ""}}, editable=tmp_path / "gone")
+
+    assert records(tmp_path)["lost"].cause == (
+        f"stale editable install of {tmp_path}/gone: No module named 'dp_lost.plugin'; that folder is gone"
+    )
 
 
 def test_the_traceback_is_kept(tmp_path: Path) -> None:

@@ -131,6 +131,7 @@ def test_the_dump_is_complete_and_qualified(path: Path) -> None:
     assert dump_config(load_config(REGISTRY, path)) == (
         "workspace: dp-toys/toy\n"
         "run_name: push\n"
+        "required_plugins: []\n"
         "output_dir: null\n"
         "callbacks: {}\n"
         "encoder:\n"

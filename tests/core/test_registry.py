@@ -126,8 +126,26 @@ def test_a_name_like_no_other_gets_the_list() -> None:
 def test_broken_plugins_are_named_where_something_is_not_found() -> None:
     registry = Registry([offering("dp-a", "timm"), PluginRecord("depth", "dp-depth", "0.3", "broken", cause="x")])
 
-    assert message(registry, "depth") == (
-        "unknown encoder 'depth'; installed are timm (not available, see dp-run --list: depth)"
+    assert message(registry, "deep") == (
+        "unknown encoder 'deep'; installed are timm (not available, see dp-run --list: depth)"
+    )
+
+
+@pytest.mark.parametrize("name", ["depth", "dp-depth/depth", "dp-depth/deep"])
+def test_the_plugin_that_probably_offers_what_is_not_found_is_named_with_its_cause(name: str) -> None:
+    registry = Registry([offering("dp-a", "timm"), PluginRecord("depth", "dp-depth", "0.3", "broken", cause="x")])
+
+    assert message(registry, name) == (
+        f"unknown encoder '{name}'; the plugin 'depth' of dp-depth 0.3 is broken: x; installed are timm"
+    )
+
+
+def test_a_distribution_of_which_little_is_in_use_is_said_in_short() -> None:
+    plugins = [PluginRecord(name, "dp-depth", "0.3", "disabled", cause="by x") for name in "abcd"]
+
+    assert message(Registry(plugins), "dp-depth/deep") == (
+        "unknown encoder 'dp-depth/deep'; 4 plugins of dp-depth are not in use, see dp-run --list; "
+        "no encoder is installed"
     )
 
 

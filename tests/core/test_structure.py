@@ -416,6 +416,7 @@ def test_unstructuring_gives_plain_complete_and_qualified_data() -> None:
     assert plain == {
         "workspace": "dp-toys/toy",
         "run_name": "run",
+        "required_plugins": [],
         "output_dir": None,
         "callbacks": {"first": {"name": "dp-toys/log", "every": 1, "windows": []}},
         "shape_meta": SHAPE_META,

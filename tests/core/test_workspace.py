@@ -241,7 +241,10 @@ def test_a_workspace_is_made_from_a_checkpoint_alone(
     assert type(other) is type(workspace)
     assert torch.equal(weights(other), weights(workspace))
     assert other.output_dir == tmp_path / "new"
-    assert caplog.messages == [f"{tmp_path}/moved.ckpt: dp-toys 1.0 is installed; the checkpoint was made with 0.9"]
+    assert caplog.messages == [
+        f"{tmp_path}/moved.ckpt: made with other versions than are installed here\n"
+        "  dp-toys 1.0 is installed; made with 0.9"
+    ]
 
 
 def test_a_checkpoint_of_another_workspace_is_refused(make_workspace: MakeWorkspace) -> None:

@@ -1,0 +1,31 @@
+"""Options with one fault each."""
+
+from __future__ import annotations
+
+import attrs
+
+from dp_core import option
+
+
+@attrs.frozen(kw_only=True)
+class Silent:
+    width: int = attrs.field(default=4)
+
+
+@attrs.define(kw_only=True)
+class Changeable:
+    width: int = option(4, help="of a layer")
+
+
+@attrs.frozen
+class Positional:
+    width: int = attrs.field(default=4, metadata={"dp_help": "of a layer"})
+
+
+def _double(width: float) -> float:
+    return 2 * width
+
+
+@attrs.frozen(kw_only=True)
+class Growing:
+    width: float = attrs.field(default=0.1, converter=_double, metadata={"dp_help": "of a layer"})
