@@ -53,6 +53,9 @@ class BaseDenoiser(nn.Module, ABC):
         """
         return lambda sample, i: self(sample, timesteps[i], local_cond=local_cond, global_cond=global_cond)
 
+    def prepare_inference(self) -> None:
+        """Arrange weights as is fastest for sampling; called when they are final and where they are going to be."""
+
     def no_weight_decay(self) -> set[str]:
         """Names of own parameters that weight decay leaves alone, usually biases, normalisation and positions."""
         return set()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dp_core.errors import InputError
 from dp_core.interfaces.module import ModuleAttrMixin
 from dp_core.normalizer import LinearNormalizer
 
@@ -45,6 +46,26 @@ class BasePolicy(ModuleAttrMixin, ABC):
             whole prediction, whose step ``To - 1`` is now. A policy may predict fewer steps, from
             ``first_predicted_step`` on.
         """
+
+    def prepare_inference(self, obs: dict[str, Tensor], *, dtype: torch.dtype = torch.float32) -> None:
+        """Get ready to act as fast as this device can. Call it once, after loading; a policy acts without it, too.
+
+        From here on the policy only acts: it is neither trained nor saved. It acts once on ``obs``, so that no later
+        call waits for what libraries do at first; global random state stays as it is.
+
+        Args:
+            obs: observations such as will come, on this policy's device, see `predict_action`. Batches of another size
+                work, and may be slower.
+            dtype: of the weights and the arithmetic of the networks. Lower precision is faster, and changes actions.
+
+        Raises:
+            InputError: the policy cannot act with such weights.
+        """
+        if dtype != torch.float32:
+            raise InputError(f"dtype: this policy acts with weights of torch.float32, not of {dtype}; leave it out")
+        self.eval().requires_grad_(False)
+        self.predict_action(obs, torch.Generator(self.device))
+        self.reset()
 
     def reset(self) -> None:
         """Forget what was kept between calls. Called at the start of every episode."""

@@ -31,23 +31,34 @@ class Condition(NamedTuple):
 
 @attrs.frozen
 class Denoiser:
-    """A denoiser with its conditioning bound, as samplers call it (`dp_core.interfaces.scheduler.Denoise`)."""
+    """A denoiser with its conditioning bound, as samplers call it (`dp_core.interfaces.scheduler.Denoise`).
+
+    Whatever the precision of its weights, trajectories come and go in that of the sampler.
+    """
 
     model: BaseDenoiser
     condition: Condition
+    dtype: torch.dtype | None = None
+    """Of the weights, where it is another than that of the trajectories."""
 
     def __call__(self, sample: Tensor, timestep: Tensor) -> Tensor:
         """(B, T, D), () or (B,) -> (B, T, D)."""
-        prediction: Tensor = self.model(
-            sample, timestep, local_cond=self.condition.local_cond, global_cond=self.condition.global_cond
-        )
-        return prediction
+        prediction: Tensor = self.model(self._cast(sample), timestep, **self._conditions())
+        return prediction if self.dtype is None else prediction.to(sample.dtype)
 
     def prepare(self, timesteps: Tensor) -> DenoiseStep:
         """The same at times that are known beforehand, (N,)."""
-        return self.model.prepare(
-            timesteps, local_cond=self.condition.local_cond, global_cond=self.condition.global_cond
-        )
+        denoise = self.model.prepare(timesteps, **self._conditions())
+        if self.dtype is None:
+            return denoise
+        return lambda sample, i: denoise(self._cast(sample), i).to(sample.dtype)
+
+    def _conditions(self) -> dict[str, Tensor | None]:
+        given = {"local_cond": self.condition.local_cond, "global_cond": self.condition.global_cond}
+        return {name: None if value is None else self._cast(value) for name, value in given.items()}
+
+    def _cast(self, value: Tensor) -> Tensor:
+        return value if self.dtype is None else value.to(self.dtype)
 
 
 class Conditioning(ABC):

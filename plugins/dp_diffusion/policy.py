@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dp_core.errors import InputError
 from dp_core.interfaces import BaseDenoiser, BaseEncoder, BasePolicy, BaseScheduler, Inpaint
 from dp_core.normalizer import LinearNormalizer
 from dp_core.shape_meta import action_dim
@@ -24,6 +25,8 @@ from dp_diffusion.mask_generator import LowdimMaskGenerator
 
 if TYPE_CHECKING:
     from dp_diffusion.config import DiffusionConfig
+
+DENOISER_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 class DiffusionPolicy(BasePolicy):
@@ -71,7 +74,21 @@ class DiffusionPolicy(BasePolicy):
         self.mask_generator = mask_generator
         self.normalizer = LinearNormalizer()
         self.scheduler: BaseScheduler = config.scheduler.build()
+        self._denoiser_dtype: torch.dtype | None = None
         self._cache = FeatureCache(self.obs_encoder, self.normalizer) if config.cache_obs_features else None
+
+    def prepare_inference(self, obs: dict[str, Tensor], *, dtype: torch.dtype = torch.float32) -> None:
+        """Get ready to act; see `BasePolicy`.
+
+        With ``torch.bfloat16`` or ``torch.float16`` the denoiser has such weights, and so half of the memory to read at
+        every step; observations are encoded, and trajectories kept, in float32.
+        """
+        if dtype not in DENOISER_DTYPES:
+            names = ", ".join(str(known) for known in DENOISER_DTYPES)
+            raise InputError(f"dtype: {dtype} is not one of {names}")
+        self._denoiser_dtype = None if dtype == self.dtype else dtype
+        self.model.to(dtype).prepare_inference()
+        super().prepare_inference(obs)
 
     def reset(self) -> None:
         """Forget the last observations."""
@@ -144,7 +161,7 @@ class DiffusionPolicy(BasePolicy):
             known = self._with_prefix(known, self.normalizer["action"].normalize(fixed_action_prefix))
 
         trajectory = self.scheduler.sample(
-            Denoiser(self.model, condition),
+            Denoiser(self.model, condition, self._denoiser_dtype),
             (len(features), self.config.trajectory_steps, self.conditioning.trajectory_dim),
             generator=generator,
             inpaint=known,

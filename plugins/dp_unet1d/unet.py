@@ -22,6 +22,7 @@ from dp_unet1d.blocks import (
     conv1d,
 )
 from dp_unet1d.config import FINAL_GROUPS, length_problem
+from dp_unet1d.matmul_conv import Conv1d
 
 if TYPE_CHECKING:
     from dp_unet1d.config import UNet1DConfig
@@ -151,6 +152,12 @@ class ConditionalUnet1D(BaseDenoiser):
             return prediction
 
         return denoise
+
+    def prepare_inference(self) -> None:
+        """Pack convolutions for the processor; see `BaseDenoiser`."""
+        for module in self.modules():
+            if isinstance(module, Conv1d):
+                module.pack()
 
     def _blocks(self) -> Iterator[Any]:
         """All conditioned blocks that a forward reaches, in its order."""

@@ -95,10 +95,39 @@ def test_large_layers_of_short_sequences_are_trained_as_products(channels, lengt
     assert matmul_conv._is_faster_as_product(x, layer.weight, batch * length) == expected
 
 
-def test_compilers_and_reduced_precision_get_torch_s_own_layers():
+def test_autocast_and_double_precision_get_torch_s_own_layers():
     layer, x = Conv1d(512, 512, 5, padding=2), torch.randn(2, 512, 4)
 
     assert is_product(layer, x)
     with torch.autocast("cpu", torch.bfloat16):
         assert not is_product(layer, x)
     assert not is_product(layer.double(), x.double())
+
+
+@pytest.mark.parametrize(("length", "stride"), [(4, 1), (4, 2)])
+def test_a_packed_layer_computes_the_same_and_keeps_its_state(length, stride):
+    layer, x = Conv1d(512, 512, 5, stride=stride, padding=2), torch.randn(1, 512, length)
+    state = layer.state_dict().keys()
+    with torch.no_grad():
+        expected = layer(x)
+
+        layer.pack()
+        y = layer(x)
+
+    assert layer._packed is not None
+    assert layer.state_dict().keys() == state
+    torch.testing.assert_close(y, expected, rtol=0, atol=1e-5)
+
+
+def test_only_large_layers_of_few_steps_are_packed():
+    layer, small = Conv1d(512, 512, 5, padding=2), Conv1d(64, 64, 5, padding=2)
+    layer.pack()
+    small.pack()
+
+    with torch.no_grad():
+        layer(torch.randn(4, 512, 4))
+        small(torch.randn(1, 64, 4))
+    layer(torch.randn(1, 512, 4)).sum().backward()
+
+    assert (layer._packed, small._packed) == (None, None)
+    assert layer.weight.grad is not None

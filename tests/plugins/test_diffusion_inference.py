@@ -1,0 +1,95 @@
+"""`prepare_inference`: what it makes ready acts as before, to the precision that was asked for."""
+
+import copy
+
+import pytest
+import torch
+
+from dp_core.errors import InputError
+from dp_core.normalizer import LinearNormalizer
+
+SHAPE_META = {"obs": {"state": {"shape": [3]}}, "action": {"shape": [2]}}
+STEPS = {"horizon": 4, "n_obs_steps": 1, "n_action_steps": 2}
+DENOISERS = {
+    "dit1d": {"n_layer": 2, "n_head": 2, "n_emb": 16},
+    "transformer": {"n_layer": 2, "n_head": 2, "n_emb": 16},
+    "unet1d": {"down_dims": [256, 512], "diffusion_step_embed_dim": 8},
+}
+MODES = {
+    "global": {},
+    "local": {"obs_as_global_cond": False, "obs_as_local_cond": True},
+    "inpainting": {"obs_as_global_cond": False},
+}
+PAIRS = [(denoiser, mode) for denoiser in DENOISERS for mode in MODES if (denoiser, mode) != ("transformer", "local")]
+OBS = {"state": torch.tensor([[[0.3, -0.2, 0.9]]])}
+
+
+@pytest.fixture
+def build(registry):
+    def build_policy(denoiser="unet1d", mode="global"):
+        torch.manual_seed(0)
+        block = {
+            **{"name": "diffusion", "encoder": "lowdim", "scheduler": {"name": "ddim", "num_inference_steps": 4}},
+            **STEPS,
+            **MODES[mode],
+            "denoiser": {"name": denoiser, **DENOISERS[denoiser]},
+        }
+        policy = registry.build("policy", block, shape_meta=SHAPE_META).eval()
+        normalizer = LinearNormalizer()
+        normalizer.fit(
+            {"state": torch.tensor([[-1.0] * 3, [1.0] * 3]), "action": torch.tensor([[-1.0] * 2, [1.0] * 2])}
+        )
+        policy.set_normalizer(normalizer)
+        for parameter in policy.model.parameters():  # some are made such that nothing is predicted at first
+            parameter.data += 0.02 * torch.randn_like(parameter)
+        return policy
+
+    return build_policy
+
+
+def act(policy):
+    return policy.predict_action(OBS, torch.Generator().manual_seed(1))["action_pred"]
+
+
+@pytest.mark.parametrize(("denoiser", "mode"), PAIRS)
+def test_a_prepared_policy_acts_as_before(build, denoiser, mode):
+    policy = build(denoiser, mode)
+    expected, state = act(policy), torch.get_rng_state()
+
+    policy.prepare_inference(OBS)
+
+    torch.testing.assert_close(act(policy), expected, rtol=0, atol=2e-5)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not any(parameter.requires_grad for parameter in policy.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("denoiser", "mode"), PAIRS)
+def test_reduced_precision_changes_actions_by_its_rounding(build, denoiser, mode, dtype):
+    """bfloat16 has 8 significant bits, float16 has 11; actions are between -1 and 1."""
+    policy = build(denoiser, mode)
+    expected = act(policy)
+
+    policy.prepare_inference(OBS, dtype=dtype)
+
+    actions = act(policy)
+    assert {parameter.dtype for parameter in policy.model.parameters()} == {dtype}
+    assert actions.dtype == torch.float32
+    torch.testing.assert_close(actions, expected, rtol=0, atol=0.1 if dtype == torch.bfloat16 else 0.02)
+    assert not torch.equal(actions, expected)
+
+
+def test_a_prepared_policy_can_be_copied_and_its_state_keeps_its_names(build):
+    policy = build()
+    names = policy.state_dict().keys()
+    policy.prepare_inference(OBS)
+
+    assert policy.state_dict().keys() == names
+    assert torch.equal(act(copy.deepcopy(policy)), act(policy))
+
+
+def test_an_unknown_precision_is_reported(build):
+    with pytest.raises(InputError) as caught:
+        build().prepare_inference(OBS, dtype=torch.float64)
+
+    assert str(caught.value) == ("dtype: torch.float64 is not one of torch.float32, torch.bfloat16, torch.float16")
