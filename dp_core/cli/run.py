@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dp_core.cli.messages import INTERRUPTED, run_command, set_up_logging
+from dp_core.cli.plugin_option import add_plugin_option
 from dp_core.errors import ConfigError, DpError, Problem
 from dp_core.registry import Registry
 
@@ -24,37 +25,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``dp-run``. Status 0: done; 2: a mistake in the input; 130: interrupted and saved."""
     parser = _parser()
     arguments = parser.parse_intermixed_args(argv)
-    return run_command("dp-run", lambda: _dispatch(parser, arguments), arguments.traceback)
+    return run_command("dp-run", lambda: _dispatch(parser, arguments), arguments.traceback, arguments.plugins)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dp-run",
         description="Train a policy from a config; everything in it is a plugin.",
-        epilog="example: dp-run configs/quickstart.yaml training.num_epochs=2 policy.scheduler=ddim",
+        epilog="example: dp-run quickstart training.num_epochs=2 policy.scheduler=ddim",
     )
-    parser.add_argument("config", nargs="?", metavar="CONFIG", help="a YAML file")
+    parser.add_argument(
+        "config", nargs="?", metavar="CONFIG", help="a YAML file, or the name of a config that comes with dp-core"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="options to change; values are YAML")
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument("--resume", metavar="RUN_DIR", help="go on with a run from its last checkpoint")
-    modes.add_argument("--list", nargs="?", const="", metavar="KIND", help="show what is installed")
+    modes.add_argument(
+        "--list", nargs="?", const="", metavar="KIND", help="show what is installed; configs: those to start from"
+    )
     modes.add_argument("--describe", metavar="KIND/NAME", help="show the options of a component")
-    modes.add_argument("--check", action="store_true", help="check CONFIG, import nothing heavy, run nothing")
+    modes.add_argument(
+        "--check", action="store_true", help="check CONFIG, run nothing; or, given a plugin's name, its components"
+    )
     modes.add_argument("--print-config", action="store_true", help="show the complete, resolved CONFIG")
     parser.add_argument("--json", action="store_true", help="with --list: for programs")
     parser.add_argument("-v", "--verbose", action="store_true", help="with --list: tracebacks of broken plugins")
     parser.add_argument("--trust-pickles", action="store_true", help="with --resume: unpickle values, if there are any")
     parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
+    add_plugin_option(parser)
     return parser
 
 
 def _dispatch(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    if arguments.list == "configs":
+        from dp_core.cli.list_configs import configs_json, configs_text
+
+        print(configs_json() if arguments.json else configs_text())
+        return 0
     registry = Registry.discover()
     if arguments.list is not None:
         from dp_core.cli.listing import list_json, list_text
 
         kind = arguments.list or None
-        print(list_json(registry, kind) if arguments.json else list_text(registry, kind, arguments.verbose))
+        show = list_json if arguments.json else list_text
+        print(show(registry, kind, arguments.verbose))
         return 0
     if arguments.describe:
         from dp_core.cli.listing import describe
@@ -67,7 +81,12 @@ def _dispatch(parser: argparse.ArgumentParser, arguments: argparse.Namespace) ->
         return _resume(registry, Path(arguments.resume), overrides, arguments.trust_pickles)
     if not arguments.config:
         parser.print_usage(sys.stderr)
-        raise DpError("which config? try: dp-run configs/quickstart.yaml, or dp-run --list")
+        raise DpError("which config? try: dp-run quickstart, or dp-run --list configs")
+    if arguments.check:
+        from dp_core.cli.check import check_plugin, is_config
+
+        if not is_config(arguments.config):
+            return check_plugin(registry, arguments.config, arguments.overrides)
     return _with_config(registry, arguments)
 
 
@@ -75,6 +94,7 @@ def _with_config(registry: Registry, arguments: argparse.Namespace) -> int:
     from dp_core.config.load import dump_config, load_config
     from dp_core.config.structure import preflight
 
+    set_up_logging()
     cfg = load_config(registry, arguments.config, arguments.overrides)
     lacking = list(preflight(cfg))
     if arguments.print_config:
@@ -95,7 +115,6 @@ def _with_config(registry: Registry, arguments: argparse.Namespace) -> int:
 def _train(cfg: WorkspaceConfig) -> int:
     from dp_core.config.load import save_config
 
-    set_up_logging()
     workspace = cfg.workspace.load()(cfg)
     if (workspace.output_dir / RESOLVED_CONFIG).exists():
         raise DpError(
@@ -115,12 +134,12 @@ def _resume(registry: Registry, folder: Path, overrides: list[str], trust_pickle
     path = folder / RESOLVED_CONFIG
     if not path.is_file():
         raise ConfigError(str(folder), [Problem("", f"not a run directory: there is no {RESOLVED_CONFIG} in it")])
+    set_up_logging()
     has_checkpoint = (folder / "checkpoints" / "latest.ckpt").is_file()
     cfg = (load_resumed_config if has_checkpoint and overrides else load_config)(registry, path, overrides)
     with skip_pretrained_weights() if has_checkpoint else contextlib.nullcontext():
         if lacking := list(preflight(cfg)):
             raise ConfigError(str(path), lacking)
-        set_up_logging()
         workspace = cfg.workspace.load()(cfg, output_dir=folder)
     if has_checkpoint:
         workspace.load_checkpoint(trust_pickles=trust_pickles)

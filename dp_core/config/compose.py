@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from dp_core.config.presets import find_config, why_not_found
 from dp_core.errors import ConfigError, Problem
 
 RESOLVERS = ("oc.env", "dp.now")
@@ -28,10 +29,13 @@ def compose(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     Mappings merge; lists and scalars replace; a block whose ``name`` changes is replaced whole, so that no option of
     the former component stays behind.
 
+    Args:
+        path: of a file, or the name of a preset; so are those in ``extends``, from the folder of their file.
+
     Raises:
         ConfigError: a file that cannot be read, an override that is none, an interpolation without a value.
     """
-    return resolve(apply_overrides(_read_with_extends(Path(path), ()), overrides), str(path))
+    return resolve(apply_overrides(_read_with_extends(path, Path(), ()), overrides), str(path))
 
 
 def apply_overrides(data: Any, overrides: Sequence[str]) -> Any:
@@ -86,25 +90,26 @@ def resolve(data: Mapping[str, Any], source: str) -> dict[str, Any]:
     return _plain(config)
 
 
-def _read_with_extends(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+def _read_with_extends(text: str | Path, folder: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+    path = find_config(text, folder)
+    if not path.is_file():
+        by = f", which {chain[-1].name} extends" if chain else ""
+        raise ConfigError(str(path), [Problem("", why_not_found(text, by))])
     resolved = path.resolve()
     if resolved in chain:
         names = " -> ".join(p.name for p in (*chain, resolved))
         raise ConfigError(str(path), [Problem("extends", f"goes round in a circle: {names}")])
-    data = _read(path, chain)
+    data = _read(path)
     parents = data.pop("extends", [])
     if not isinstance(parents, list) or not all(isinstance(parent, str) for parent in parents):
         raise ConfigError(str(path), [Problem("extends", f"expected a list of files, got {parents!r}")])
     merged: dict[str, Any] = {}
     for parent in parents:
-        merged = merge(merged, _read_with_extends(path.parent / parent, (*chain, resolved)))
+        merged = merge(merged, _read_with_extends(parent, path.parent, (*chain, resolved)))
     return merge(merged, data)
 
 
-def _read(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
-    by = f", which {chain[-1].name} extends" if chain else ""
-    if not path.is_file():
-        raise ConfigError(str(path), [Problem("", f"no such file{by}")])
+def _read(path: Path) -> dict[str, Any]:
     try:
         config = OmegaConf.load(path)
     except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:

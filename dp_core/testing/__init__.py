@@ -1,1 +1,60 @@
-"""What authors of plugins test with."""
+"""What authors of plugins test with. Start here.
+
+A component keeps the rules of its kind if it passes the conformance class of its kind. A whole test file is::
+
+    from dp_core.testing import EncoderConformance
+
+    class TestDepth(EncoderConformance):
+        component = "depth"
+
+pytest collects one test for each rule and each example. There is a class for every kind: ``WorkspaceConformance``,
+``PolicyConformance``, ``EncoderConformance``, ``DenoiserConformance``, ``SchedulerConformance``,
+``DatasetConformance``, ``RunnerConformance``, ``OptimizerConformance``, ``LrScheduleConformance`` and
+``CallbackConformance``; `dp_core.testing.conformance` says what they can be told.
+
+``dp-run --check depth`` checks the same rules with default options, without pytest and without a test file.
+
+`dp_core.testing.fakes` installs distributions for the time of a test, and
+``pytest_plugins = ["dp_core.testing.pytest_plugin"]`` in a ``conftest.py`` brings fixtures. Neither is loaded unless it
+is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dp_core.testing.conformance import (
+        CallbackConformance,
+        DatasetConformance,
+        DenoiserConformance,
+        EncoderConformance,
+        LrScheduleConformance,
+        OptimizerConformance,
+        PolicyConformance,
+        RunnerConformance,
+        SchedulerConformance,
+        WorkspaceConformance,
+    )
+
+__all__ = [
+    "CallbackConformance",
+    "DatasetConformance",
+    "DenoiserConformance",
+    "EncoderConformance",
+    "LrScheduleConformance",
+    "OptimizerConformance",
+    "PolicyConformance",
+    "RunnerConformance",
+    "SchedulerConformance",
+    "WorkspaceConformance",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # The conformance classes need torch; the fakes do not.
+    if name not in __all__:
+        raise AttributeError(f"module 'dp_core.testing' has no attribute '{name}'")
+    from dp_core.testing import conformance
+
+    return getattr(conformance, name)

@@ -64,11 +64,12 @@ def test_listing_a_kind_for_programs(toys: Registry, capsys: pytest.CaptureFixtu
             "distribution": "dp-toys",
             "version": "1.0",
             "summary": "writes down which hooks are called",
+            "status": "ok",
             "missing": [],
         }
     ]
-    assert {"name": "toys", "distribution": "dp-toys", "version": "1.0", "status": "ok", "cause": ""} in listed[
-        "plugins"
+    assert [entry for entry in listed["plugins"] if entry["name"] == "toys"] == [
+        {"name": "toys", "distribution": "dp-toys", "version": "1.0", "status": "ok", "cause": "", "note": ""}
     ]
     assert {entry["kind"] for entry in listed["components"]} == {"callback"}
 
@@ -119,6 +120,9 @@ def test_the_list_names_providers_missing_packages_and_broken_plugins(toys: Regi
         "callbacks\n"
         "  note  dp-toys 1.0  writes down which hooks are called\n"
         "\n"
+        "names that several packages offer\n"
+        "  policy 'net' is provided by 2 packages; write 'dp-toys/net' or 'dp-x/net'\n"
+        "\n"
         "plugins not in use (-v for the traceback)\n"
         "  depth  dp-depth 0.3.1  broken: ValueError: x"
     )
@@ -164,6 +168,7 @@ def test_the_printed_config_is_complete(config: Path, tmp_path: Path, capsys: py
     assert capsys.readouterr().out == (
         "workspace: dp-toys/toy\n"
         "run_name: toy\n"
+        "required_plugins: []\n"
         f"output_dir: {tmp_path}/run\n"
         "callbacks: {}\n"
         "policy:\n"
@@ -195,7 +200,7 @@ def test_a_mistake_ends_with_status_2_before_anything_heavy_is_imported(tmp_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "which config? try: dp-run configs/quickstart.yaml, or dp-run --list"),
+        ([], "which config? try: dp-run quickstart, or dp-run --list configs"),
         (["gone.yaml"], "gone.yaml has 1 problem\n  no such file"),
         (
             ["--list", "encodr"],
@@ -279,3 +284,14 @@ def test_a_run_without_a_checkpoint_starts_again(
 
     assert main(["--resume", str(tmp_path / "run")]) == 0
     assert f"{tmp_path}/run has no checkpoint yet; starting from the beginning\n" in capsys.readouterr().out
+
+
+def test_a_traced_run_shows_each_hook_and_who_listens(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DP_TRACE_PLUGINS", "1")
+
+    assert main([str(config), "callbacks={first: note, second: note}"]) == 0
+    traced = [line for line in capsys.readouterr().err.splitlines() if line.startswith("trace: hook")]
+    assert traced[0] == "trace: hook dp_run: _OwnLoop 'own loop'"
+    assert "trace: hook dp_after_run: Note 'first', Note 'second'" in traced

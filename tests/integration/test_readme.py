@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dp_core.config.presets import presets
 from dp_replay.buffer import ReplayBuffer
 
 ROOT = Path(__file__).parents[2]
@@ -64,9 +65,10 @@ def test_the_plugin_is_as_short_as_promised() -> None:
 
 
 def test_every_config_and_file_it_names_exists() -> None:
-    names = set(re.findall(r"configs/[\w/]+\.yaml", README)) | set(re.findall(r"\]\(([\w./]+)\)", README))
+    names = set(re.findall(r"configs/[\w/]+\.yaml", README)) | set(re.findall(r"\]\(([\w./-]+)\)", README))
 
     assert [name for name in sorted(names) if not (ROOT / name).exists()] == []
+    assert set(re.findall(r"dp-run ([a-z][\w/]*)(?=[\s`])", README)) - presets().keys() == set()
 
 
 def test_its_example_writes_demonstrations_that_its_config_reads(
@@ -77,9 +79,8 @@ def test_its_example_writes_demonstrations_that_its_config_reads(
     code = next(block for block in code_blocks("python") if block.startswith("from dp_replay"))
     exec(code, {"my_episodes": [episode, episode]})
 
-    block = next(block for block in code_blocks("yaml") if block.startswith("# mine.yaml"))
     config = tmp_path / "mine.yaml"
-    config.write_text(block.replace("configs/", f"{ROOT}/configs/"))
+    config.write_text(next(block for block in code_blocks("yaml") if block.startswith("# mine.yaml")))
     checked = dp_run("--check", str(config), path=tmp_path)
 
     assert checked.returncode == 0, checked.stderr

@@ -1,0 +1,57 @@
+"""The configs that come with dp-core, by name: ``quickstart`` is ``configs/quickstart.yaml``, wherever that is."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+
+SUFFIX = ".yaml"
+FRAGMENTS = ("base", "policy", "task")
+"""Folders of configs that are not whole: others extend them."""
+
+_PACKAGE = Path(__file__).parents[1]
+_SENTENCE = re.compile(r".*?\.(?=\s+[A-Z]|$)")
+
+
+def presets() -> dict[str, Path]:
+    """Files by name, sorted: their path in the folder of configs, without ``.yaml``."""
+    in_wheel, in_checkout = _PACKAGE / "configs", _PACKAGE.parent / "configs"
+    folder = in_wheel if in_wheel.is_dir() else in_checkout
+    names = {path.relative_to(folder).with_suffix("").as_posix(): path for path in folder.rglob(f"*{SUFFIX}")}
+    return dict(sorted(names.items()))
+
+
+def find_config(text: str | Path, folder: Path = Path()) -> Path:
+    """The config that ``text`` means: a file, seen from ``folder``, or else a preset.
+
+    What is neither is returned as the path where the file would be.
+    """
+    path = folder / text
+    return path if path.is_file() else presets().get(str(text), path)
+
+
+def why_not_found(text: str | Path, by: str = "") -> str:
+    """What to say of a config that is not there, and that ``by`` says who asked for."""
+    text, names = Path(text).as_posix(), list(presets())
+    if not text.endswith((SUFFIX, ".yml")):
+        close = difflib.get_close_matches(text, names, n=3)
+        hint = f"did you mean {_or(close)}?" if close else "dp-run --list configs shows those"
+        return f"neither a file nor a config that comes with dp-core{by}; {hint}"
+    if (name := text.removesuffix(SUFFIX).rpartition("configs/")[2]) in names:
+        return f"no such file{by}; the config of this name that comes with dp-core is '{name}', without {SUFFIX}"
+    return f"no such file{by}"
+
+
+def summary_of(path: Path) -> str:
+    """The first sentence of the comment that a config starts with."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    end = next((index for index, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    comment = " ".join(line.lstrip("# ") for line in lines[:end])
+    sentence = _SENTENCE.match(comment)
+    return (sentence[0] if sentence else comment).removesuffix(".")
+
+
+def _or(names: list[str]) -> str:
+    quoted = [f"'{name}'" for name in names]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"

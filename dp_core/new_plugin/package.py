@@ -1,0 +1,73 @@
+"""The files of a new plugin package, made from ``template/``.
+
+The template is such a package itself, named dp-kestrel, with a component of every kind. What belongs to some kinds only
+is in files called by the kind, or in other files between the comments ``kind: ...`` and ``end``; ``without`` names a
+kind that leaves it out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Set
+from pathlib import Path
+
+from dp_core.component import KINDS
+
+TEMPLATE = Path(__file__).parent / "template"
+
+_NAME = re.compile(r"dp(-[a-z][a-z0-9]*)+")
+_BLOCK = re.compile(
+    r"^ *(?:#|<!--) kind: (?P<kinds>[a-z_ ]+?)(?: without (?P<other>[a-z_]+))?(?: -->)?\n"
+    r"(?P<text>.*?)^ *(?:#|<!--) end(?: -->)?\n",
+    re.M | re.S,
+)
+_IMPORT = re.compile(r"^(from (?!__future__)\S+ import )(.+)\n", re.M)
+_WORD = re.compile(r"dp-kestrel|kestrel|Kestrel")
+
+
+def is_name(text: str) -> bool:
+    """Whether a distribution of plugins can be called so: ``dp-depth``, ``dp-depth-camera``."""
+    return _NAME.fullmatch(text) is not None
+
+
+def component_name(distribution: str) -> str:
+    """``dp-depth-camera`` offers ``depth_camera``."""
+    return distribution.removeprefix("dp-").replace("-", "_")
+
+
+def package_files(distribution: str, kinds: Set[str]) -> dict[Path, str]:
+    """Text by path in the folder of the package, with a component of each of ``kinds``."""
+    files = {}
+    for source in sorted(path for path in TEMPLATE.rglob("*") if path.is_file()):
+        path = source.relative_to(TEMPLATE)
+        if any(part.startswith((".", "__pycache__")) for part in path.parts):  # what tools left behind
+            continue
+        kind = path.stem.removeprefix("test_")
+        if kind in kinds or kind not in KINDS:
+            text = _of_kinds(source.read_text(encoding="utf-8"), kinds)
+            files[Path(_renamed(path.as_posix(), distribution))] = _renamed(text, distribution)
+    return files
+
+
+def _of_kinds(text: str, kinds: Set[str]) -> str:
+    def chosen(block: re.Match[str]) -> str:
+        is_wanted = not kinds.isdisjoint(block["kinds"].split()) and block["other"] not in kinds
+        return block["text"] if is_wanted else ""
+
+    return _without_unused_imports(_BLOCK.sub(chosen, text).rstrip() + "\n")
+
+
+def _without_unused_imports(text: str) -> str:
+    body = _IMPORT.sub("", text)
+
+    def used(line: re.Match[str]) -> str:
+        names = [name for name in line[2].split(", ") if re.search(rf"\b{name}\b", body)]
+        return f"{line[1]}{', '.join(names)}\n" if names else ""
+
+    return re.sub(r"\n{3,}(?=from |import )", "\n\n", _IMPORT.sub(used, text))
+
+
+def _renamed(text: str, distribution: str) -> str:
+    name = component_name(distribution)
+    words = {"dp-kestrel": distribution, "kestrel": name, "Kestrel": name.title().replace("_", "")}
+    return _WORD.sub(lambda word: words[word[0]], text)

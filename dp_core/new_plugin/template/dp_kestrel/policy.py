@@ -1,0 +1,50 @@
+"""`KestrelPolicy`: a network that predicts a chunk of actions at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from dp_core.interfaces import BasePolicy
+from dp_core.normalizer import LinearNormalizer
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+if TYPE_CHECKING:
+    from dp_kestrel.config import PolicyOptions
+
+
+class KestrelPolicy(BasePolicy):
+    """Behaviour cloning by regression: the features of To observations become Tp actions; the loss is their error."""
+
+    def __init__(self, config: PolicyOptions, *, shape_meta: dict[str, Any]) -> None:
+        super().__init__()
+        self.config = config
+        self._keys = list(shape_meta["obs"])
+        self._action_dim = shape_meta["action"]["shape"][0]
+        self.encoder = config.encoder.build(shape_meta=shape_meta)
+        self.head = nn.Sequential(
+            nn.Linear(config.n_obs_steps * self.encoder.output_dim, config.hidden_size),
+            nn.SiLU(),
+            nn.Linear(config.hidden_size, config.horizon * self._action_dim),
+        )
+        self.normalizer = LinearNormalizer()  # filled with the statistics of the data by set_normalizer
+
+    def compute_loss(self, batch: dict[str, Any], generator: torch.Generator | None = None) -> Tensor:
+        """Mean squared error of normalised actions."""
+        return mse_loss(self._predict(batch["obs"]), self.normalizer["action"].normalize(batch["action"]))
+
+    @torch.no_grad()
+    def predict_action(self, obs: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Act on ``{key: (B, To, *shape)}`` in raw units; nothing is drawn."""
+        actions = self.normalizer["action"].unnormalize(self._predict(obs))
+        now = self.config.n_obs_steps - 1
+        return {"action": actions[:, now : now + self.config.n_action_steps], "action_pred": actions}
+
+    def _predict(self, obs: dict[str, Tensor]) -> Tensor:
+        n_obs_steps = self.config.n_obs_steps
+        seen = self.normalizer.normalize({key: obs[key][:, :n_obs_steps] for key in self._keys})
+        batch_size = len(seen[self._keys[0]])
+        features = self.encoder({key: value.flatten(0, 1) for key, value in seen.items()})  # (B * To, Do)
+        actions = self.head(features.reshape(batch_size, -1))
+        return actions.reshape(batch_size, self.config.horizon, self._action_dim)

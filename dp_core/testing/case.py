@@ -1,0 +1,126 @@
+"""`Case`: a component, options and what it is built for. Every check looks at one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
+
+import attrs
+
+from dp_core.component import Component
+from dp_core.config.fields import Slot
+from dp_core.discovery import PluginRecord
+from dp_core.errors import ComponentLoadError, ConfigError, DataError, DpError, MissingDependencyError
+from dp_core.registry import Registry
+from dp_core.testing.examples import SETTINGS, TINY, TINY_KINDS, Setting, complete_options
+from dp_core.testing.tiny_plugin import tiny_components
+
+
+class ConformanceError(DpError, AssertionError):
+    """A component does not keep a rule of its kind."""
+
+
+class NotChecked(DpError):  # noqa: N818 -- nothing is wrong
+    """A rule cannot be checked here, and why."""
+
+
+@attrs.frozen(kw_only=True)
+class Case:
+    """One example to check."""
+
+    component: Component
+    registry: Registry
+    """Where components in the slots of the options come from."""
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+    """As in YAML, without ``name``. Required ones that are left out get a small value where it is known which."""
+    setting: Setting = attrs.field(factory=Setting)
+    title: str = ""
+    """Of the setting."""
+
+    def __str__(self) -> str:
+        options = f" with {dict(self.options)}" if self.options else ""
+        return f"{self.component.label}{options}{f' for {self.title}' if self.title else ''}"
+
+    @property
+    def undecided(self) -> Case:
+        """The component alone, for what depends neither on options nor on a setting."""
+        return attrs.evolve(self, options={}, setting=Setting(), title="")
+
+    def fail(self, found: str, remedy: str) -> NoReturn:
+        """Say what is wrong and expected, and what to do."""
+        raise ConformanceError(f"{self}: {found}; {remedy}")
+
+    def slot(self, **runtime: Any) -> Slot:
+        """The component with its checked options.
+
+        Raises:
+            NotChecked: the options do not fit the setting, or a package is missing.
+        """
+        from dp_core.config.structure import structure_block, structure_run
+
+        if missing := self.component.missing():
+            raise NotChecked(f"needs {', '.join(missing)}; install with: {self.component.install_command}")
+        given = {**self.setting.context, **self.setting.runtime, **runtime}
+        options = complete_options(self.component.config, self.options)
+        name = self.component.qualified_name
+        try:
+            if self.component.kind == "workspace":
+                return Slot(self.component, structure_run(self.registry, {"workspace": name, **options}, str(self)))
+            return structure_block(self.registry, self.component.kind, {"name": name, **options}, given)
+        except ConfigError as error:
+            raise NotChecked("; ".join(str(problem) for problem in error.problems)) from error
+
+    def build(self, seed: int = 0, **runtime: Any) -> Any:
+        """Construct the component, with random weights drawn from ``seed``. Fetches no pretrained weights.
+
+        Args:
+            runtime: keywords of the kind beside those of the setting.
+
+        Raises:
+            ConformanceError: the constructor fails.
+            NotChecked: it needs data, packages or options that are not there.
+        """
+        from dp_core.testing.samples import seeded
+        from dp_core.weights import skip_pretrained_weights
+
+        slot = self.slot(**runtime)
+        keywords = {**self.setting.runtime, **runtime}
+        try:
+            with seeded(seed), skip_pretrained_weights():
+                return slot.build(**keywords)
+        except ComponentLoadError as error:
+            self.fail(f"its target cannot be imported: {error}", "mend the import, or the target of the component")
+        except (DataError, MissingDependencyError) as error:
+            raise NotChecked(str(error)) from error
+        except Exception as error:
+            signature = ", ".join(["config", *(f"{name}=..." for name in keywords)])
+            raise ConformanceError(
+                f"{self}: cannot be constructed: {type(error).__name__}: {error}; "
+                f"a component of kind {self.component.kind} is called as target({signature})"
+            ) from error
+
+
+def cases_of(
+    registry: Registry,
+    component: Component,
+    configs: Iterable[Mapping[str, Any]] = ({},),
+    settings: Mapping[str, Setting] | None = None,
+) -> list[Case]:
+    """Every one of ``configs`` in every setting; None for those usual for the kind."""
+    if settings is None:
+        settings = SETTINGS.get(component.kind, {"": Setting()})
+    registry = with_tiny_parts(registry)
+    return [
+        Case(component=component, registry=registry, options=options, setting=setting, title=title)
+        for options in configs
+        for title, setting in settings.items()
+    ]
+
+
+def with_tiny_parts(registry: Registry) -> Registry:
+    """``registry``, and the stand-ins of `dp_core.testing.tiny_plugin`."""
+    if any(component.qualified_name == TINY for component in registry.components()):
+        return registry
+    record = PluginRecord("tiny", "dp-core", "", "ok", tuple(tiny_components()))
+    assert {component.kind for component in record.components} == set(TINY_KINDS)
+    return Registry([*registry.plugins, record])

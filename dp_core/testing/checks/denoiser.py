@@ -1,0 +1,74 @@
+"""What denoisers have to do; see `BaseDenoiser`."""
+
+from __future__ import annotations
+
+import torch
+
+from dp_core.testing.case import Case
+from dp_core.testing.checks import modules
+from dp_core.testing.checks.description import it_is_built_as_its_kind_is, options_survive_a_config_file
+from dp_core.testing.samples import quoted
+
+
+def predictions_have_the_shape_of_the_sample(case: Case) -> None:
+    """A sample (B, T, D) gives finite predictions (B, T, D), float32."""
+    denoiser = modules.built(case)
+    for batch_size in (1, 3):
+        inputs = modules.network_of(case).inputs(case, batch_size)
+        prediction, expected = modules.output(case, denoiser, inputs), tuple(inputs["sample"].shape)
+        if tuple(prediction.shape) != expected:
+            case.fail(
+                f"a sample of shape {expected} gave a prediction of shape {tuple(prediction.shape)}; "
+                "expected that of the sample, (B, T, D)",
+                "end with a layer of input_dim outputs for each of the steps that come in",
+            )
+        if prediction.dtype != torch.float32 or not prediction.isfinite().all():
+            case.fail(
+                f"predictions are {prediction.dtype}, finite: {bool(prediction.isfinite().all())}; "
+                "expected finite torch.float32",
+                "compute in the type of the sample, and keep clear of divisions by zero",
+            )
+
+
+def a_time_may_be_one_for_all_and_a_fraction(case: Case) -> None:
+    """Times are () or (B,), int64 or float32; one for all means the same as that time for each."""
+    denoiser = modules.built(case)
+    inputs = modules.network_of(case).inputs(case, 3)
+    for dtype in (torch.int64, torch.float32):
+        time = torch.tensor(7, dtype=dtype)
+        answers = []
+        for timestep in (time, time.expand(3)):
+            try:
+                answers.append(modules.output(case, denoiser, inputs | {"timestep": timestep}))
+            except Exception as error:
+                case.fail(
+                    f"fails for a timestep of shape {tuple(timestep.shape)}, {dtype}: {type(error).__name__}: {error}; "
+                    "expected a prediction",
+                    "write timestep.expand(len(sample)), and convert it to the type that is needed",
+                )
+        if not torch.allclose(answers[0], answers[1], rtol=1e-4, atol=1e-5):
+            case.fail(
+                f"the {dtype} time 7 gave another prediction as () than as (3,); expected the same",
+                "write timestep.expand(len(sample)) before anything else is done with it",
+            )
+
+
+def what_is_not_decayed_exists(case: Case) -> None:
+    """``no_weight_decay`` names parameters of the denoiser."""
+    denoiser = modules.built(case)
+    if unknown := sorted(denoiser.no_weight_decay() - dict(denoiser.named_parameters()).keys()):
+        case.fail(
+            f"no_weight_decay names {quoted(unknown)}; expected names of its own parameters",
+            "return names as in named_parameters()",
+        )
+
+
+CHECKS = (
+    it_is_built_as_its_kind_is,
+    options_survive_a_config_file,
+    predictions_have_the_shape_of_the_sample,
+    a_time_may_be_one_for_all_and_a_fraction,
+    what_is_not_decayed_exists,
+    modules.members_of_a_batch_do_not_mix,
+    *modules.CHECKS,
+)

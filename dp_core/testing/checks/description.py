@@ -1,0 +1,197 @@
+"""What every component has to say about itself, whatever its kind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import typing
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, get_args
+
+import attrs
+from omegaconf import OmegaConf
+
+from dp_core.component import Component
+from dp_core.config.fields import HELP, Slot
+from dp_core.config.schema import WorkspaceConfig
+from dp_core.config.structure import unstructure
+from dp_core.errors import ComponentLoadError, MissingDependencyError
+from dp_core.hooks import ENTRY_POINT_GROUP
+from dp_core.interfaces import (
+    BaseCallback,
+    BaseDataset,
+    BaseDenoiser,
+    BaseEncoder,
+    BasePolicy,
+    BaseRunner,
+    BaseScheduler,
+)
+from dp_core.testing.case import Case, NotChecked
+from dp_core.testing.samples import quoted
+from dp_core.workspace import BaseWorkspace
+
+INTERFACES: dict[str, type] = {
+    "workspace": BaseWorkspace,
+    "policy": BasePolicy,
+    "encoder": BaseEncoder,
+    "denoiser": BaseDenoiser,
+    "scheduler": BaseScheduler,
+    "dataset": BaseDataset,
+    "runner": BaseRunner,
+    "callback": BaseCallback,
+}
+"""Optimizers and schedules are torch's own, made by functions as well as by classes."""
+
+_LIST = """
+import importlib, json, sys
+path, modules, light = json.loads(sys.argv[1])
+sys.path[:] = path
+import dp_core, dp_core.discovery, dp_core.registry
+from dp_core.config import fields, schema
+
+class Watch:
+    importers = {}
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        frame, callers = sys._getframe(1), []
+        while frame and top not in light and top not in self.importers:
+            callers.append(frame.f_globals.get("__name__", ""))
+            frame = frame.f_back
+        callers = [by for by in callers if by.partition(".")[0] not in ("importlib", "__main__")]
+        if callers:
+            # The plugin itself, where what it imports of dp_core is heavy.
+            theirs = [by for by in callers if by.partition(".")[0] != "dp_core"]
+            self.importers[top] = (theirs or callers)[0]
+
+sys.meta_path.insert(0, Watch())
+for name in modules:
+    module = importlib.import_module(name)
+    if hasattr(module, "dp_components"):
+        list(module.dp_components())
+print(json.dumps([[by, name] for name, by in Watch.importers.items() if name in sys.modules]))
+"""
+"""Imports what listing a plugin imports, and prints who imported something heavy, and what."""
+
+
+def listing_it_imports_nothing_heavy(case: Case) -> None:
+    """The modules that describe a component import the standard library, attrs and dp_core's light modules only."""
+    for by, name in _heavy_imports(_describing_modules(case.component), tuple(sys.path)):
+        case.fail(
+            f"listing it imports '{name}', in {by}; expected the standard library, attrs and light modules of dp_core",
+            "import it in the module of the target, or for annotations alone under `if TYPE_CHECKING:`",
+        )
+
+
+def every_option_has_help(case: Case) -> None:
+    """Every option has a line of help for ``dp-run --describe``."""
+    for cls, field in _options(case.component.config):
+        if not field.metadata.get(HELP):
+            case.fail(
+                f"option '{field.name}' of {cls.__name__} has no help; expected one line: meaning, unit, shape",
+                "declare it as option(default, help='...') or slot(kind, help='...')",
+            )
+
+
+def options_are_frozen_and_keyword_only(case: Case) -> None:
+    """Config classes are ``@attrs.frozen(kw_only=True)``: a config is shared by all that is built from it."""
+    for cls in dict.fromkeys([case.component.config, *(cls for cls, _ in _options(case.component.config))]):
+        if not _is_frozen(cls) or not all(field.kw_only for field in attrs.fields(cls)):
+            case.fail(
+                f"{cls.__name__} can be changed or takes options by position; expected neither",
+                "decorate it with @attrs.frozen(kw_only=True)",
+            )
+
+
+def the_target_is_what_its_kind_needs(case: Case) -> None:
+    """The target can be imported and is a class of its kind's interface; a workspace extends the options of a run."""
+    component = case.component
+    try:
+        target = component.load()
+    except MissingDependencyError as error:
+        raise NotChecked(str(error)) from error
+    except ComponentLoadError as error:
+        case.fail(f"its target cannot be imported: {error}", "mend the import, or the target of the component")
+    interface = INTERFACES.get(component.kind)
+    if interface is None:
+        return
+    if not isinstance(target, type) or not issubclass(target, interface):
+        case.fail(
+            f"its target '{component.target}' is not a {interface.__name__}; expected a class that inherits from it",
+            f"write class {component.target.rpartition(':')[2]}({interface.__name__})",
+        )
+    if component.kind == "workspace" and not issubclass(component.config, WorkspaceConfig):
+        case.fail(
+            f"{component.config.__name__} is not a WorkspaceConfig; expected a class that inherits from it",
+            f"write class {component.config.__name__}(WorkspaceConfig), of dp_core.config.schema",
+        )
+
+
+CHECKS = (
+    listing_it_imports_nothing_heavy,
+    every_option_has_help,
+    options_are_frozen_and_keyword_only,
+    the_target_is_what_its_kind_needs,
+)
+
+
+def it_is_built_as_its_kind_is(case: Case) -> None:
+    """The target is called as ``target(config, **runtime)``, with the keywords of its kind."""
+    case.build()
+
+
+def options_survive_a_config_file(case: Case) -> None:
+    """Options written to a run's resolved config and read again are the same options."""
+    config = case.slot().config
+    plain = unstructure(config)
+    written = OmegaConf.to_container(OmegaConf.create(OmegaConf.to_yaml(OmegaConf.create(plain))))
+    assert isinstance(written, dict)
+    options = {str(key): value for key, value in written.items() if key != "workspace"}
+    again = attrs.evolve(case, options=options).slot().config
+    if again != config:
+        changed = [f.name for f in attrs.fields(type(config)) if getattr(again, f.name) != getattr(config, f.name)]
+        case.fail(
+            f"written to a file and read again, {quoted(changed)} changed; expected the same options",
+            "use plain types: numbers, strings, paths, lists, tuples, mappings, attrs classes",
+        )
+
+
+def _options(config: type) -> Iterator[tuple[type, Any]]:
+    """Fields of a config class and of the attrs classes in it, with their owner."""
+    hints = typing.get_type_hints(config)
+    for field in attrs.fields(config):
+        yield config, field
+        hint = hints[field.name]
+        for nested in (hint, *get_args(hint)):
+            if isinstance(nested, type) and attrs.has(nested) and nested not in (Slot, Component):
+                yield from _options(nested)
+
+
+def _is_frozen(cls: type) -> bool:
+    fields = attrs.fields(cls)
+    instance: Any = object.__new__(cls)
+    try:
+        setattr(instance, fields[0].name if len(fields) else "anything", None)
+    except AttributeError:  # of attrs, or of a class with slots and without options
+        return True
+    return False
+
+
+def _describing_modules(component: Component) -> tuple[str, ...]:
+    """The plugin's own module, if it has one, and that of its options."""
+    return tuple(name for name in (component.plugin, component.config.__module__) if name)
+
+
+@cache
+def _heavy_imports(modules: tuple[str, ...], path: tuple[str, ...]) -> list[list[str]]:
+    plugins = {point.module.partition(".")[0] for point in entry_points(group=ENTRY_POINT_GROUP)}
+    own = {module.partition(".")[0] for module in modules}
+    light = sorted({*sys.stdlib_module_names, "attr", "attrs", "pluggy", "dp_core", *plugins, *own})
+    command = [sys.executable, "-c", _LIST, json.dumps([path, modules, light])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode:
+        raise NotChecked(f"importing {quoted(modules)} fails: {done.stderr.strip().splitlines()[-1]}")
+    found: list[list[str]] = json.loads(done.stdout.splitlines()[-1])
+    return found

@@ -1,0 +1,134 @@
+"""What policies have to do; see `BasePolicy`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dp_core.shape_meta import action_dim
+from dp_core.testing.case import Case
+from dp_core.testing.checks import modules
+from dp_core.testing.checks.description import it_is_built_as_its_kind_is, options_survive_a_config_file
+from dp_core.testing.samples import clone, differences, generator, normalizer_for, quoted, raw_obs, seeded
+
+
+def the_loss_is_a_finite_number(case: Case) -> None:
+    """`compute_loss` returns one finite float32 number that gradients flow from."""
+    loss = _loss(case, modules.built(case))
+    if loss.shape != () or loss.dtype != torch.float32 or not loss.isfinite().all() or not loss.requires_grad:
+        case.fail(
+            f"the loss has shape {tuple(loss.shape)}, {loss.dtype}, finite: {bool(loss.isfinite().all())}, "
+            f"with gradient: {loss.requires_grad}; expected (), torch.float32, finite, with gradient",
+            "return the mean over the batch, and compute it without torch.no_grad",
+        )
+
+
+def the_loss_draws_from_the_generator_alone(case: Case) -> None:
+    """With a generator, `compute_loss` draws nothing from the global state, so that validation losses compare."""
+    policy = modules.built(case).eval()
+    with torch.no_grad():
+        losses = [_loss(case, policy, seed) for seed in (0, 1)]
+    if not torch.equal(*losses):
+        case.fail(
+            f"with the same generator, the loss was {losses[0]:.3g} and then {losses[1]:.3g}; expected the same",
+            "pass the generator to everything that draws: torch.randn(..., generator=generator)",
+        )
+
+
+def a_batch_is_left_as_it_is(case: Case) -> None:
+    """`compute_loss` does not change the batch."""
+    policy, batch = modules.built(case), modules.training_batch(case)
+    given = clone(batch)
+    with torch.no_grad(), seeded():
+        policy.compute_loss(batch, generator())
+    if changed := list(differences(given, batch)):
+        case.fail(
+            f"the batch was changed: {quoted(changed)}; expected it to be left as it is",
+            "work on new tensors and dictionaries: x = x * 2 instead of x.mul_(2) or x *= 2",
+        )
+
+
+def actions_have_the_shapes_of_the_contract(case: Case) -> None:
+    """`predict_action` returns ``action`` (B, Ta, Da) and ``action_pred`` (B, Tp, Da), finite, float32."""
+    policy, window = modules.built(case).eval(), modules.window_of(case)
+    size = action_dim(case.setting.runtime["shape_meta"])
+    steps = getattr(case.slot().config, "n_action_steps", None)
+    for batch_size in (1, 3):
+        found = _act(policy, raw_obs(case.setting.runtime["shape_meta"], batch_size, window["n_obs_steps"]))
+        if missing := sorted({"action", "action_pred"} - found.keys()):
+            case.fail(
+                f"predict_action returned no {quoted(missing)}; expected 'action' and 'action_pred'",
+                "return what is executed and the whole prediction",
+            )
+        for key, expected_steps in (("action", steps), ("action_pred", None)):
+            shape = tuple(found[key].shape)
+            if len(shape) != 3 or shape != (batch_size, expected_steps or shape[1], size):
+                case.fail(
+                    f"'{key}' has shape {shape}; expected ({batch_size}, {expected_steps or 'steps'}, {size}), "
+                    "which is batch, steps and the size of an action in shape_meta",
+                    "predict for every member of the batch, and cut out what is executed",
+                )
+            if found[key].dtype != torch.float32 or not found[key].isfinite().all():
+                case.fail(
+                    f"'{key}' is {found[key].dtype}, finite: {bool(found[key].isfinite().all())}; "
+                    "expected finite torch.float32",
+                    "compute in the type of the policy, and keep clear of divisions by zero",
+                )
+
+
+def actions_are_in_raw_units(case: Case) -> None:
+    """Actions come back in the units of the data: another range of the data shifts them as much."""
+    policy, offset = modules.built(case).eval(), 1000.0
+    obs = modules.network_of(case).inputs(case, 2)
+    answers = []
+    for shift in (0.0, offset):
+        policy.set_normalizer(normalizer_for(case.setting.runtime["shape_meta"], shift))
+        policy.reset()
+        answers.append(_act(policy, obs)["action"])
+    if not torch.allclose(answers[0] + offset, answers[1], rtol=1e-3, atol=0.1):
+        moved = float((answers[1] - answers[0]).mean())
+        case.fail(
+            f"with data {offset:g} higher, actions are {moved:g} higher; expected {offset:g}",
+            "end predict_action with self.normalizer['action'].unnormalize(...)",
+        )
+
+
+def reset_forgets(case: Case) -> None:
+    """After `reset`, a policy acts as one that has seen nothing."""
+    fresh, used = (modules.built(case).eval() for _ in range(2))
+    shape_meta, steps = case.setting.runtime["shape_meta"], modules.window_of(case)["n_obs_steps"]
+    _act(used, raw_obs(shape_meta, 2, steps, seed=1))
+    used.reset()
+    obs = raw_obs(shape_meta, 2, steps, seed=2)
+    if not torch.equal(_act(used, obs)["action"], _act(fresh, obs)["action"]):
+        case.fail(
+            "after reset, it acted otherwise than one that has seen nothing; expected the same",
+            "clear in reset() whatever predict_action keeps between calls",
+        )
+
+
+CHECKS = (
+    it_is_built_as_its_kind_is,
+    options_survive_a_config_file,
+    the_loss_is_a_finite_number,
+    the_loss_draws_from_the_generator_alone,
+    a_batch_is_left_as_it_is,
+    actions_have_the_shapes_of_the_contract,
+    actions_are_in_raw_units,
+    reset_forgets,
+    *modules.CHECKS,
+)
+
+
+def _loss(case: Case, policy: Any, seed: int = 0) -> Tensor:
+    with seeded(seed):
+        loss: Tensor = policy.compute_loss(modules.training_batch(case), generator())
+    return loss
+
+
+def _act(policy: Any, obs: dict[str, Tensor]) -> dict[str, Tensor]:
+    with seeded():
+        actions: dict[str, Tensor] = policy.predict_action(obs, generator())
+    return actions

@@ -1,0 +1,101 @@
+"""What runners have to do; see `BaseRunner`. They are given a policy that moves at random, but always the same way."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from dp_core.testing.case import Case, cases_of
+from dp_core.testing.checks.description import options_survive_a_config_file
+from dp_core.testing.checks.modules import window_of
+from dp_core.testing.examples import TINY
+from dp_core.testing.samples import clone, differences, normalizer_for, quoted
+
+_SCORES = ("test/mean_score", "train/mean_score")
+
+
+def it_is_built_as_its_kind_is(case: Case) -> None:
+    """The target is called as ``target(config, shape_meta=..., output_dir=...)``."""
+    with _runner(case):
+        pass
+
+
+def it_returns_numbers_and_videos(case: Case) -> None:
+    """`run` returns finite numbers, a mean score among them, and paths of videos that exist."""
+    with _runner(case) as runner:
+        metrics = runner.run(_policy(case))
+        if not set(_SCORES) & metrics.keys():
+            case.fail(
+                f"run returned {quoted(metrics) or 'nothing'}; expected 'test/mean_score' among them",
+                "return the mean score of the episodes by that name, which callbacks and tables look for",
+            )
+        for name, value in metrics.items():
+            is_number = isinstance(value, Real) and math.isfinite(value)
+            if not is_number and not (isinstance(value, str) and Path(value).is_file()):
+                case.fail(
+                    f"'{name}' is {value!r}; expected a finite number, or the path of a video as a string",
+                    "convert tensors with .item(), and return paths of files that are written",
+                )
+
+
+def equal_policies_get_equal_scores(case: Case) -> None:
+    """The same weights get the same score in every run, also after `close`."""
+    with _runner(case) as runner:
+        policy = _policy(case)
+        first = runner.run(policy)
+        runner.close()
+        second = runner.run(policy)
+    for name in set(_SCORES) & first.keys():
+        if second.get(name) != first[name]:
+            case.fail(
+                f"'{name}' was {first[name]} and then {second.get(name)} for the same policy; expected the same",
+                "seed environments and the generator passed to predict_action anew in every run",
+            )
+
+
+def the_policy_is_left_as_it_was(case: Case) -> None:
+    """`run` changes neither the weights of the policy nor its mode."""
+    with _runner(case) as runner:
+        policy = _policy(case).train()
+        before = clone(policy.state_dict())
+        runner.run(policy)
+        if different := list(differences(before, policy.state_dict())):
+            case.fail(f"run changed {quoted(different)} of the policy", "act under torch.no_grad")
+        if not policy.training:
+            case.fail(
+                "a policy in training mode was left in eval mode; expected it to be as it was",
+                "call policy.train(was_training) at the end, in a finally",
+            )
+
+
+CHECKS = (
+    it_is_built_as_its_kind_is,
+    options_survive_a_config_file,
+    it_returns_numbers_and_videos,
+    equal_policies_get_equal_scores,
+    the_policy_is_left_as_it_was,
+)
+
+
+@contextmanager
+def _runner(case: Case) -> Iterator[Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        runner = case.build(output_dir=Path(folder))
+        try:
+            yield runner
+        finally:
+            runner.close()
+
+
+def _policy(case: Case) -> Any:
+    """For the task and the window of the runner."""
+    component = case.registry.resolve("policy", TINY)
+    options = {**window_of(case), "horizon": sum(window_of(case).values())}
+    policy = cases_of(case.registry, component, [options], {"": case.setting})[0].build()
+    policy.set_normalizer(normalizer_for(case.setting.runtime["shape_meta"]))
+    return policy

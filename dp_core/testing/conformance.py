@@ -1,0 +1,206 @@
+"""Conformance classes: inherit from the one of your component's kind, and pytest tests the rules of that kind.
+
+The shortest test file of an encoder that its plugin calls ``depth``::
+
+    from dp_core.testing import EncoderConformance
+
+    class TestDepth(EncoderConformance):
+        component = "depth"
+
+The examples that it is tried with can be chosen::
+
+    class TestDepth(EncoderConformance):
+        component = "dp-depth/depth"                    # where several packages have a 'depth'
+        configs = [{}, {"channels": 8}]                 # options as in YAML; each is tried in every setting
+        shape_metas = {"one depth image": {"obs": {"depth": {"shape": [1, 48, 48], "type": "rgb"}},
+                                           "action": {"shape": [2]}}}
+
+Every rule is one test for each example: ``test_features_have_the_declared_size[default-one depth image]``. An example
+that cannot be built (options refuse it, data are absent) is skipped with the reason; if none can, so that nothing
+would be tested, ``test_an_example_fits`` fails. Where a package that the component requires is absent, all are skipped.
+A rule that does not hold for good reasons is left out by ``test_every_parameter_learns = None`` in the class.
+
+Pretrained weights are not fetched, and nothing needs a GPU, though one is used if it is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any, ClassVar
+
+from dp_core.component import Component, Kind
+from dp_core.registry import Registry
+from dp_core.testing.case import Case, ConformanceError, NotChecked, cases_of
+from dp_core.testing.checks import EACH, ONCE, Check
+from dp_core.testing.examples import SETTINGS, SHAPE_METAS, Setting, for_task
+
+
+@cache
+def _installed() -> Registry:
+    return Registry.discover()
+
+
+def _id(case: Case) -> str:
+    options = "-".join(f"{key}={value}" for key, value in case.options.items()) or "default"
+    return f"{options}-{case.title}" if case.title else options
+
+
+def _test_each(check: Check) -> Callable[..., None]:
+    def test(self: Conformance, case: Case) -> None:
+        _apply(check, case)
+
+    return _named(test, check)
+
+
+def _test_once(check: Check) -> Callable[..., None]:
+    def test(self: Conformance) -> None:
+        _apply(check, self.cases()[0].undecided)
+
+    return _named(test, check)
+
+
+def _named(test: Callable[..., None], check: Check) -> Callable[..., None]:
+    test.__name__ = f"test_{check.__name__}"
+    test.__doc__ = check.__doc__
+    return test
+
+
+def _apply(check: Check, case: Case) -> None:
+    try:
+        check(case)
+    except NotChecked as reason:
+        _skip(str(reason))
+
+
+def _skip(reason: str) -> None:
+    import pytest  # here, so that the rules can be read without it
+
+    pytest.skip(reason)
+
+
+class Conformance:
+    """What the conformance classes share."""
+
+    kind: ClassVar[Kind]
+    component: ClassVar[str | Component]
+    """Its name as in a config, or the `Component` itself."""
+    configs: ClassVar[Sequence[Mapping[str, Any]]] = ({},)
+    """Options to try. Required ones that are left out get a small value where the name says what they mean: steps of a
+    window, slots for other components."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "kind" in vars(cls):
+            for check in ONCE:
+                setattr(cls, f"test_{check.__name__}", _test_once(check))
+            for check in EACH[cls.kind]:
+                setattr(cls, f"test_{check.__name__}", _test_each(check))
+
+    @classmethod
+    def registry(cls) -> Registry:
+        """Where components come from: what is installed. Tests of uninstalled plugins override it."""
+        return _installed()
+
+    @classmethod
+    def settings(cls) -> Mapping[str, Setting]:
+        """What the component is built for, by a name."""
+        return SETTINGS.get(cls.kind, {"": Setting()})
+
+    @classmethod
+    def cases(cls) -> list[Case]:
+        """Every config in every setting."""
+        component = cls.component
+        if isinstance(component, str):
+            component = cls.registry().resolve(cls.kind, component)
+        return cases_of(cls.registry(), component, cls.configs, cls.settings())
+
+    def pytest_generate_tests(self, metafunc: Any) -> None:
+        """One test for each case; called by pytest while it collects."""
+        if "case" in metafunc.fixturenames:
+            cases = self.cases()
+            metafunc.parametrize("case", cases, ids=[_id(case) for case in cases])
+
+    def test_an_example_fits(self) -> None:
+        """At least one example can be built: its options go with its setting, and its data are there."""
+        is_built = EACH[self.kind][0]
+        reasons = []
+        for case in self.cases():
+            try:
+                is_built(case)
+            except NotChecked as reason:
+                if case.component.missing():
+                    _skip(str(reason))
+                reasons.append(f"{case}: {reason}")
+            else:
+                return
+        raise ConformanceError("nothing was checked; choose other configs or settings: " + "; ".join(reasons))
+
+
+class _ForTasks(Conformance):
+    shape_metas: ClassVar[Mapping[str, Mapping[str, Any]]] = SHAPE_METAS
+    """Tasks to try, by a name."""
+
+    @classmethod
+    def settings(cls) -> Mapping[str, Setting]:
+        return {name: for_task(shape_meta) for name, shape_meta in cls.shape_metas.items()}
+
+
+class EncoderConformance(_ForTasks):
+    """For encoders. Images of the default tasks are 3 x 96 x 96."""
+
+    kind = "encoder"
+
+
+class DenoiserConformance(Conformance):
+    """For denoisers: conditioned globally, conditioned locally, unconditioned, as far as their options allow."""
+
+    kind = "denoiser"
+
+
+class SchedulerConformance(Conformance):
+    """For schedulers."""
+
+    kind = "scheduler"
+
+
+class PolicyConformance(_ForTasks):
+    """For policies. Slots without a default are filled with stand-ins of a few parameters."""
+
+    kind = "policy"
+
+
+class DatasetConformance(_ForTasks):
+    """For data sets. Give the path of a small one in ``configs``, and its task in ``shape_metas``."""
+
+    kind = "dataset"
+
+
+class RunnerConformance(_ForTasks):
+    """For runners. Give its task in ``shape_metas``, and few and short episodes in ``configs``."""
+
+    kind = "runner"
+
+
+class OptimizerConformance(Conformance):
+    """For optimizers."""
+
+    kind = "optimizer"
+
+
+class LrScheduleConformance(Conformance):
+    """For learning-rate schedules."""
+
+    kind = "lr_schedule"
+
+
+class CallbackConformance(Conformance):
+    """For callbacks, which listen to a run of two epochs."""
+
+    kind = "callback"
+
+
+class WorkspaceConformance(Conformance):
+    """For workspaces. Give in ``configs`` what makes their run take a second."""
+
+    kind = "workspace"

@@ -1,0 +1,90 @@
+"""Small examples of what components are built with: shapes of tasks and networks, values of required options."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from dp_core.component import Component
+from dp_core.config.fields import SLOT
+
+TINY = "dp-core/tiny"
+"""Name of the stand-ins of `dp_core.testing.tiny_plugin`, one for each of these kinds."""
+TINY_KINDS = ("workspace", "policy", "encoder", "denoiser", "scheduler", "dataset", "runner")
+
+WINDOW = {"horizon": 16, "n_obs_steps": 2, "n_action_steps": 8}
+
+_STATES = {"state": {"shape": [3], "type": "low_dim"}, "grip": {"shape": [2, 2], "type": "low_dim"}}
+SHAPE_METAS: dict[str, dict[str, Any]] = {
+    "an image and states": {
+        "obs": {"image": {"shape": [3, 96, 96], "type": "rgb"}, **_STATES},
+        "action": {"shape": [2]},
+    },
+    "states": {"obs": _STATES, "action": {"shape": [2]}},
+}
+
+_KNOWN_OPTIONS: dict[str, Any] = {**WINDOW, "num_epochs": 1, "max_steps": 16, "shape_meta": SHAPE_METAS["states"]}
+
+
+@attrs.frozen(kw_only=True)
+class Setting:
+    """What a component is built for."""
+
+    runtime: Mapping[str, Any] = attrs.field(factory=dict)
+    """The keywords of its kind, see `dp_core.interfaces`; those that a check makes itself are left out."""
+    context: Mapping[str, Any] = attrs.field(factory=dict)
+    """What the ``check`` method of its config may ask of the blocks around it, besides."""
+
+
+def for_task(shape_meta: Mapping[str, Any]) -> Setting:
+    """Of a kind that is built with ``shape_meta``."""
+    return Setting(runtime={"shape_meta": shape_meta}, context=WINDOW)
+
+
+def _for_network(*, global_cond_dim: int | None = None, local_cond_dim: int | None = None) -> Setting:
+    sizes = {"input_dim": 2, "horizon": WINDOW["horizon"], "n_obs_steps": WINDOW["n_obs_steps"]}
+    return Setting(
+        runtime={**sizes, "global_cond_dim": global_cond_dim, "local_cond_dim": local_cond_dim},
+        context={
+            "obs_as_global_cond": global_cond_dim is not None,
+            "obs_as_local_cond": local_cond_dim is not None,
+            "trajectory_steps": WINDOW["horizon"],
+        },
+    )
+
+
+_TASKS = {name: for_task(shape_meta) for name, shape_meta in SHAPE_METAS.items()}
+SETTINGS: dict[str, dict[str, Setting]] = {
+    "encoder": _TASKS,
+    "denoiser": {
+        "conditioned globally": _for_network(global_cond_dim=10),
+        "conditioned locally": _for_network(local_cond_dim=5),
+        "unconditioned": _for_network(),
+    },
+    "policy": _TASKS,
+    "dataset": _TASKS,
+    "runner": _TASKS,
+}
+"""What components of each kind are tried with, by a name for messages. Kinds that are built with nothing have none."""
+
+
+def complete_options(config: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """``given``, and values for those required options of ``config`` whose meaning is known from their name."""
+    hints = typing.get_type_hints(config)
+    options = dict(given)
+    for field in attrs.fields(config):
+        name, hint = field.name, hints[field.name]
+        is_required = field.default is attrs.NOTHING and hint is not Component
+        if attrs.has(hint) and SLOT not in field.metadata and hint is not Component:
+            if is_required or isinstance(given.get(name), Mapping):
+                options[name] = complete_options(hint, given.get(name, {}))
+        elif not is_required or name in given:
+            continue
+        elif field.metadata.get(SLOT) in TINY_KINDS:
+            options[name] = TINY
+        elif name in _KNOWN_OPTIONS:
+            options[name] = _KNOWN_OPTIONS[name]
+    return options

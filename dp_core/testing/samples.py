@@ -1,0 +1,107 @@
+"""Random inputs of the right shapes, and small helpers around random numbers. All drawn from fixed seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dp_core.normalizer import LinearNormalizer, SingleFieldLinearNormalizer
+from dp_core.shape_meta import action_dim
+
+
+@contextmanager
+def seeded(seed: int = 0) -> Iterator[None]:
+    """Draw from ``seed`` inside; outside, the global state of torch stays as it was."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
+
+
+def generator(seed: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator of its own."""
+    return torch.Generator(device).manual_seed(seed)
+
+
+def normalized_obs(shape_meta: Mapping[str, Any], count: int, seed: int = 0) -> dict[str, Tensor]:
+    """What an encoder is given: ``{key: (count, *shape)}``, float32 in [-1, 1]."""
+    draw = generator(seed)
+    return {key: 2 * torch.rand(count, *spec["shape"], generator=draw) - 1 for key, spec in shape_meta["obs"].items()}
+
+
+def raw_obs(shape_meta: Mapping[str, Any], batch_size: int, n_steps: int, seed: int = 0) -> dict[str, Tensor]:
+    """What a policy is given: ``{key: (B, n_steps, *shape)}``; images uint8, everything else float32 in [0, 100]."""
+    draw = generator(seed)
+    obs = {}
+    for key, spec in shape_meta["obs"].items():
+        shape = (batch_size, n_steps, *spec["shape"])
+        if spec.get("type") == "rgb":
+            obs[key] = torch.randint(0, 256, shape, generator=draw, dtype=torch.uint8)
+        else:
+            obs[key] = 100 * torch.rand(shape, generator=draw)
+    return obs
+
+
+def raw_batch(shape_meta: Mapping[str, Any], batch_size: int, horizon: int, seed: int = 0) -> dict[str, Any]:
+    """What a policy is trained on, with observations of all ``horizon`` steps; actions in [0, 100]."""
+    draw = generator(seed + 1)
+    return {
+        "obs": raw_obs(shape_meta, batch_size, horizon, seed),
+        "action": 100 * torch.rand(batch_size, horizon, action_dim(shape_meta), generator=draw),
+    }
+
+
+def normalizer_for(shape_meta: Mapping[str, Any], action_offset: float = 0.0) -> LinearNormalizer:
+    """Of data as `raw_batch` draws them; actions in [0, 100] + ``action_offset``."""
+    normalizer = LinearNormalizer()
+    for key, spec in shape_meta["obs"].items():
+        normalizer[key] = (
+            SingleFieldLinearNormalizer.create_image()
+            if spec.get("type") == "rgb"
+            else _range_field(torch.Size(spec["shape"]).numel())
+        )
+    normalizer["action"] = _range_field(action_dim(shape_meta), action_offset)
+    return normalizer
+
+
+def clone(tree: Any) -> Any:
+    """A copy of nested dictionaries of tensors that shares no memory."""
+    if isinstance(tree, Mapping):
+        return {key: clone(value) for key, value in tree.items()}
+    return tree.clone() if isinstance(tree, Tensor) else tree
+
+
+def differences(tree: Any, other: Any, path: str = "") -> Iterator[str]:
+    """Dotted names of what is not exactly the same in two trees of dictionaries, lists, tensors and plain values."""
+    if isinstance(tree, Mapping) and isinstance(other, Mapping):
+        for key in dict.fromkeys([*tree, *other]):
+            here = f"{path}.{key}" if path else str(key)
+            if key not in tree or key not in other:
+                yield here
+            else:
+                yield from differences(tree[key], other[key], here)
+    elif isinstance(tree, list | tuple) and isinstance(other, list | tuple) and len(tree) == len(other):
+        for index, (item, its_other) in enumerate(zip(tree, other, strict=True)):
+            yield from differences(item, its_other, f"{path}[{index}]")
+    elif not _is_same(tree, other):
+        yield path or "the value"
+
+
+def _is_same(value: Any, other: Any) -> bool:
+    if isinstance(value, Tensor) and isinstance(other, Tensor):
+        return value.dtype == other.dtype and torch.equal(value.nan_to_num(), other.nan_to_num())
+    return type(value) is type(other) and bool(value == other or value != value)
+
+
+def quoted(names: Any) -> str:
+    """``'a', 'b'``."""
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def _range_field(size: int, offset: float = 0.0) -> SingleFieldLinearNormalizer:
+    low = torch.full((size,), offset)
+    stats = {"min": low, "max": low + 100, "mean": low + 50, "std": torch.full((size,), 29.0)}
+    return SingleFieldLinearNormalizer.create_range(stats)

@@ -1,0 +1,172 @@
+"""Every built-in component passes the conformance class of its kind: the very classes that authors of plugins use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dp_core import testing
+from dp_core.registry import Registry
+from dp_core.testing.conformance import Conformance
+
+SMALL_IMAGE = {
+    "an image and a state": {
+        "obs": {
+            "front": {"shape": [3, 40, 40], "type": "rgb"},
+            "grip": {"shape": [2, 2], "type": "low_dim"},
+        },
+        "action": {"shape": [2]},
+    }
+}
+PUSHT = {"keypoints": {"obs": {"obs": {"shape": [20], "type": "low_dim"}}, "action": {"shape": [2]}}}
+KITCHEN = {"kitchen": {"obs": {"obs": {"shape": [60], "type": "low_dim"}}, "action": {"shape": [9]}}}
+BLOCKS = {"blocks": {"obs": {"obs": {"shape": [16], "type": "low_dim"}}, "action": {"shape": [2]}}}
+ARM = {
+    "an arm": {
+        "obs": {
+            "agentview_image": {"shape": [3, 6, 8], "type": "rgb"},
+            "robot0_eef_quat": {"shape": [4], "type": "low_dim"},
+        },
+        "action": {"shape": [7]},
+    }
+}
+
+CROP = {"crop_shape": [36, 36]}
+SCHEDULER = "dp-core/tiny"
+EPISODES = {"n_train": 1, "n_train_vis": 0, "n_test": 1, "n_test_vis": 1, "max_steps": 10}
+WINDOW = {"horizon": 4, "n_obs_steps": 2, "n_action_steps": 2}
+DATA = Path("data")
+"""Stands for the folder that `write_demonstrations` fills."""
+
+EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
+    ("callback", "json_log"): {"configs": [{"flush_every": 3}]},
+    ("callback", "topk"): {
+        "configs": [{"k": 1}, {"monitor_key": "train_loss", "mode": "min", "format_str": "{epoch}"}]
+    },
+    ("callback", "wandb"): {"configs": [{"mode": "disabled"}]},
+    ("dataset", "blockpush"): {"configs": [{"path": DATA / "blocks.zarr", **WINDOW}], "shape_metas": BLOCKS},
+    ("dataset", "kitchen"): {"configs": [{"path": DATA / "kitchen", **WINDOW}], "shape_metas": KITCHEN},
+    ("dataset", "pusht"): {"configs": [{"val_ratio": 0.02}], "shape_metas": PUSHT},
+    ("dataset", "replay"): {
+        "configs": [{"path": DATA / "mine.zarr", "val_ratio": 0.5, **WINDOW}],
+        "shape_metas": SMALL_IMAGE,
+    },
+    ("dataset", "robomimic"): {"configs": [{"path": DATA / "arm.hdf5", **WINDOW}], "shape_metas": ARM},
+    ("denoiser", "dit1d"): {"configs": [{"n_layer": 2, "n_head": 2, "n_emb": 16}]},
+    ("denoiser", "transformer"): {
+        "configs": [
+            {"n_layer": 2, "n_head": 2, "n_emb": 16},
+            {"n_layer": 1, "n_head": 2, "n_emb": 16, "n_cond_layers": 1, "causal_attn": False},
+        ]
+    },
+    ("denoiser", "unet1d"): {
+        "configs": [
+            {"down_dims": [8, 16], "diffusion_step_embed_dim": 8, "n_groups": 4, "cond_predict_scale": scale}
+            for scale in (True, False)
+        ]
+    },
+    ("encoder", "cnn"): {
+        "configs": [{"channels": [4, 8], "feature_dimension": 8, **CROP}],
+        "shape_metas": SMALL_IMAGE,
+    },
+    ("encoder", "lerobot"): {
+        "configs": [{"spatial_softmax_num_keypoints": 4, **CROP}],
+        "shape_metas": SMALL_IMAGE,
+    },
+    ("encoder", "multi_image"): {
+        "configs": [{"use_group_norm": True, **CROP}],
+        "shape_metas": SMALL_IMAGE,
+    },
+    ("encoder", "r3m"): {"configs": [{"frozen": True}], "shape_metas": SMALL_IMAGE},
+    ("encoder", "robomimic"): {
+        "configs": [{"feature_dimension": 8, "num_kp": 4, **CROP}],
+        "shape_metas": SMALL_IMAGE,
+    },
+    ("encoder", "timm"): {"configs": [{"model_name": "test_resnet", **CROP}], "shape_metas": SMALL_IMAGE},
+    ("policy", "diffusion"): {
+        "configs": [
+            {"scheduler": SCHEDULER},
+            {"scheduler": SCHEDULER, "obs_as_global_cond": False},
+            {"scheduler": SCHEDULER, "obs_as_global_cond": False, "obs_as_local_cond": True},
+            {"scheduler": SCHEDULER, "pred_action_steps_only": True, "cache_obs_features": True},
+        ],
+        "shape_metas": SMALL_IMAGE,
+    },
+    ("runner", "blockpush"): {"configs": [EPISODES], "shape_metas": BLOCKS},
+    ("runner", "kitchen"): {"configs": [{**EPISODES, "n_train": 0}], "shape_metas": KITCHEN},
+    ("runner", "pusht"): {"configs": [EPISODES], "shape_metas": PUSHT},
+    ("workspace", "train"): {"configs": [{"training": {"device": "cpu"}, "lr_schedule": "constant"}]},
+}
+"""Small ones, by kind and name; the others pass with their defaults."""
+ELSEWHERE = {("runner", "robomimic")}
+"""Needs a file of its simulator; see test_robomimic_runner.py."""
+
+
+def conformance_class(kind: str, name: str) -> type[Conformance]:
+    """As an author would write it."""
+    base = getattr(testing, f"{kind.title().replace('_', '')}Conformance")
+    return type(f"Test_{kind}_{name}", (base,), {"component": f"dp-core/{name}", **EXAMPLES.get((kind, name), {})})
+
+
+BUILT_IN = [(c.kind, c.name) for c in Registry.discover().components() if c.distribution == "dp-core"]
+globals().update(
+    {f"Test_{kind}_{name}": conformance_class(kind, name) for kind, name in BUILT_IN if (kind, name) not in ELSEWHERE}
+)
+
+
+def test_every_example_is_of_a_component_that_exists() -> None:
+    assert EXAMPLES.keys() <= set(BUILT_IN)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _write_demonstrations(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("conformance")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("DP_CACHE_DIR", str(folder / "cache"))
+        write_demonstrations(DATA)
+        yield
+
+
+def write_demonstrations(folder: Path) -> None:
+    """Two episodes of seven steps in each of the formats."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    kitchen = folder / "kitchen"
+    kitchen.mkdir()
+    np.save(kitchen / "observations_seq.npy", rng.normal(size=(2, 7, 60)))
+    np.save(kitchen / "actions_seq.npy", rng.normal(size=(2, 7, 9)))
+    np.save(kitchen / "existence_mask.npy", np.ones((2, 7)))
+    if has("zarr"):
+        from dp_replay.buffer import ReplayBuffer
+
+        ends = np.array([7, 14])
+        ReplayBuffer({"obs": rng.normal(size=(14, 16)), "action": rng.normal(size=(14, 2))}, ends).save(
+            folder / "blocks.zarr"
+        )
+        mine = {
+            "front": rng.integers(0, 256, (14, 40, 40, 3), dtype=np.uint8),
+            "grip": rng.normal(size=(14, 2, 2)),
+            "action": rng.normal(size=(14, 2)),
+        }
+        ReplayBuffer(mine, ends).save(folder / "mine.zarr")
+    if has("h5py"):
+        import h5py
+
+        with h5py.File(folder / "arm.hdf5", "w") as file:
+            for number in range(2):
+                episode = file.create_group(f"data/demo_{number}")
+                episode["obs/agentview_image"] = rng.integers(0, 256, (7, 6, 8, 3), np.uint8)
+                episode["obs/robot0_eef_quat"] = rng.normal(size=(7, 4))
+                episode["actions"] = rng.normal(size=(7, 7))
+
+
+def has(package: str) -> bool:
+    try:
+        __import__(package)
+    except ImportError:
+        return False
+    return True
