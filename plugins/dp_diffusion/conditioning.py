@@ -6,6 +6,7 @@ The policy asks its conditioning what the trajectory consists of, and what the d
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import NamedTuple
 
 import attrs
@@ -27,6 +28,21 @@ class Condition(NamedTuple):
     """(B, T, L), given to the denoiser."""
     known: Inpaint | None = None
     """Entries of the trajectory itself."""
+
+    def tensors(self) -> list[Tensor]:
+        """All there are, each (B, ...)."""
+        given = (self.global_cond, self.local_cond, *(self.known or ()))
+        return [tensor for tensor in given if tensor is not None]
+
+    def shapes(self) -> list[tuple[int, ...] | None]:
+        """Of all there could be."""
+        return [None if part is None else tuple(part.shape) for part in (*self[:2], *(self.known or (None, None)))]
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Condition:
+        """The same with every tensor replaced by what ``function`` makes of it."""
+        global_cond, local_cond = (None if part is None else function(part) for part in self[:2])
+        known = self.known and Inpaint(*map(function, self.known))
+        return Condition(global_cond, local_cond, known)
 
 
 @attrs.frozen

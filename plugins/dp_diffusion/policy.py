@@ -13,12 +13,14 @@ from dp_core.interfaces import BaseDenoiser, BaseEncoder, BasePolicy, BaseSchedu
 from dp_core.normalizer import LinearNormalizer
 from dp_core.shape_meta import action_dim
 from dp_diffusion.conditioning import (
+    Condition,
     Conditioning,
     Denoiser,
     GlobalConditioning,
     InpaintingConditioning,
     LocalConditioning,
 )
+from dp_diffusion.cuda_graph import SamplingGraph
 from dp_diffusion.feature_cache import FeatureCache
 from dp_diffusion.inputs import check_action, check_prefix, first_steps
 from dp_diffusion.mask_generator import LowdimMaskGenerator
@@ -75,13 +77,15 @@ class DiffusionPolicy(BasePolicy):
         self.normalizer = LinearNormalizer()
         self.scheduler: BaseScheduler = config.scheduler.build()
         self._denoiser_dtype: torch.dtype | None = None
+        self._graph: SamplingGraph | None = None
         self._cache = FeatureCache(self.obs_encoder, self.normalizer) if config.cache_obs_features else None
 
     def prepare_inference(self, obs: dict[str, Tensor], *, dtype: torch.dtype = torch.float32) -> None:
         """Get ready to act; see `BasePolicy`.
 
         With ``torch.bfloat16`` or ``torch.float16`` the denoiser has such weights, and so half of the memory to read at
-        every step; observations are encoded, and trajectories kept, in float32.
+        every step; observations are encoded, and trajectories kept, in float32. On a GPU all steps of the sampling
+        become one graph, for batches of the size of ``obs``.
         """
         if dtype not in DENOISER_DTYPES:
             names = ", ".join(str(known) for known in DENOISER_DTYPES)
@@ -89,6 +93,11 @@ class DiffusionPolicy(BasePolicy):
         self._denoiser_dtype = None if dtype == self.dtype else dtype
         self.model.to(dtype).prepare_inference()
         super().prepare_inference(obs)
+        if self.device.type == "cuda":
+            with torch.no_grad():
+                condition = self._observed(obs)
+                self._graph = SamplingGraph(lambda known: self._sample(known, None), condition, self.device)
+            self.reset()
 
     def reset(self) -> None:
         """Forget the last observations."""
@@ -151,23 +160,17 @@ class DiffusionPolicy(BasePolicy):
                 example because the robot will have executed them by the time that this call returns. They are held
                 fixed while the others are sampled, so that the chunk continues them.
         """
-        obs = first_steps(obs, self.shape_meta, self.config.n_obs_steps)
-        cache = None if self.training else self._cache
-        features = self._encode(obs) if cache is None else cache.features(obs, self._encode)
-        condition = self.conditioning.condition(features)
-        known = condition.known
+        condition = self._observed(obs)
         if fixed_action_prefix is not None:
-            check_prefix(fixed_action_prefix, len(features), self.config.n_action_steps, self.action_dim)
-            known = self._with_prefix(known, self.normalizer["action"].normalize(fixed_action_prefix))
+            batch_size = len(condition.tensors()[0])
+            check_prefix(fixed_action_prefix, batch_size, self.config.n_action_steps, self.action_dim)
+            prefix = self.normalizer["action"].normalize(fixed_action_prefix)
+            condition = condition._replace(known=self._with_prefix(condition.known, prefix))
 
-        trajectory = self.scheduler.sample(
-            Denoiser(self.model, condition, self._denoiser_dtype),
-            (len(features), self.config.trajectory_steps, self.conditioning.trajectory_dim),
-            generator=generator,
-            inpaint=known,
-            device=features.device,
-            dtype=self.dtype,  # under autocast, features may have less
-        )
+        if self._graph is not None and self._graph.fits(condition):
+            trajectory = self._graph(condition, generator)
+        else:
+            trajectory = self._sample(condition, generator)
         action_pred = self.normalizer["action"].unnormalize(trajectory[..., : self.action_dim])
         executed = slice(None) if self.config.pred_action_steps_only else self._executed
         return {"action": action_pred[:, executed], "action_pred": action_pred}
@@ -183,6 +186,24 @@ class DiffusionPolicy(BasePolicy):
         n_steps = next(iter(obs.values())).shape[1]
         obs = {key: value.flatten(0, 1) for key, value in self.normalizer.normalize(obs).items()}  # (B*T, *shape)
         return self.obs_encoder(obs).unflatten(0, (-1, n_steps))
+
+    def _observed(self, obs: dict[str, Tensor]) -> Condition:
+        """What observations tell, from the cache where they were seen before."""
+        obs = first_steps(obs, self.shape_meta, self.config.n_obs_steps)
+        cache = None if self.training else self._cache
+        return self.conditioning.condition(self._encode(obs) if cache is None else cache.features(obs, self._encode))
+
+    def _sample(self, condition: Condition, generator: torch.Generator | None) -> Tensor:
+        """Normalised trajectories, (B, T, D)."""
+        any_tensor = condition.tensors()[0]
+        return self.scheduler.sample(
+            Denoiser(self.model, condition, self._denoiser_dtype),
+            (len(any_tensor), self.config.trajectory_steps, self.conditioning.trajectory_dim),
+            generator=generator,
+            inpaint=condition.known,
+            device=any_tensor.device,
+            dtype=self.dtype,  # under autocast, features may have less
+        )
 
     def _with_prefix(self, known: Inpaint | None, prefix: Tensor) -> Inpaint:
         """Adds normalised actions (B, K, Da), from the first executed step on, to what is known."""

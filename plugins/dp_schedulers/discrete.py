@@ -31,7 +31,7 @@ class DiscreteScheduler(BaseScheduler):
         self.alphas: Tensor = process.alphas_cumprod.double()
         """(num_train_timesteps,), float64: the share of the data in the variance."""
         self._rates: dict[torch.device, tuple[Tensor, Tensor]] = {}
-        self._tables: dict[int, tuple[Tensor, list[Step]]] = {}
+        self._tables: dict[tuple[int, torch.device], tuple[Tensor, list[Step]]] = {}
 
     @property
     def num_inference_steps(self) -> int:
@@ -85,8 +85,8 @@ class DiscreteScheduler(BaseScheduler):
         count = num_inference_steps or self.num_inference_steps
         for option, message in self.config.sampling_problems(count):
             raise InputError(f"{option}: {message}")
-        times, steps = self._table(count)
-        denoise_step = prepared(denoise, times.to(device))
+        times, steps = self._table(count, torch.device(device))
+        denoise_step = prepared(denoise, times)
         limit = self.config.clip_sample_range if self.config.clip_sample else None
         past: deque[Tensor] = deque(maxlen=max(len(step.clean) for step in steps))
         sample = torch.randn(shape, generator=generator, device=device, dtype=dtype)
@@ -98,11 +98,11 @@ class DiscreteScheduler(BaseScheduler):
             sample = step.advance(sample, prediction, past, generator)
         return with_known(sample, inpaint)
 
-    def _table(self, count: int) -> tuple[Tensor, list[Step]]:
-        if count not in self._tables:
+    def _table(self, count: int, device: torch.device) -> tuple[Tensor, list[Step]]:
+        if (count, device) not in self._tables:
             times = self.times(count)
-            self._tables[count] = times, self.steps(times)
-        return self._tables[count]
+            self._tables[count, device] = times.to(device), self.steps(times)
+        return self._tables[count, device]
 
     def _mixture(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """Shares of data and noise at ``timesteps`` (B,), (B, 1, 1)."""

@@ -93,3 +93,29 @@ def test_an_unknown_precision_is_reported(build):
         build().prepare_inference(OBS, dtype=torch.float64)
 
     assert str(caught.value) == ("dtype: torch.float64 is not one of torch.float32, torch.bfloat16, torch.float16")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("scheduler", ["ddpm", "ddim", "dpm_solver", "flow_matching"])
+@pytest.mark.parametrize(("denoiser", "mode"), PAIRS)
+def test_the_graph_samples_as_the_steps_one_by_one_and_draws_the_same(registry, build, denoiser, mode, scheduler):
+    policy = build(denoiser, mode).cuda()
+    policy.scheduler = registry.build("scheduler", {"name": scheduler, "num_inference_steps": 5})
+    obs = {key: value.cuda() for key, value in OBS.items()}
+    others = {key: -value for key, value in obs.items()}
+    generators = [torch.Generator("cuda").manual_seed(3) for _ in range(2)]
+    expected = [policy.predict_action(each, generators[0])["action_pred"] for each in (obs, others)]
+
+    policy.prepare_inference(obs)
+
+    assert policy._graph is not None
+    for each, wanted in zip((obs, others), expected, strict=True):
+        actions = policy.predict_action(each, generators[1])["action_pred"]
+        torch.testing.assert_close(actions, wanted, rtol=0, atol=1e-4)
+    assert torch.equal(generators[0].get_state(), generators[1].get_state())
+    two = {key: value.expand(2, -1, -1) for key, value in obs.items()}
+    assert policy.predict_action(two)["action_pred"].shape == (2, 4, 2)  # not captured; step by step
+    torch.manual_seed(7)
+    first = policy.predict_action(obs)["action_pred"]
+    assert not torch.equal(first, policy.predict_action(obs)["action_pred"])
