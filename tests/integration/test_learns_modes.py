@@ -28,10 +28,10 @@ SHARE_LEFT = {0: 0.3, 1: 0.8}
 SPREAD = 0.2
 """Standard deviation around each mode."""
 N_SAMPLES = 1000
-TOLERANCE = 0.06
-"""Of the share of a mode: four standard deviations of a count of N_SAMPLES."""
+TOLERANCE = 0.08
+"""Of the share of a mode. N_SAMPLES give a standard deviation of 0.015; five seeds of each training: within 0.061."""
 LARGEST_DISTANCE = 0.03
-"""Energy distance; two draws of the demonstrations are within 0.015 of each other."""
+"""Energy distance. Two draws of the demonstrations are within 0.015; five seeds of each training: within 0.021."""
 
 MLP = {
     "plugin.py": """
@@ -102,30 +102,44 @@ policy:
   n_action_steps: 1
   encoder: lowdim
   denoiser: mlp
-optimizer: {name: adamw, lr: 3.0e-3}
+optimizer: {name: adamw, lr: 6.0e-3, betas: [0.9, 0.99]}
 lr_schedule: {name: cosine, num_warmup_steps: 50}
 dataloader: {batch_size: 256}
-training: {num_epochs: 60, checkpoint_every: 1000, sample_every: 1000, sample_batch_size: 1, device: cpu}
+training: {num_epochs: 30, checkpoint_every: 1000, sample_every: 1000, sample_batch_size: 1, device: cpu}
 """
 
-FEWER_SAMPLES = ["dataloader.batch_size=128", "training.num_epochs=20"]
-"""A third of the MLP's, which is enough for networks that are slower."""
+SHORTER = ["training.num_epochs=20"]
+FEWER_SAMPLES = ["dataloader.batch_size=128", "optimizer.lr=3.0e-3"]
+"""For networks that are slower than the MLP and learn more from a sample."""
+SLOWLY = ["dataloader.batch_size=128", "optimizer.lr=1.0e-3", "training.num_epochs=10"]
+"""The transformer starts with weights so small that it long overlooks the state; faster, some seeds still half do."""
+TRANSFORMER = "name: transformer, n_layer: 2, n_head: 2, n_emb: 64, p_drop_attn: 0.0"
 TRAINED = {
     "epsilon": ["policy.scheduler={name: ddpm}"],
     "sample": ["policy.scheduler={name: ddpm, prediction_type: sample}"],
     "v_prediction": ["policy.scheduler={name: ddpm, prediction_type: v_prediction}"],
-    "flow": ["policy.scheduler={name: flow_matching}"],
-    "local": ["policy={obs_as_global_cond: false, obs_as_local_cond: true}"],
+    "flow": ["policy.scheduler={name: flow_matching}", *SHORTER],
+    "local": ["policy={obs_as_global_cond: false, obs_as_local_cond: true}", *SHORTER],
     "inpainting": ["policy={obs_as_global_cond: false}"],
-    "inpainting flow": ["policy={obs_as_global_cond: false, scheduler: flow_matching}"],
-    "action steps only": ["policy.pred_action_steps_only=true"],
-    "perturbed inputs": ["policy.input_pertub=0.05"],
-    "several noises": ["policy.train_diffusion_n_samples=4", "dataloader.batch_size=64", "training.num_epochs=15"],
+    "inpainting flow": ["policy={obs_as_global_cond: false, scheduler: flow_matching}", *SHORTER],
+    "action steps only": ["policy.pred_action_steps_only=true", *SHORTER],
+    "several perturbed noises": [
+        "policy={train_diffusion_n_samples: 4, input_pertub: 0.05}",
+        "dataloader.batch_size=64",
+        "training.num_epochs=7",
+    ],
     "unet1d": [
         "policy.denoiser={name: unet1d, down_dims: [32], diffusion_step_embed_dim: 32, kernel_size: 3}",
         *FEWER_SAMPLES,
+        "training.num_epochs=5",
     ],
-    "dit1d": ["policy.denoiser={name: dit1d, n_layer: 2, n_head: 2, n_emb: 32, p_drop: 0.0}", *FEWER_SAMPLES],
+    "dit1d": [
+        "policy.denoiser={name: dit1d, n_layer: 2, n_head: 2, n_emb: 32, p_drop: 0.0}",
+        *FEWER_SAMPLES,
+        "training.num_epochs=7",
+    ],
+    "transformer": [f"policy.denoiser={{{TRANSFORMER}, causal_attn: false}}", *SLOWLY],
+    "causal transformer": [f"policy.denoiser={{{TRANSFORMER}}}", *SLOWLY],
 }
 """What differs from the config above."""
 DDPM = "{name: ddpm}"
@@ -137,8 +151,8 @@ SAMPLERS = [
     *itertools.product(["epsilon", "sample", "v_prediction"], [DDPM, DDIM, DPM_SOLVER]),
     *itertools.product(["inpainting"], [DDPM, DDIM, "{name: dpm_solver, num_inference_steps: 20}"]),
     *itertools.product(["flow", "inpainting flow"], [EULER, HEUN]),
-    *itertools.product(["local", "action steps only", "perturbed inputs", "several noises"], [DDIM]),
-    *itertools.product(["unet1d", "dit1d"], [DDIM]),
+    *itertools.product(["local", "action steps only", "several perturbed noises"], [DDIM]),
+    *itertools.product(["unet1d", "dit1d", "transformer"], [DDIM]),
 ]
 
 
@@ -166,12 +180,13 @@ def shares(actions: Tensor) -> tuple[float, float]:
     return near[0], near[1]
 
 
-def shortcomings(actions: Mapping[int, Tensor]) -> list[str]:
-    """What tells these trajectories, or beginnings of them, from demonstrations; by state."""
+def shortcomings(actions: Mapping[int, Tensor], first: int = 0) -> list[str]:
+    """What tells these trajectories, or parts of them from step ``first`` on, from demonstrations; by state."""
     found = []
     for state, paths in actions.items():
         left, right = shares(paths)
-        distance = energy_distance(paths, demonstrations(state, N_SAMPLES, seed=1)[:, : paths.shape[1]])
+        demonstrated = demonstrations(state, N_SAMPLES, seed=1)[:, first : first + paths.shape[1]]
+        distance = energy_distance(paths, demonstrated)
         if abs(left - SHARE_LEFT[state]) > TOLERANCE:
             found.append(f"state {state}: left {left:.3f}")
         if abs(right - (1 - SHARE_LEFT[state])) > TOLERANCE:
@@ -192,7 +207,7 @@ def act(policy: BasePolicy) -> dict[int, Tensor]:
 def task(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with the demonstrations and a config; the network is a plugin."""
     folder = tmp_path_factory.mktemp("modes")
-    count = 2048
+    count = 4096
     episodes = np.concatenate([demonstrations(state, count, seed=3 + state).numpy() for state in SHARE_LEFT])
     root = zarr.open_group(folder / "modes.zarr", mode="w")
     data, meta = root.create_group("data"), root.create_group("meta")
@@ -224,6 +239,22 @@ def test_it_finds_both_modes_at_their_shares(checkpoint: Callable[[str], Path], 
     policy = load_policy(checkpoint(trained), overrides=[f"policy.scheduler={sampler}"])
 
     assert shortcomings(act(policy)) == []
+
+
+@pytest.mark.slow
+def test_a_causal_transformer_finds_the_modes_of_each_step(checkpoint: Callable[[str], Path]) -> None:
+    """Of each alone: later steps tell on which side a noisy step is, too, and a causal network may not look at them.
+
+    So some of its paths change sides on the way. The best predictor is known for such demonstrations (a mixture of
+    normal distributions): with this sampler it never does so, and the best causal one does in 13 % and 10 %.
+    """
+    policy = load_policy(checkpoint("causal transformer"), overrides=[f"policy.scheduler={DDIM}"])
+
+    paths = act(policy)
+
+    for step in (0, 1):
+        assert shortcomings({state: path[:, [step]] for state, path in paths.items()}, first=step) == []
+    assert all(0.05 < 1 - sum(shares(path)) < 0.25 for path in paths.values())
 
 
 def test_other_demonstrations_fall_short_of_nothing() -> None:
