@@ -33,12 +33,18 @@ class Conv1d(nn.Conv1d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T) -> (B, C', T / stride)."""
+        if _is_autocast(x):
+            return _autocast(self, x)
         rows = x.shape[0] * x.shape[2] // self.stride[0]
         if self._packs and _is_read_faster_packed(x, self.weight, rows):
             return self._forward_packed(x)
         if not _is_faster_as_product(x, self.weight, rows):
             return super().forward(x)
-        y: Tensor = _Conv1d.apply(x, self.weight, self.bias, self.stride[0], self.padding[0])
+        return self.product(x, self.weight, self.bias)
+
+    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The same as one matrix product, with these weights."""
+        y: Tensor = _Conv1d.apply(x, weight, bias, self.stride[0], self.padding[0])
         return y
 
     def pack(self) -> None:
@@ -65,16 +71,36 @@ class ConvTranspose1d(nn.ConvTranspose1d):
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """(B, C, T) -> (B, C', T * stride), for a kernel that is larger than the stride by twice the padding."""
+        if _is_autocast(x):
+            return _autocast(self, x)
         rows = x.shape[0] * x.shape[2]
         if not _is_faster_as_product(x, self.weight, rows):
             return super().forward(x, output_size)
-        y: Tensor = _ConvTranspose1d.apply(x, self.weight, self.bias, self.stride[0], self.padding[0])
+        return self.product(x, self.weight, self.bias)
+
+    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The same as one matrix product, with these weights."""
+        y: Tensor = _ConvTranspose1d.apply(x, weight, bias, self.stride[0], self.padding[0])
         return y
 
 
+def _is_autocast(x: Tensor) -> bool:
+    return x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
+
+
+def _autocast(layer: Conv1d | ConvTranspose1d, x: Tensor) -> Tensor:
+    """In lower precision as a product where that is faster; CPUs have slow convolutions in it, so otherwise without."""
+    dtype = torch.get_autocast_dtype("cpu")
+    with torch.autocast("cpu", enabled=False):
+        if layer.weight.numel() < _FEWEST_WEIGHTS:
+            return layer(x.float())
+        bias = None if layer.bias is None else layer.bias.to(dtype)
+        return layer.product(x.to(dtype), layer.weight.to(dtype), bias)
+
+
 def _is_faster_as_product(x: Tensor, weight: Tensor, rows: int) -> bool:
-    """Measured on CPUs. Autocast and compilers choose for themselves."""
-    if x.device.type != "cpu" or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
+    """Measured on CPUs. Compilers choose for themselves."""
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
         return False
     if x.dtype in (torch.bfloat16, torch.float16):
         return True
@@ -92,7 +118,6 @@ def _is_read_faster_packed(x: Tensor, weight: Tensor, rows: int) -> bool:
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_grad_enabled()
-        and not torch.is_autocast_enabled("cpu")
     )
 
 

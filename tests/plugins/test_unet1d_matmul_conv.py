@@ -95,13 +95,30 @@ def test_large_layers_of_short_sequences_are_trained_as_products(channels, lengt
     assert matmul_conv._is_faster_as_product(x, layer.weight, batch * length) == expected
 
 
-def test_autocast_and_double_precision_get_torch_s_own_layers():
+def test_double_precision_gets_torch_s_own_layers():
     layer, x = Conv1d(512, 512, 5, padding=2), torch.randn(2, 512, 4)
 
     assert is_product(layer, x)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert not is_product(layer, x)
     assert not is_product(layer.double(), x.double())
+
+
+@pytest.mark.parametrize(("channels", "dtype"), [(512, torch.bfloat16), (64, torch.float32)])
+@pytest.mark.parametrize("kind", [Conv1d, ConvTranspose1d])
+def test_autocast_computes_large_layers_in_its_precision_and_small_ones_in_full(kind, channels, dtype):
+    layer = kind(channels, channels, 4, stride=2, padding=1)
+    x = torch.randn(2, channels, 8, requires_grad=True)
+    expected = layer(x)
+    gradients = torch.autograd.grad(expected.square().sum(), [x, *layer.parameters()])
+
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(x)
+    lower = torch.autograd.grad(y.float().square().sum(), [x, *layer.parameters()])
+
+    assert y.dtype == dtype
+    torch.testing.assert_close(y.float(), expected, rtol=0.02, atol=0.02)
+    for one, other in zip(lower, gradients, strict=True):
+        assert one.dtype == torch.float32
+        torch.testing.assert_close(one, other, rtol=0.05, atol=0.03 * other.abs().max().item())
 
 
 @pytest.mark.parametrize(("length", "stride"), [(4, 1), (4, 2)])
