@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import torch
@@ -54,14 +54,20 @@ class BatchOrder(Sampler[list[int]]):
         return torch.randperm(self._size, generator=generator).tolist()
 
 
-def make_loader(dataset: BaseDataset, order: BatchOrder, options: LoaderOptions) -> DataLoader[Any]:
-    """A loader that takes each batch from the data set in one piece."""
+def make_loader(
+    dataset: BaseDataset, order: BatchOrder, options: LoaderOptions, device: torch.device | None = None
+) -> DataLoader[Any]:
+    """A loader that takes each batch from the data set in one piece.
+
+    Args:
+        device: where the batches will go; only for a GPU is memory page-locked.
+    """
     return DataLoader(
         dataset,
         batch_sampler=order,
         collate_fn=_as_it_is,
         num_workers=options.num_workers,
-        pin_memory=options.pin_memory,
+        pin_memory=options.pin_memory and device is not None and device.type == "cuda",
         persistent_workers=options.persistent_workers,
         # Each pass over a loader draws a seed; from the global state, that would make a resumed run differ.
         generator=torch.Generator(),
@@ -79,6 +85,41 @@ def to_device(batch: T, device: torch.device) -> T:
     """Move a batch; from pinned memory without waiting."""
     moved: T = map_tensors(batch, lambda tensor: tensor.to(device, non_blocking=True))
     return moved
+
+
+def on_device(batches: Iterable[T], device: torch.device, *, prefetch: bool = True) -> Iterator[T]:
+    """Batches, moved. With ``prefetch``, a GPU copies the next one while it works on the one that was yielded.
+
+    So one more is fetched than was yielded. That makes no difference to a run that is interrupted there: it goes on
+    after the last batch it trained on, and data sets draw nothing at random.
+    """
+    if device.type != "cuda" or not prefetch:
+        for batch in batches:
+            yield to_device(batch, device)
+        return
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    waiting: list[tuple[T, torch.cuda.Event]] = []
+    for batch in batches:
+        with torch.cuda.stream(stream):
+            waiting.append((to_device(batch, device), stream.record_event()))
+        if len(waiting) > 1:
+            yield _arrived(*waiting.pop(0), device)
+    for copied, event in waiting:
+        yield _arrived(copied, event, device)
+
+
+def _arrived(batch: T, copied: torch.cuda.Event, device: torch.device) -> T:
+    """A batch that may be used: kernels that are launched from now on wait for its copy, the program does not."""
+    current = torch.cuda.current_stream(device)
+    current.wait_event(copied)
+
+    def used_here(tensor: torch.Tensor) -> torch.Tensor:
+        # Its memory belongs to the stream that copied, which would use it again while this one still reads.
+        tensor.record_stream(current)
+        return tensor
+
+    noted: T = map_tensors(batch, used_here)
+    return noted
 
 
 def _as_it_is(batch: Any) -> Any:

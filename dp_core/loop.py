@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral, Real
 from typing import Any, Protocol
 
@@ -20,12 +21,13 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
-from dp_core.batches import BatchOrder, map_tensors, to_device
+from dp_core.batches import BatchOrder, map_tensors, on_device
 from dp_core.config.training import TrainingOptions
 from dp_core.ema import EMAModel
 from dp_core.errors import DpError
 from dp_core.interfaces import BasePolicy, BaseRunner
 from dp_core.interrupts import Interrupts
+from dp_core.profiling import section, steps
 
 
 @attrs.define(eq=False)
@@ -111,7 +113,8 @@ def train(workspace: Trainable) -> None:
         DpError: the loss is not finite any more.
     """
     progress = workspace.progress
-    workspace.hooks.dp_before_run(workspace=workspace)
+    with section("log"):
+        workspace.hooks.dp_before_run(workspace=workspace)
     with Interrupts() as interrupts:
         try:
             while progress.epoch < workspace.num_epochs:
@@ -120,7 +123,8 @@ def train(workspace: Trainable) -> None:
                 metrics = evaluate(workspace)
                 with interrupts.deferred():
                     progress.finish_epoch(metrics)
-                    workspace.hooks.dp_after_epoch(workspace=workspace, metrics=metrics)
+                    with section("log"):
+                        workspace.hooks.dp_after_epoch(workspace=workspace, metrics=metrics)
                     if _is_due(workspace, workspace.options.checkpoint_every, metrics["epoch"]):
                         workspace.save_checkpoint(metrics=metrics)
         except KeyboardInterrupt:
@@ -134,25 +138,36 @@ def train_epoch(workspace: Trainable, interrupts: Interrupts) -> None:
     options, progress, model = workspace.options, workspace.progress, workspace.model
     model.train()
     workspace.order.set_position(progress.epoch, progress.step_in_epoch)
-    for group in _groups(workspace.loader, options.gradient_accumulate_every):
+    batches = on_device(workspace.loader, workspace.device, prefetch=options.prefetch)
+    for group in steps(_groups(batches, options.gradient_accumulate_every)):
         with interrupts.deferred():
             losses = []
             for batch in group:
-                loss = model.compute_loss(to_device(batch, workspace.device))
-                (loss / len(group)).backward()  # type: ignore[no-untyped-call]
+                with section("loss"), in_precision(options, workspace.device):
+                    loss = model.compute_loss(batch)
+                with section("backward"):
+                    (loss / len(group)).backward()  # type: ignore[no-untyped-call]
                 losses.append(loss.detach())
-            if options.max_grad_norm is not None:
-                torch.nn.utils.clip_grad_norm_(model.parameters(), options.max_grad_norm)
-            workspace.optimizer.step()
-            workspace.optimizer.zero_grad(set_to_none=True)
-            workspace.lr_schedule.step()
+            with section("optimizer"):
+                if options.max_grad_norm is not None:
+                    torch.nn.utils.clip_grad_norm_(model.parameters(), options.max_grad_norm)
+                workspace.optimizer.step()
+                workspace.optimizer.zero_grad(set_to_none=True)
+                workspace.lr_schedule.step()
             if workspace.ema is not None:
-                workspace.ema.step(model)
+                with section("EMA"):
+                    workspace.ema.step(model)
             lr = workspace.optimizer.param_groups[0]["lr"]  # of the next step, as in the original's logs
             for loss in losses:
                 step = {"train_loss": loss, "global_step": progress.global_step, "epoch": progress.epoch, "lr": lr}
                 progress.advance(loss)
-                workspace.hooks.dp_after_train_step(workspace=workspace, metrics=step)
+                with section("log"):
+                    workspace.hooks.dp_after_train_step(workspace=workspace, metrics=step)
+
+
+def in_precision(options: TrainingOptions, device: torch.device) -> AbstractContextManager[Any]:
+    """What the networks compute in; weights stay float32, and so does what needs it, such as the loss."""
+    return nullcontext() if options.precision == "float32" else torch.autocast(device.type, torch.bfloat16)
 
 
 def evaluate(workspace: Trainable) -> dict[str, Any]:
@@ -175,8 +190,9 @@ def evaluate(workspace: Trainable) -> dict[str, Any]:
     workspace.model.eval()
     with torch.no_grad():
         if workspace.runner is not None and _is_due(workspace, options.rollout_every, progress.epoch):
-            rollout = workspace.runner.run(policy)
-            workspace.hooks.dp_after_rollout(workspace=workspace, metrics=rollout)
+            with section("rollouts"):
+                rollout = workspace.runner.run(policy)
+                workspace.hooks.dp_after_rollout(workspace=workspace, metrics=rollout)
             metrics |= rollout
         if workspace.val_loader is not None and _is_due(workspace, options.val_every, progress.epoch):
             metrics["val_loss"] = validation_loss(workspace.model, workspace.val_loader, workspace.device, options)
@@ -186,15 +202,19 @@ def evaluate(workspace: Trainable) -> dict[str, Any]:
     return metrics
 
 
+@section("validation")
 def validation_loss(
     model: BasePolicy, loader: DataLoader[Any], device: torch.device, options: TrainingOptions
 ) -> float:
     """Mean loss over held-out windows, with the same noise and times at every call."""
     generator = torch.Generator(device).manual_seed(options.seed)
-    losses = [model.compute_loss(to_device(batch, device), generator) for batch in loader]
+    with in_precision(options, device):
+        batches = on_device(loader, device, prefetch=options.prefetch)
+        losses = [model.compute_loss(batch, generator) for batch in batches]
     return float(torch.stack(losses).double().mean())
 
 
+@section("sampling")
 def sampling_error(policy: BasePolicy, batch: dict[str, Any], options: TrainingOptions) -> float:
     """Mean squared error of the whole prediction against a training batch, in squared raw units of the action."""
     batch = map_tensors(batch, lambda tensor: tensor[: options.sample_batch_size].to(policy.device))
@@ -217,7 +237,10 @@ def _is_due(workspace: Trainable, every: int | None, epoch: int) -> bool:
 
 
 def _groups(batches: Iterable[Any], size: int) -> Iterator[tuple[Any, ...]]:
-    """Batches whose gradients are added up; the last group of an epoch may be smaller, and counts by its own size."""
+    """Batches whose gradients are added up; the last group of an epoch may be smaller, and counts by its own size.
+
+    All of a group are fetched before the first is trained on, so that Ctrl-C during an update waits for no data.
+    """
     iterator = iter(batches)
     while group := tuple(itertools.islice(iterator, size)):
         yield group

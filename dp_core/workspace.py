@@ -28,6 +28,7 @@ from dp_core.hook_manager import HookManager
 from dp_core.hooks import RunHooks, hookimpl
 from dp_core.interfaces.callback import BaseCallback
 from dp_core.manifest import manifest
+from dp_core.profiling import section
 from dp_core.registry import Registry
 from dp_core.weights import skip_pretrained_weights
 
@@ -70,7 +71,8 @@ class BaseWorkspace(ABC):
         """Run to the end, or go on to it after a checkpoint was loaded."""
         try:
             self.hooks.dp_run(workspace=self)
-            self._writer.wait()
+            with section("checkpoint"):
+                self._writer.wait()
             self.hooks.dp_after_run(workspace=self)
         except BaseException as error:
             self.hooks.dp_on_run_error(workspace=self, error=error)
@@ -106,6 +108,7 @@ class BaseWorkspace(ABC):
         """``<output_dir>/checkpoints/<tag>.ckpt``."""
         return self.output_dir / "checkpoints" / f"{tag}.ckpt"
 
+    @section("checkpoint")
     def save_checkpoint(
         self,
         path: str | Path | None = None,

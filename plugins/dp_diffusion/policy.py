@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from dp_core.errors import InputError
 from dp_core.interfaces import BaseDenoiser, BaseEncoder, BasePolicy, BaseScheduler, Inpaint
 from dp_core.normalizer import LinearNormalizer
+from dp_core.profiling import section
 from dp_core.shape_meta import action_dim
 from dp_diffusion.conditioning import (
     Condition,
@@ -139,7 +140,8 @@ class DiffusionPolicy(BasePolicy):
         if condition.known is not None:
             noisy = torch.where(condition.known.mask, condition.known.values, noisy)
 
-        prediction = Denoiser(self.model, condition)(noisy, timesteps)
+        with section("denoise"):
+            prediction = Denoiser(self.model, condition)(noisy, timesteps)
         error = (prediction - self.scheduler.target(trajectory, noise, timesteps)).square()
         if condition.known is not None:
             error = error.masked_fill(condition.known.mask, 0)
@@ -167,10 +169,11 @@ class DiffusionPolicy(BasePolicy):
             prefix = self.normalizer["action"].normalize(fixed_action_prefix)
             condition = condition._replace(known=self._with_prefix(condition.known, prefix))
 
-        if self._graph is not None and self._graph.fits(condition):
-            trajectory = self._graph(condition, generator)
-        else:
-            trajectory = self._sample(condition, generator)
+        with section("denoise"):
+            if self._graph is not None and self._graph.fits(condition):
+                trajectory = self._graph(condition, generator)
+            else:
+                trajectory = self._sample(condition, generator)
         action_pred = self.normalizer["action"].unnormalize(trajectory[..., : self.action_dim])
         executed = slice(None) if self.config.pred_action_steps_only else self._executed
         return {"action": action_pred[:, executed], "action_pred": action_pred}
@@ -181,6 +184,7 @@ class DiffusionPolicy(BasePolicy):
         first = self.config.first_action_step
         return slice(first, first + self.config.n_action_steps)
 
+    @section("encode")
     def _encode(self, obs: dict[str, Tensor]) -> Tensor:
         """Features of every step of ``{key: (B, T, *shape)}``, (B, T, Do)."""
         n_steps = next(iter(obs.values())).shape[1]

@@ -41,6 +41,9 @@ class TrainConfig(WorkspaceConfig):
     lr_schedule: Slot = slot("lr_schedule", "cosine", help="learning rate over the run")
 
     training: TrainingOptions = option(help="how long, how often")
+    profile: bool = option(
+        False, help="measure where the time goes: profile.txt and trace.json in the run directory; slower on a GPU"
+    )
     ema: EmaOptions | None = option(factory=EmaOptions, help="moving average of the weights, used to act; null: none")
     dataloader: LoaderOptions = option(factory=LoaderOptions, help="batches for training")
     val_dataloader: LoaderOptions = option(factory=LoaderOptions, help="batches for validation")

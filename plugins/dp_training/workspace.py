@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,17 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 from dp_core.batches import BatchOrder, make_loader
+from dp_core.compilation import compile_networks
 from dp_core.devices import find_device
 from dp_core.ema import EMAModel
 from dp_core.errors import DataError
 from dp_core.interfaces import BaseDataset, BasePolicy, BaseRunner
 from dp_core.loop import Progress, train
+from dp_core.profiling import section, set_device
 from dp_core.rng import RandomState, seed_everything
 from dp_core.workspace import BaseWorkspace
 from dp_training.config import TrainConfig
+from dp_training.profile import PROFILE_FILE, TRACE_FILE, profiled
 
 
 class TrainWorkspace(BaseWorkspace):
@@ -63,6 +67,12 @@ class TrainWorkspace(BaseWorkspace):
         """Windows in a batch."""
         return self.cfg.dataloader.batch_size
 
+    def run(self) -> None:
+        """Run to the end; measure where the time goes if that is wanted."""
+        with profiled(self) if self.cfg.profile else contextlib.nullcontext():
+            super().run()
+
+    @section("setup")
     def setup(self) -> None:
         """Make what only a run needs: data, schedule, environments; move everything to the device."""
         cfg = self.cfg
@@ -70,7 +80,7 @@ class TrainWorkspace(BaseWorkspace):
         dataset: BaseDataset = cfg.dataset.build(shape_meta=cfg.shape_meta)
         if len(dataset) == 0:
             raise DataError("dataset: there is no window to train on; are the episodes shorter than the horizon?")
-        self._load_data(dataset)
+        self._load_data(dataset, device)
         if self.progress.global_step == 0:
             # A restored normalizer stays: the weights were trained with it.
             normalizer = dataset.get_normalizer()
@@ -78,6 +88,8 @@ class TrainWorkspace(BaseWorkspace):
             if self.ema_model is not None:
                 self.ema_model.set_normalizer(normalizer)
         self._move_to(device)
+        if self.options.compile:
+            compile_networks(self.model)
         self._make_schedule()
         if cfg.runner is not None:
             self.runner = cfg.runner.build(shape_meta=cfg.shape_meta, output_dir=self.output_dir)
@@ -102,7 +114,11 @@ class TrainWorkspace(BaseWorkspace):
             lines.append(score)
         lines += [f"{key}: {metrics[key]:.4f}" for key in ("train_loss", "val_loss") if key in metrics]
         videos = [value for key, value in metrics.items() if "/sim_video_" in key]
-        return [*lines, *(f"video: {path}" for path in videos[:1])]
+        lines += [f"video: {path}" for path in videos[:1]]
+        if self.cfg.profile:
+            names = [name for name in (PROFILE_FILE, TRACE_FILE) if (self.output_dir / name).is_file()]
+            lines.append("where the time went: " + ", ".join(str(self.output_dir / name) for name in names))
+        return lines
 
     def next_step(self) -> str:
         """Without a runner there is nothing that `dp-eval` could do."""
@@ -116,7 +132,7 @@ class TrainWorkspace(BaseWorkspace):
             self.runner.close()
         super().close()
 
-    def _load_data(self, dataset: BaseDataset) -> None:
+    def _load_data(self, dataset: BaseDataset, device: torch.device) -> None:
         cfg, options = self.cfg, self.options
         self.order = BatchOrder(
             len(dataset),
@@ -125,7 +141,7 @@ class TrainWorkspace(BaseWorkspace):
             shuffle=True,
             max_batches=options.max_train_steps,
         )
-        self.loader: DataLoader[Any] = make_loader(dataset, self.order, cfg.dataloader)
+        self.loader: DataLoader[Any] = make_loader(dataset, self.order, cfg.dataloader, device)
         self.sampling_batch: dict[str, Any] = dataset.__getitems__(next(iter(self.order)))
         self.val_loader: DataLoader[Any] | None = None
         validation = dataset.get_validation_dataset()
@@ -137,10 +153,11 @@ class TrainWorkspace(BaseWorkspace):
                 shuffle=False,
                 max_batches=options.max_val_steps,
             )
-            self.val_loader = make_loader(validation, order, cfg.val_dataloader)
+            self.val_loader = make_loader(validation, order, cfg.val_dataloader, device)
 
     def _move_to(self, device: torch.device) -> None:
         self.device = device
+        set_device(device)
         self.model.to(device)
         if self.ema_model is not None:
             self.ema_model.to(device)

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from dp_core.batches import BatchOrder, make_loader, map_tensors, to_device
+from dp_core.batches import BatchOrder, make_loader, map_tensors, on_device, to_device
 from dp_core.config.training import LoaderOptions
 from dp_core.interfaces import BaseDataset
 from dp_core.normalizer import LinearNormalizer
+
+without_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
 
 class Numbers(BaseDataset):
@@ -135,3 +137,46 @@ def test_every_tensor_of_a_batch_is_mapped() -> None:
 
     assert doubled["obs"]["x"].tolist() == [2, 2]
     assert to_device(batch, torch.device("cpu")).keys() == batch.keys()
+
+
+@pytest.mark.parametrize("prefetch", [True, False])
+def test_a_cpu_gets_its_batches_one_by_one(prefetch: bool) -> None:
+    dataset = Numbers(10)
+    loader = make_loader(dataset, order(shuffle=False), LoaderOptions(), torch.device("cpu"))
+
+    fetched = [dataset.gathered for _ in on_device(loader, torch.device("cpu"), prefetch=prefetch)]
+
+    assert fetched == [1, 2, 3]
+    assert not loader.pin_memory
+
+
+@pytest.mark.gpu
+@without_gpu
+@pytest.mark.parametrize("prefetch", [True, False])
+@pytest.mark.parametrize("pin_memory", [True, False])
+def test_a_gpu_gets_the_same_batches_however_they_are_copied(prefetch: bool, pin_memory: bool) -> None:
+    """Also while it is busy, so that copies wait for it, and memory is freed that it still reads."""
+    device, options = torch.device("cuda"), LoaderOptions(pin_memory=pin_memory)
+    loader = make_loader(Numbers(2**20), order(2**20, 2**15), options, device)
+    matrix = torch.ones(2048, 2048, device=device)
+    sums = []
+    for batch in on_device(loader, device, prefetch=prefetch):
+        for _ in range(20):
+            matrix = matrix @ matrix / 2048
+        sums.append(batch["obs"]["x"].sum())
+
+    expected = [sum(indices) for indices in order(2**20, 2**15)]
+    assert torch.stack(sums).tolist() == expected
+
+
+@pytest.mark.gpu
+@without_gpu
+@pytest.mark.parametrize("size", [0, 1, 5])
+def test_a_gpu_gets_the_next_batch_early_and_every_batch_once(size: int) -> None:
+    dataset, device = Numbers(size), torch.device("cuda")
+    loader = make_loader(dataset, order(size, 1, shuffle=False), LoaderOptions(), device)
+
+    found = [(batch["obs"]["x"].item(), dataset.gathered) for batch in on_device(loader, device)]
+
+    assert found == [(index, min(index + 2, size)) for index in range(size)]
+    assert loader.pin_memory
