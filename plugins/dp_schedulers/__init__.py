@@ -1,1 +1,1 @@
-"""Noise processes and samplers on diffusers."""
+"""Noise processes and samplers, with the names and numbers of diffusers."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import deque
-from typing import Any
 
 import torch
-from diffusers import DDPMScheduler
 from torch import Tensor
 
 from dp_core.errors import InputError
@@ -15,6 +13,7 @@ from dp_core.interfaces import BaseScheduler, Inpaint
 from dp_core.interfaces.scheduler import Denoise, prepared
 from dp_schedulers.config import DiscreteOptions
 from dp_schedulers.inpaint import with_known
+from dp_schedulers.noise import data_shares
 from dp_schedulers.steps import Step
 
 
@@ -27,8 +26,7 @@ class DiscreteScheduler(BaseScheduler):
 
     def __init__(self, config: DiscreteOptions) -> None:
         self.config = config
-        process: Any = DDPMScheduler(**noise_options(config))
-        self.alphas: Tensor = process.alphas_cumprod.double()
+        self.alphas = data_shares(config).double()
         """(num_train_timesteps,), float64: the share of the data in the variance."""
         self._rates: dict[torch.device, tuple[Tensor, Tensor]] = {}
         self._tables: dict[tuple[int, torch.device], tuple[Tensor, list[Step]]] = {}
@@ -113,13 +111,3 @@ class DiscreteScheduler(BaseScheduler):
             self._rates[like.device] = rates
         signal, sigma = (rate[timesteps].to(like.dtype)[:, None, None] for rate in rates)
         return signal, sigma
-
-
-def noise_options(config: DiscreteOptions) -> dict[str, Any]:
-    """The arguments of schedulers of diffusers that say how noise grows."""
-    return {
-        "num_train_timesteps": config.num_train_timesteps,
-        "beta_schedule": config.beta_schedule,
-        "beta_start": config.beta_start,
-        "beta_end": config.beta_end,
-    }

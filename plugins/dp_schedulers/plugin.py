@@ -18,7 +18,6 @@ def dp_components() -> Iterator[Component]:
         target="dp_schedulers.ddpm:DDPM",
         config=DDPMConfig,
         summary="denoising diffusion (Ho et al. 2020), as the paper trains and evaluates",
-        requires=("diffusers",),
     )
     yield Component(
         kind="scheduler",
@@ -26,7 +25,6 @@ def dp_components() -> Iterator[Component]:
         target="dp_schedulers.ddim:DDIM",
         config=DDIMConfig,
         summary="the same training, sampled in fewer steps (Song et al. 2021), as the paper runs on robots",
-        requires=("diffusers",),
     )
     yield Component(
         kind="scheduler",
@@ -34,7 +32,6 @@ def dp_components() -> Iterator[Component]:
         target="dp_schedulers.dpm_solver:DPMSolver",
         config=DPMSolverConfig,
         summary="the same training, sampled in very few steps (DPM-Solver++, Lu et al. 2022)",
-        requires=("diffusers",),
     )
     yield Component(
         kind="scheduler",

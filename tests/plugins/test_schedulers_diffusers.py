@@ -54,6 +54,15 @@ def of_diffusers(kind, prediction_type, spacing, clip_sample, **options):
     )
 
 
+@pytest.mark.parametrize("schedule", ["squaredcos_cap_v2", "linear", "scaled_linear"])
+@pytest.mark.parametrize("steps", [1, 2, 100, 1000])
+def test_noise_grows_as_in_diffusers_to_the_bit(registry, schedule, steps):
+    options = {"beta_schedule": schedule, "num_train_timesteps": steps, "beta_start": 1e-3, "beta_end": 0.03}
+    scheduler = registry.build("scheduler", {"name": "ddpm", **options})
+
+    assert torch.equal(scheduler.alphas.float(), DDPMScheduler(**options).alphas_cumprod)
+
+
 @pytest.mark.parametrize("count", [100, 16, 1])
 @pytest.mark.parametrize("variance_type", ["fixed_small", "fixed_small_log", "fixed_large"])
 @each_prediction

@@ -1,0 +1,31 @@
+"""How noise grows over the steps of a process: what diffusers calls ``alphas_cumprod``, to the bit.
+
+diffusers itself takes longer to import than torch does.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from dp_schedulers.config import DiscreteOptions
+
+_LARGEST_VARIANCE = 0.999
+
+
+def data_shares(options: DiscreteOptions) -> Tensor:
+    """Share of the data in the variance at each time, (num_train_timesteps,), float32, falling."""
+    count, start, end = options.num_train_timesteps, options.beta_start, options.beta_end
+    if options.beta_schedule == "linear":
+        added = torch.linspace(start, end, count, dtype=torch.float32, device="cpu")
+    elif options.beta_schedule == "scaled_linear":
+        added = torch.linspace(start**0.5, end**0.5, count, dtype=torch.float32, device="cpu") ** 2
+    else:  # Nichol and Dhariwal 2021, equation 17
+        shares = [math.cos((step / count + 0.008) / 1.008 * math.pi / 2) ** 2 for step in range(count + 1)]
+        ratios = [after / before for before, after in pairwise(shares)]
+        largest = [min(1 - ratio, _LARGEST_VARIANCE) for ratio in ratios]
+        added = torch.tensor(largest, dtype=torch.float32, device="cpu")
+    return (1 - added).cumprod(0)
