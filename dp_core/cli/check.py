@@ -112,7 +112,7 @@ def check_component(registry: Registry, component: Component) -> Outcome:
     for case in cases:
         n_broken = len(outcome.broken)
         if reason := _apply(is_built, case, outcome):
-            hint = "" if component.missing() else f"; say what fits in a {_CLASS[component.kind]} of your tests"
+            hint = "" if component.missing() else f"; say what fits in the {_CLASS[component.kind]} of your tests"
             outcome.refused.append(f"{case.title}: {reason}{hint}".removeprefix(": "))
             continue
         outcome.settings.append(case.title)

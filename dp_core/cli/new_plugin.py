@@ -13,6 +13,9 @@ from dp_core.errors import DpError, PluginError
 from dp_core.new_plugin.package import component_name, is_name, package_files
 from dp_core.registry import Registry
 
+_MISREAD = ("false", "no", "null", "off", "on", "true", "yes")
+"""What YAML takes for a truth value or for nothing, where a config says it without quotes."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``python -m dp_core.new_plugin``."""
@@ -61,6 +64,8 @@ def _check(name: str, kinds: Sequence[str]) -> None:
             "digits with dashes between them, such as dp-depth or dp-depth-camera"
         )
     registry, component = Registry.discover(), component_name(name)
+    if component in _MISREAD:
+        raise DpError(f"YAML does not read '{component}' as a name, and configs could not say it; choose another name")
     if importlib.util.find_spec(f"dp_{component}") is not None:
         raise DpError(f"a package 'dp_{component}' is installed already; choose another name")
     for kind in kinds:

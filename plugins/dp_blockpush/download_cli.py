@@ -28,7 +28,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--abs-action",
         action=argparse.BooleanOptionalAction,
         default=False,
-        help="actions are positions; or steps, as configs/blockpush_* use",
+        help="actions are positions; or steps, as blockpush_lowdim_unet and its like use",
     )
     parser.add_argument(
         "--output", type=Path, default=OUTPUT, help="folder that the folder block_pushing is in, or will be"

@@ -28,7 +28,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--abs-action",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="logs with joint positions, as configs/kitchen_* use; or arrays with joint velocities",
+        help="logs with joint positions, as kitchen_lowdim_unet and its like use; or arrays with joint velocities",
     )
     parser.add_argument("--output", type=Path, default=OUTPUT, help="folder that the folder kitchen is in, or will be")
     parser.add_argument(

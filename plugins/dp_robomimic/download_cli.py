@@ -39,7 +39,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--abs-action",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="actions are poses of the gripper, as in configs/robomimic; or changes of it",
+        help="actions are poses of the gripper, as robomimic/lift_ph_lowdim_unet and its like use; or changes of it",
     )
     parser.add_argument("--output", type=Path, default=OUTPUT, help="folder that robomimic/datasets is in, or will be")
     parser.add_argument(

@@ -102,6 +102,13 @@ def test_it_asks_for_this_version() -> None:
             "unknown kind 'camera'; the kinds are workspace, policy, encoder, denoiser, scheduler, dataset, runner, "
             "optimizer, lr_schedule, callback",
         ),
+        *(
+            (
+                [f"dp-{word}", "--kind", "encoder"],
+                f"YAML does not read '{word}' as a name, and configs could not say it; choose another name",
+            )
+            for word in ("false", "no", "null", "off", "on", "true", "yes")
+        ),
         (["dp-timm", "--kind", "denoiser"], "a package 'dp_timm' is installed already; choose another name"),
         (["dp-topk", "--kind", "callback"], "dp-core has a callback 'topk' already; choose another name"),
     ],
