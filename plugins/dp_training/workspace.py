@@ -12,6 +12,7 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
+from dp_core.allocator import keep_freed_memory
 from dp_core.batches import BatchOrder, make_loader
 from dp_core.compilation import compile_networks
 from dp_core.devices import find_device
@@ -87,6 +88,8 @@ class TrainWorkspace(BaseWorkspace):
             self.model.set_normalizer(normalizer)
             if self.ema_model is not None:
                 self.ema_model.set_normalizer(normalizer)
+        if device.type == "cpu":
+            keep_freed_memory()
         self._move_to(device)
         if self.options.compile:
             compile_networks(self.model)
