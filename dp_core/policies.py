@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,6 @@ def policy_from(payload: Mapping[str, Any], policy: Slot, data: Mapping[str, Any
         built.load_state_dict(states[key])
     except RuntimeError as error:
         raise CheckpointError(
-            f"{path}: the weights do not fit the policy that its config describes: {error}"
+            f"{path}: the weights do not fit the policy that its config describes: {textwrap.shorten(str(error), 400)}"
         ) from error
     return built.eval()

@@ -231,13 +231,21 @@ class _Structurer:
         choices = [arg for arg in args if arg is not type(None)]
         if len(choices) == 1:
             return self._typed(choices[0], value, path, kind)
-        # Several real alternatives: the first that fits, tried without keeping its problems.
+        # Several real alternatives: the first that fits. If none does, the problems of the first that is of the right
+        # kind and has something wrong inside say more than that none fits.
+        inside: list[Problem] = []
         for choice in choices:
             mark = len(self.problems)
             structured = self._typed(choice, value, path, kind)
             if len(self.problems) == mark:
                 return structured
+            found = self.problems[mark:]
             del self.problems[mark:]
+            if not inside and all(problem.path != path for problem in found):
+                inside = found
+        if inside:
+            self.problems += inside
+            return _INVALID
         return self._fail(path, f"expected {' or '.join(_describe(arg) for arg in args)}, got {_show(value)}")
 
     def _sequence(self, origin: type, args: tuple[Any, ...], value: Any, path: str, kind: str | None) -> Any:

@@ -55,6 +55,11 @@ class LeRobotConfig:
         elif self.crop_shape and any(c > r for c, r in zip(self.crop_shape, self.resize_shape, strict=True)):
             yield "crop_shape", f"{list(self.crop_shape)} is larger than resize_shape {list(self.resize_shape)}"
         for key, shape in shapes.items():
+            if shape[0] != 3:
+                yield (
+                    "name",
+                    f"'lerobot' takes images of 3 channels, and those of '{key}' have {shape[0]}; choose 'timm'",
+                )
             height, width = self.crop_shape or self.resize_shape or shape[1:]
             if max(height, width) <= RESNET_STRIDE:
                 yield (

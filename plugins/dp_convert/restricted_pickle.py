@@ -6,6 +6,7 @@ substitutes, which build tensors, containers and inert nodes; any other name end
 
 from __future__ import annotations
 
+import copyreg
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -113,6 +114,9 @@ class RestrictedUnpickler(pickle.Unpickler):
         Raises:
             CheckpointError: the pickle names what is not admitted, or is damaged.
         """
+        # Numbers stand for names as well (`copyreg.add_extension`); what they were found to mean is remembered for all
+        # pickles of the process, and then `find_class` is not asked.
+        copyreg.clear_extension_cache()
         try:
             return super().load()
         except CheckpointError:
@@ -122,6 +126,8 @@ class RestrictedUnpickler(pickle.Unpickler):
             raise CheckpointError(
                 f"{self._source}: cannot be read: {type(error).__name__}: {error}; nothing was run"
             ) from error
+        finally:
+            copyreg.clear_extension_cache()  # nor may others be given our substitutes
 
 
 def _substitutes() -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
-import zlib
 from pathlib import Path
 from typing import IO, Any
 
@@ -45,11 +44,18 @@ def read_torch_file(path: Path) -> Any:
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
-    if zipfile.is_zipfile(path):
-        return _read_zip(path)
     with path.open("rb") as file:
-        if file.read(len(_LEGACY_START)) == _LEGACY_START:
-            return _LegacyFile(path, file).load()
+        start = file.read(len(_LEGACY_START))
+        try:
+            if zipfile.is_zipfile(path):
+                return _read_zip(path)
+            if start == _LEGACY_START:
+                return _LegacyFile(path, file).load()
+        except CheckpointError:
+            raise
+        # A damaged file, or one made to do harm, can fail in any way.
+        except Exception as error:
+            raise CheckpointError(f"{path}: incomplete or damaged: {error}; use another file") from error
     raise CheckpointError(f"{path}: incomplete or damaged, or not a file of torch.save")
 
 
@@ -76,13 +82,10 @@ def _rebuild_tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride:
 
 
 def _read_zip(path: Path) -> Any:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is not None:
-                raise CheckpointError(f"{path}: incomplete or damaged; use another file")
-            return _ZipFile(path, archive).load()
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
-        raise CheckpointError(f"{path}: incomplete or damaged: {error}; use another file") from error
+    with zipfile.ZipFile(path) as archive:
+        if archive.testzip() is not None:
+            raise CheckpointError(f"{path}: incomplete or damaged; use another file")
+        return _ZipFile(path, archive).load()
 
 
 class _ZipFile:

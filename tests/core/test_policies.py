@@ -57,6 +57,18 @@ def test_overrides_change_the_policy_as_on_the_command_line(payload: dict[str, A
         load(payload, tmp_path, "policy={name: net, size: 5}")
 
 
+def test_weights_that_do_not_fit_are_told_in_one_line(payload: dict[str, Any], tmp_path: Path) -> None:
+    payload["state_dicts"]["model"] |= {f"layer{i}.weight": torch.zeros(1) for i in range(200)}
+
+    with pytest.raises(CheckpointError) as caught:
+        load(payload, tmp_path)
+
+    assert str(caught.value).startswith(f"{tmp_path / 'x.ckpt'}: the weights do not fit the policy")
+    assert '"layer0.weight"' in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < len(str(tmp_path)) + 500
+
+
 def test_a_file_without_a_policy(payload: dict[str, Any], tmp_path: Path) -> None:
     del payload["state_dicts"]["model"]
 

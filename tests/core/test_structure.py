@@ -218,6 +218,7 @@ def test_values_get_the_type_of_their_option(name: str, value: Any, expected: An
         ("choice", True, "choice: true is not one of 'avg', 'max', 1"),
         ("maybe", "2", "maybe: expected a whole number, got '2'"),
         ("either", "2", "either: expected a whole number or a list, got '2'"),
+        ("either", [1, "2"], "either[1]: expected a whole number, got '2'"),
         ("several", 1, "several: expected a list, got 1"),
         ("several", [1, "b"], "several[1]: expected a number, got 'b'"),
         ("pair", [1], "pair: expected 2 values, got 1"),

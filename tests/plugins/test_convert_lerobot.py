@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from dp_convert.cli import main
 from dp_core import load_policy
+from dp_core.errors import ConfigError
 
 pytest.importorskip("torchvision")
 
@@ -223,3 +224,14 @@ def test_crops_are_random_in_training_and_fixed_in_evaluation(registry):
     assert torch.equal(*evaluated)
     assert not torch.equal(*trained)
     assert evaluated[0].shape == (4, encoder.output_dim) == (4, 66)
+
+
+def test_images_have_three_channels_as_with_lerobot(registry):
+    shape_meta = {"obs": {"depth": {"shape": [1, 96, 96], "type": "rgb"}}, "action": {"shape": [2]}}
+
+    with pytest.raises(ConfigError) as error:
+        registry.build("encoder", "lerobot", shape_meta=shape_meta)
+
+    assert str(error.value).endswith(
+        "name: 'lerobot' takes images of 3 channels, and those of 'depth' have 1; choose 'timm'"
+    )

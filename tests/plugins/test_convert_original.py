@@ -293,6 +293,43 @@ def test_image_policies_are_rebuilt_with_what_their_encoder_really_did(original,
     torch.testing.assert_close(act(converted, obs)["action"], act(built, obs)["action"], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(
+    ("encoder", "weights", "frozen", "expected"),
+    [
+        (
+            {"resize_shape": [80, 80]}, None, False,
+            ["images are resized as by torchvision before 0.17; weights that were trained with a newer one want "
+             "policy.encoder.antialias=true"],
+        ),
+        ({"resize_shape": [96, 96]}, "IMAGENET1K_V1", True, []),
+        (
+            {}, "r3m", True,
+            ["training.freeze_encoder is not carried over, as the weights that training began with are not those of "
+             "torchvision; training on changes the encoder"],
+        ),
+    ],
+    ids=["resized", "frozen", "frozen R3M"],
+)  # fmt: skip
+def test_what_an_image_encoder_loses_is_mentioned(encoder, weights, frozen, expected):
+    policy = {
+        **target("DiffusionUnetImagePolicy"),
+        "shape_meta": "${task.shape_meta}",
+        "obs_encoder": {
+            "_target_": f"{PACKAGE}.model.vision.multi_image_obs_encoder.MultiImageObsEncoder",
+            "rgb_model": {"_target_": f"{PACKAGE}.model.vision.model_getter.get_resnet", "name": "resnet18",
+                          "weights": weights},
+            **encoder,
+        },
+    }  # fmt: skip
+    data = plain_config(config(policy, IMAGES))
+    data["training"]["freeze_encoder"] = frozen
+
+    converted = convert_config(data, "a file", notes := [])
+
+    assert notes == expected
+    assert converted["policy"]["encoder"]["frozen"] is (weights == "IMAGENET1K_V1")
+
+
 def lowdim_transformer(registry, **model):
     """A policy with fresh weights and the block that the original would have made it from."""
     shape_meta = {"obs": {"obs": {"shape": [20], "type": "low_dim"}}, "action": {"shape": [2]}}

@@ -1,9 +1,11 @@
 """`dp-convert` reads pickles of strangers: nothing in them may run, whatever they name and however they call it."""
 
+import copyreg
 import io
 import os
 import pickle
 import zipfile
+from collections import OrderedDict
 
 import dill
 import numpy as np
@@ -91,6 +93,31 @@ def test_hand_written_programs_are_refused_by_the_name_they_call(program, name, 
 
     assert str(error.value) == f"x.ckpt: refers to '{name}', {EXPECTED}"
     assert not trace.exists()
+
+
+def test_a_function_that_has_a_number_is_refused_even_if_pickle_remembers_what_it_means(trace):
+    program = f"(\x82\x64S'touch {trace}'\no.".encode("latin1")  # EXT1, OBJ
+    copyreg.add_extension("os", "system", 0x64)
+    try:
+        assert pickle.loads(b"\x82\x64.") is os.system
+
+        with pytest.raises(CheckpointError) as error:
+            unpickle(program)
+    finally:
+        copyreg.remove_extension("os", "system", 0x64)
+
+    assert str(error.value) == f"x.ckpt: refers to 'os.system', {EXPECTED}"
+    assert not trace.exists()
+
+
+def test_nobody_else_is_given_a_substitute():
+    copyreg.add_extension("collections", "OrderedDict", 0x65)
+    try:
+        unpickle(b"\x82\x65.")
+
+        assert pickle.loads(b"\x82\x65.") is OrderedDict
+    finally:
+        copyreg.remove_extension("collections", "OrderedDict", 0x65)
 
 
 def test_substitutes_and_nodes_cannot_be_turned_into_something_else():
@@ -208,6 +235,68 @@ def test_a_damaged_stream_is_reported(tmp_path):
 
     with pytest.raises(CheckpointError, match="incomplete or damaged"):
         read_torch_file(path)
+
+
+@pytest.mark.parametrize("keep", [-4, -12, 200, 60, 30])
+def test_a_stream_that_ends_anywhere_is_reported(keep, tmp_path):
+    path = save({"a": torch.zeros(2)}, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes()[:keep])
+
+    with pytest.raises(CheckpointError):
+        read_torch_file(path)
+
+
+@pytest.mark.parametrize(
+    ("pickles", "reason"),
+    [
+        ([[]], "'list' object has no attribute 'get'"),
+        ([{}, {}, ["a"]], "'a'"),
+        ([{}, {}, 1], "'int' object is not iterable"),
+    ],
+)
+def test_a_stream_of_other_pickles_is_reported(pickles, reason, tmp_path):
+    path = save({}, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
+    start = b"".join(pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, 1001))
+    path.write_bytes(start + b"".join(pickle.dumps(value, 2) for value in pickles))
+
+    with pytest.raises(CheckpointError) as error:
+        read_torch_file(path)
+
+    assert str(error.value) == f"{path}: incomplete or damaged: {reason}; use another file"
+
+
+def test_an_encrypted_archive_is_reported(tmp_path):
+    path = save({"a": torch.zeros(2)}, tmp_path / "a.pt")
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(data)
+
+    with pytest.raises(CheckpointError, match=r"incomplete or damaged: File .* is encrypted"):
+        read_torch_file(path)
+
+
+def block_in_itself():
+    block = {}
+    block["again"] = block
+    return block
+
+
+@pytest.mark.parametrize(
+    ("cfg", "reason"),
+    [
+        (block_in_itself(), "RecursionError: maximum recursion depth exceeded"),
+        ({(1, 2): 3}, "TypeError: unhashable type: 'list'"),
+        ({"a": 10**5000, "b": "${a}!"}, "ValueError: Exceeds the limit"),
+    ],
+    ids=["recursive", "key", "number"],
+)
+def test_a_config_that_is_none_is_reported(cfg, reason, tmp_path):
+    path = save(payload(cfg=cfg, state_dicts={"model": {"w": torch.zeros(1)}}), tmp_path / "a.ckpt")
+
+    with pytest.raises(CheckpointError) as error:
+        read_original(path)
+
+    assert str(error.value).startswith(f"{path}: its cfg cannot be read: {reason}")
 
 
 def resolved(data):

@@ -388,6 +388,7 @@ def test_the_weights_that_can_be_chosen_are_those_of_torchvision():
         ),
         ({"crop_shape": [0, 4]}, "crop_shape: [0, 4] is not a height and a width; choose two positive numbers"),
         ({"crop_shape": 40}, "crop_shape: expected a list or a mapping or null, got 40"),
+        ({"crop_shape": {"cam": [40]}}, "crop_shape.cam: expected 2 values, got 1"),
         (
             {"crop_shape": {"cam": [32, 32]}, "share_rgb_model": True},
             "share_rgb_model: images differ in shape: [3, 64, 64] of 'wrist', [3, 32, 32] of 'cam'; "

@@ -10,15 +10,13 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dp_core.image_statistics import IMAGENET_MEAN, IMAGENET_STD
 from dp_core.interfaces import BaseEncoder
 from dp_core.shape_meta import keys_of_type, obs_shape
 from dp_core.vision import RandomCrop, center_crop, replace_batch_norm
 
 if TYPE_CHECKING:
     from dp_convert.config import LeRobotConfig
-
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class LeRobotEncoder(BaseEncoder):
@@ -37,13 +35,12 @@ class LeRobotEncoder(BaseEncoder):
         self._images = images
         self._after = [key for key in keys[first:] if key not in images]
         self._separate = config.use_separate_rgb_encoder_per_camera
-        channels = obs_shape(shape_meta, images[0])[0]
         self.rgb_encoder: nn.Module
         if self._separate:
-            self.rgb_encoder = nn.ModuleList([_RgbEncoder(config, channels) for _ in images])
+            self.rgb_encoder = nn.ModuleList([_RgbEncoder(config) for _ in images])
         else:
-            self.rgb_encoder = _RgbEncoder(config, channels)
-        self.image_stats = nn.ModuleDict({key.replace(".", "_"): _ImageStats(channels) for key in images})
+            self.rgb_encoder = _RgbEncoder(config)
+        self.image_stats = nn.ModuleDict({key.replace(".", "_"): _ImageStats() for key in images})
         low_dim = sum(math.prod(obs_shape(shape_meta, key)) for key in self._before + self._after)
         self.output_dim = len(images) * 2 * config.spatial_softmax_num_keypoints + low_dim
 
@@ -66,12 +63,10 @@ class _ImageStats(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        is_colour = channels == len(_IMAGENET_MEAN)
-        mean, std = (_IMAGENET_MEAN, _IMAGENET_STD) if is_colour else ((0.5,) * channels, (0.5,) * channels)
-        self.register_buffer("mean", torch.tensor(mean).reshape(-1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).reshape(-1, 1, 1))
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).reshape(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).reshape(-1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) in [-1, 1] -> the same, with mean 0 and deviation 1 over the training data."""
@@ -81,7 +76,7 @@ class _ImageStats(nn.Module):
 class _RgbEncoder(nn.Module):
     """Encodes normalised images. Names of modules are LeRobot's."""
 
-    def __init__(self, config: LeRobotConfig, channels: int) -> None:
+    def __init__(self, config: LeRobotConfig) -> None:
         super().__init__()
         self._resize_shape = config.resize_shape
         self._crop_shape = config.crop_shape

@@ -37,7 +37,11 @@ def read_original(path: Path) -> Conversion:
     if not isinstance(states, Mapping) or states.get("model") is None:
         raise CheckpointError(f"{path}: holds no policy: there is no 'model' in its state_dicts")
     config = payload["cfg"]
-    data = plain_config(config) if isinstance(config, Node | Mapping) else None
+    try:
+        data = plain_config(config) if isinstance(config, Node | Mapping) else None
+    # Blocks within themselves, keys or numbers that no text can hold: not written by OmegaConf.
+    except (RecursionError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: its cfg cannot be read: {type(error).__name__}: {error}") from error
     if not isinstance(data, dict):
         raise CheckpointError(f"{path}: its cfg is not a config, but {type(config).__name__}")
     notes = ["the optimizer's state is not carried over; training goes on with a new one"]
@@ -64,7 +68,7 @@ def convert_config(data: Mapping[str, Any], source: str, notes: list[str]) -> di
     """
     problems: list[Problem] = []
     top = Block(data, "", problems)
-    policy, shape_meta = read_policy(top.block("policy"), data)
+    policy, shape_meta = read_policy(top.block("policy"), data, notes)
     training = read_training(top, notes)
     task = top.block("task")
     steps = Steps(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from dp_convert.block import Block
@@ -12,11 +12,12 @@ Policy = tuple[dict[str, Any], dict[str, Any]]
 """The block ``policy`` and ``shape_meta``."""
 
 
-def read_policy(policy: Block, top: Mapping[str, Any]) -> Policy:
+def read_policy(policy: Block, top: Mapping[str, Any], notes: list[str]) -> Policy:
     """Read the block ``policy`` of an original config.
 
     Args:
         top: the whole config.
+        notes: gets what the user should know.
     """
     target = policy.target()
     if target not in POLICIES:
@@ -24,6 +25,7 @@ def read_policy(policy: Block, top: Mapping[str, Any]) -> Policy:
         return {}, {}
     block, shape_meta = POLICIES[target](policy, top)
     policy.finish()
+    notes += _encoder_notes(block["encoder"], shape_meta, top)
     return block, shape_meta
 
 
@@ -187,6 +189,21 @@ def _multi_image_encoder(encoder: Block, frozen: bool) -> dict[str, Any]:
     network.finish()
     encoder.finish()
     return block
+
+
+def _encoder_notes(encoder: Mapping[str, Any], shape_meta: Mapping[str, Any], top: Mapping[str, Any]) -> Iterator[str]:
+    size = encoder.get("resize_shape")
+    shapes = [shape_meta["obs"][key].get("shape") for key in keys_of_type(shape_meta, "rgb")] if shape_meta else []
+    if size and any(isinstance(shape, list) and shape[1:] != size for shape in shapes):
+        yield (
+            "images are resized as by torchvision before 0.17; weights that were trained with a newer one want "
+            "policy.encoder.antialias=true"
+        )
+    if _mapping(top.get("training")).get("freeze_encoder") and not encoder.get("frozen"):
+        yield (
+            "training.freeze_encoder is not carried over, as the weights that training began with are not those of "
+            "torchvision; training on changes the encoder"
+        )
 
 
 def _scheduler(scheduler: Block, num_inference_steps: int | None) -> dict[str, Any]:
