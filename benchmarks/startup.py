@@ -1,22 +1,25 @@
-"""How long a user waits before anything happens: `python benchmarks/startup.py`.
+"""How long a user waits before anything happens: whole processes, interpreter and imports included.
 
-Whole processes, so interpreter and imports are included; median of several runs, beside `python -c pass`.
+    python benchmarks/startup.py
+
+The yardstick is `import torch`, which a program that imports all its parts at the start cannot be faster than.
 """
 
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+from common import Compared, Report, Table, compare, parse, take_turns
+from dp_core.registry import Registry
 from dp_core.testing.fakes import write_distribution
 
 ROOT = Path(__file__).parents[1]
-RUNS = 7
 DP_RUN = ("-c", "import sys; from dp_core.cli.run import main; sys.exit(main(sys.argv[1:]))")
 N_PACKAGES = 50
 """Plugin packages that are installed besides, for the lines that say so."""
@@ -28,13 +31,14 @@ MISTAKES = (
     "training.num_epochs=many",
     "dataset.val_ratio=2",
 )
+YARDSTICK = "python -c 'import torch'"
 COMMANDS = {
     "python -c pass": ("-c", "pass"),
     "dp-run --list": (*DP_RUN, "--list"),
     "dp-run --describe encoder/timm": (*DP_RUN, "--describe", "encoder/timm"),
     "dp-run --check quickstart": (*DP_RUN, "--check", QUICKSTART),
     "dp-run with five mistakes": (*DP_RUN, QUICKSTART, *MISTAKES),
-    "python -c 'import torch'": ("-c", "import torch"),
+    YARDSTICK: ("-c", "import torch"),
 }
 PLUGIN = """
 from dp_core import Component, hookimpl
@@ -58,16 +62,33 @@ class Options:
 """
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Print a table."""
-    print(f"{'command':42} {'seconds':>8}   (median of {RUNS})")
-    for name, arguments in COMMANDS.items():
-        _report(name, arguments)
+    settings = parse(__doc__ or "", argv, rounds=7)
+    report = Report("start-up", settings)
+    names = [YARDSTICK, "dp-run --list"] if settings.quick else list(COMMANDS)
     with tempfile.TemporaryDirectory() as folder:
-        for index in range(N_PACKAGES):
-            _install(Path(folder), f"extra{index}")
-        _report(f"dp-run --list, {N_PACKAGES} packages more", COMMANDS["dp-run --list"], folder)
-        _report(f"dp-run --check, {N_PACKAGES} packages more", COMMANDS["dp-run --check quickstart"], folder)
+        ways = {name: partial(_run, COMMANDS[name]) for name in names}
+        if not settings.quick:
+            for index in range(N_PACKAGES):
+                _install(Path(folder), f"extra{index}")
+            for name in ("dp-run --list", "dp-run --check quickstart"):
+                ways[f"{name}, {N_PACKAGES} packages more"] = partial(_run, COMMANDS[name], folder)
+        outputs = {name: way() for name, way in ways.items()}  # writes the .pyc files of what is new
+        values = take_turns(ways, settings.rounds)
+    report.add(Table("from the command to its end", YARDSTICK, values, "s", _compare(outputs)))
+    report.finish()
+
+
+def _compare(outputs: dict[str, str]) -> list[Compared]:
+    """How many of the things that have to be reported are."""
+    components = [component.name for component in Registry.discover().components()]
+    expected = {"dp-run --list": components, "dp-run with five mistakes": [m.partition("=")[0] for m in MISTAKES]}
+    return [
+        compare(f"{command}: reports", len(names), sum(name in outputs[command] for name in names), 0)
+        for command, names in expected.items()
+        if command in outputs
+    ]
 
 
 def _install(folder: Path, name: str) -> None:
@@ -75,16 +96,10 @@ def _install(folder: Path, name: str) -> None:
     write_distribution(folder, f"dp-{name}", plugins={name: files})
 
 
-def _report(name: str, arguments: tuple[str, ...], path: str = "") -> None:
-    _seconds(arguments, path)  # writes the .pyc files of what is new
-    print(f"{name:42} {statistics.median(_seconds(arguments, path) for _ in range(RUNS)):8.2f}")
-
-
-def _seconds(arguments: tuple[str, ...], path: str) -> float:
-    begin = time.perf_counter()
-    environment = {**os.environ, "PYTHONPATH": path}
-    subprocess.run([sys.executable, *arguments], capture_output=True, check=False, env=environment)
-    return time.perf_counter() - begin
+def _run(arguments: tuple[str, ...], path: str = "") -> str:
+    environment = {**os.environ, "PYTHONPATH": path or os.environ.get("PYTHONPATH", "")}
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, check=False, text=True, env=environment)
+    return done.stdout + done.stderr
 
 
 if __name__ == "__main__":
