@@ -2,7 +2,8 @@
 
     python benchmarks/startup.py
 
-The yardstick is `import torch`, which a program that imports all its parts at the start cannot be faster than.
+The yardstick is `import torch`, which a program that imports all its parts at the start cannot be faster than. The last
+two do what they are for as well: one step of training with its checkpoint, one episode of 16 steps.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -23,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 DP_RUN = ("-c", "import sys; from dp_core.cli.run import main; sys.exit(main(sys.argv[1:]))")
 N_PACKAGES = 50
 """Plugin packages that are installed besides, for the lines that say so."""
-QUICKSTART = str(ROOT / "configs" / "quickstart.yaml")
+QUICKSTART, SMOKE = (str(ROOT / "configs" / f"{name}.yaml") for name in ("quickstart", "smoke"))
 MISTAKES = (
     "policy.encoder=lodim",
     "policy.denoiser.kernel_sise=3",
@@ -31,6 +33,8 @@ MISTAKES = (
     "training.num_epochs=many",
     "dataset.val_ratio=2",
 )
+DP_EVAL = ("-c", "import sys; from dp_core.cli.eval import main; sys.exit(main(sys.argv[1:]))")
+ONE_STEP = ("runner=null", "training.num_epochs=1", "training.max_train_steps=1", "training.max_val_steps=1")
 YARDSTICK = "python -c 'import torch'"
 COMMANDS = {
     "python -c pass": ("-c", "pass"),
@@ -70,6 +74,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         ways = {name: partial(_run, COMMANDS[name]) for name in names}
         if not settings.quick:
+            run = Path(folder) / "run"
+            _run((*DP_RUN, SMOKE, f"output_dir={run}"))
+            ways["dp-run smoke, one step"] = partial(_train_one_step, Path(folder))
+            evaluate = (
+                *DP_EVAL,
+                str(run / "checkpoints/latest.ckpt"),
+                "--episodes",
+                "1",
+                "--output",
+                str(run / "eval"),
+            )
+            ways["dp-eval, one episode"] = partial(_run, evaluate)
             for index in range(N_PACKAGES):
                 _install(Path(folder), f"extra{index}")
             for name in ("dp-run --list", "dp-run --check quickstart"):
@@ -94,6 +110,10 @@ def _compare(outputs: dict[str, str]) -> list[Compared]:
 def _install(folder: Path, name: str) -> None:
     files = {"plugin.py": PLUGIN.replace("PACKAGE", f"dp_{name}").replace("NAME", name), "config.py": CONFIG}
     write_distribution(folder, f"dp-{name}", plugins={name: files})
+
+
+def _train_one_step(folder: Path) -> str:
+    return _run((*DP_RUN, SMOKE, *ONE_STEP, f"output_dir={folder / uuid.uuid4().hex}"))
 
 
 def _run(arguments: tuple[str, ...], path: str = "") -> str:

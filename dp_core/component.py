@@ -88,7 +88,9 @@ class Component:
     @config.validator
     def _check_config(self, _: Any, config: type) -> None:
         if not (isinstance(config, type) and attrs.has(config)):
-            raise PluginError(f"{self.label}: config must be an attrs class, got {config!r}")
+            raise PluginError(
+                f"{self.label}: config must be an attrs class, got {config!r}; write @attrs.frozen(kw_only=True)"
+            )
         if "name" in attrs.fields_dict(config):
             raise PluginError(
                 f"{self.label}: option 'name' of {config.__name__} is reserved for the component's name; rename it"
@@ -162,7 +164,8 @@ def load_target(target: str, label: str, distribution: str) -> Any:
         if missing and missing != module_name.partition(".")[0] and not _is_installed(missing):
             raise MissingDependencyError(
                 f"{label} of {distribution} needs the package '{missing}', which is not installed "
-                "(and which the plugin does not declare in 'requires')"
+                "(and which the plugin does not declare in 'requires')",
+                name=missing,
             ) from error
         raise ComponentLoadError(f"{label} of {distribution} cannot be imported: {error}") from error
     except Exception as error:

@@ -5,13 +5,18 @@ A plugin counts as a whole: it is loaded, checked and asked for its components, 
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import logging
 import re
 import sys
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import redirect_stdout
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
@@ -23,7 +28,7 @@ from dp_core.errors import PluginError
 from dp_core.hook_manager import HookManager
 from dp_core.hooks import DiscoveryHooks
 from dp_core.installed import LOCAL, InstalledPlugin
-from dp_core.switches import Switches, is_named, is_tracing, trace
+from dp_core.switches import DISABLE, Switches, is_named, is_tracing, trace
 
 DISCOVERY_HOOK = DiscoveryHooks.dp_components.__name__
 BUSY, SLOW = 0.2, 1.0
@@ -31,6 +36,8 @@ BUSY, SLOW = 0.2, 1.0
 are many, since a machine that is busy with something else makes everything slow."""
 
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+logger = logging.getLogger(__name__)
 
 
 @attrs.frozen
@@ -47,6 +54,8 @@ class PluginRecord:
     traceback: str = ""
     note: str = ""
     """One line about a plugin that is in use, but not as it should be."""
+    is_editable: bool = False
+    """Installed with ``pip install -e``: who reads about a fault can mend it."""
 
     @property
     def provider(self) -> str:
@@ -65,7 +74,10 @@ def load_plugins(plugins: Iterable[InstalledPlugin], switches: Switches | None =
     records: list[PluginRecord] = []
     owners: dict[tuple[str, str, str], str] = {}
     plugins = list(plugins)
-    for plugin in [*plugins, *_asked_for(switches, plugins)]:
+    plugins += _asked_for(switches, plugins)
+    for text in _without_effect(switches, plugins):
+        _warn_once(text)
+    for plugin in plugins:
         begin, begin_computing = time.perf_counter(), time.process_time()
         record = _disabled(plugin, switches) or _load(manager, plugin, owners)
         seconds, computing = time.perf_counter() - begin, time.process_time() - begin_computing
@@ -83,6 +95,25 @@ def _asked_for(switches: Switches, plugins: list[InstalledPlugin]) -> list[Insta
     """Modules that are to be loaded by name; nobody has installed them as plugins."""
     known = [name for plugin in plugins for name in _names(plugin)]
     return [InstalledPlugin(name=name, module=name) for name in switches.load if not is_named(name, known)]
+
+
+def _without_effect(switches: Switches, plugins: list[InstalledPlugin]) -> Iterator[str]:
+    """A line for each name that is to be left out and that nothing has."""
+    known = [name for plugin in plugins for name in _names(plugin)]
+    for name in switches.disabled:
+        # A module that the environment loads and -p leaves out is no longer among the plugins.
+        if is_named(name, known) or (_MODULE.fullmatch(name) and find_spec(name.partition(".")[0])):
+            continue
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else "dp-run --list shows what is installed"
+        if len(name.split()) > 1:
+            hint = "names are separated by commas"
+        yield f"-p no: or {DISABLE} names '{name}', which is no plugin, distribution or module here; {hint}"
+
+
+@cache
+def _warn_once(text: str) -> None:
+    logger.warning("%s", text)
 
 
 def _names(plugin: InstalledPlugin) -> tuple[str, ...]:
@@ -116,13 +147,24 @@ def _load(manager: HookManager, plugin: InstalledPlugin, owners: dict[tuple[str,
         cause = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
         cause = " ".join(cause.split())
         trace = "".join(traceback.format_exception(error))
-        return PluginRecord(plugin.name, plugin.distribution, plugin.version, "broken", cause=cause, traceback=trace)
+        return PluginRecord(
+            plugin.name,
+            plugin.distribution,
+            plugin.version,
+            "broken",
+            cause=cause,
+            traceback=trace,
+            is_editable=plugin.editable is not None,
+        )
     return PluginRecord(plugin.name, plugin.distribution, plugin.version, "ok", components)
 
 
 def _import(plugin: InstalledPlugin) -> ModuleType:
     if plugin.problem:
         raise PluginError(plugin.problem)
+    if plugin.distribution == LOCAL and plugin.module.endswith(".py"):
+        module = ".".join(Path(plugin.module).with_suffix("").parts)
+        raise PluginError(f"'{plugin.module}' is a file, expected a module; leave out .py: -p {module}")
     if not _MODULE.fullmatch(plugin.module):
         where = "a plugin" if plugin.distribution == LOCAL else f"the entry point '{plugin.name}'"
         raise PluginError(f"{where} must name a module such as 'dp_depth.plugin', got '{plugin.module}'")
@@ -131,12 +173,7 @@ def _import(plugin: InstalledPlugin) -> ModuleType:
     except ModuleNotFoundError as error:
         if not f"{plugin.module}.".startswith(f"{error.name}."):
             raise  # something that the module imports
-        if plugin.distribution == LOCAL:
-            raise PluginError(f"no plugin, distribution or module has this name: {error}") from error
-        if plugin.editable is None:
-            raise PluginError(f"the entry point names '{plugin.module}', which is not there: {error}") from error
-        remedy = f"run `pip install -e {plugin.editable}`" if plugin.editable.is_dir() else "that folder is gone"
-        raise PluginError(f"stale editable install of {plugin.editable}: {error}; {remedy}") from error
+        raise PluginError(plugin.why_not_there(error)) from error
 
 
 def _check_api(module: ModuleType) -> None:

@@ -19,6 +19,7 @@ from dp_core.config.structure import components_of
 from dp_core.errors import PluginError, Problem
 from dp_core.installed import LOCAL
 from dp_core.registry import Registry
+from dp_core.switches import LOAD
 
 
 def manifest(cfg: WorkspaceConfig) -> dict[str, Any]:
@@ -132,7 +133,8 @@ def _how_to_get(path: str, name: str, made_with: Mapping[str, Any], registry: Re
     if distribution == LOCAL:
         module = made_with["modules"].get(path, {})
         where = f"the module {module['name']} ({module['file']})" if module else "a module"
-        return f"came from {where}, which no package installs; load it with -p {module.get('name', 'MODULE')}"
+        name = module.get("name", "MODULE")
+        return f"came from {where}, which no package installs; load it with -p {name} or, in Python, {LOAD}={name}"
     here, there = _version(distribution), made_with["distributions"].get(distribution)
     wanted = f"{distribution}=={there}" if there else distribution
     state = (

@@ -10,7 +10,7 @@ from dp_core.component import KINDS, Component
 from dp_core.discovery import PluginRecord, load_plugins
 from dp_core.errors import PluginError
 from dp_core.installed import installed_plugins
-from dp_core.switches import STRICT, Switches
+from dp_core.switches import NO_AUTOLOAD, STRICT, Switches
 
 
 class Registry:
@@ -102,6 +102,10 @@ class Registry:
         hint = f"did you mean '{close[0]}'?" if close else installed
         if why := self.why_absent(name):
             return f"unknown {kind} '{name}'; {why}; {hint}"
+        if off := sorted({p.distribution for p in self.plugins if p.cause.startswith(f"by {NO_AUTOLOAD}")}):
+            hint = hint if names else f"no {kind} is loaded"
+            note = f"{NO_AUTOLOAD} leaves out plugins of {', '.join(off)}; load them with -p {off[0]}"
+            return f"unknown {kind} '{name}'; {hint}; {note}"
         unused = [plugin.name for plugin in self.plugins if plugin.status != "ok"]
         note = f" (not available, see dp-run --list: {', '.join(unused)})" if unused else ""
         return f"unknown {kind} '{name}'; {hint}{note}"

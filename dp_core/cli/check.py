@@ -15,6 +15,7 @@ from dp_core.config.presets import presets
 from dp_core.discovery import PluginRecord
 from dp_core.errors import PluginError
 from dp_core.registry import Registry
+from dp_core.switches import is_named
 
 if TYPE_CHECKING:
     from dp_core.testing.case import Case
@@ -32,31 +33,35 @@ def check_plugin(registry: Registry, name: str, overrides: Sequence[str] = ()) -
     """Print a line for each component of a plugin, with default options. Status 2 if a rule is broken.
 
     Args:
-        name: of its entry point, or ``<distribution>:<name>``.
+        name: of its entry point, ``<distribution>:<name>``, or of the distribution: all its plugins.
         overrides: none; they change configs.
 
     Raises:
         PluginError: there is no such plugin, or it cannot be loaded.
     """
-    plugin = find_plugin(registry, name)
+    plugins = find_plugins(registry, name)
     if overrides:
         raise PluginError(f"'{overrides[0]}' changes a config, and '{name}' is a plugin; leave it out")
-    print(f"{plugin.name} of {plugin.provider}")
     status = 0
-    for component in plugin.components:
-        found = check_component(registry, component)
-        print(f"  {component.kind}/{component.name}: {found.summary()}")
-        for line in found.details():
-            print(f"    {line}")
-        if found.broken:
-            status = USAGE_ERROR
+    for plugin in plugins:
+        print(f"{plugin.name} of {plugin.provider}")
+        for component in plugin.components:
+            found = check_component(registry, component)
+            print(f"  {component.kind}/{component.name}: {found.summary()}")
+            for line in found.details():
+                print(f"    {line}")
+            if found.broken:
+                status = USAGE_ERROR
     return status
 
 
-def find_plugin(registry: Registry, name: str) -> PluginRecord:
-    """The plugin that ``name`` means; see `check_plugin`."""
+def find_plugins(registry: Registry, name: str) -> list[PluginRecord]:
+    """The plugins that ``name`` means; see `check_plugin`."""
     matches = [p for p in registry.plugins if name in (p.name, f"{p.distribution}:{p.name}")]
-    if len(matches) > 1:
+    of_distribution = [p for p in registry.plugins if is_named(name, [p.distribution])]
+    if not matches and of_distribution:
+        matches = of_distribution
+    elif len(matches) > 1:
         choices = " or ".join(f"'{plugin.distribution}:{plugin.name}'" for plugin in matches)
         raise PluginError(f"plugin '{name}' is provided by {len(matches)} packages; write {choices}")
     if not matches:
@@ -64,10 +69,9 @@ def find_plugin(registry: Registry, name: str) -> PluginRecord:
         close = difflib.get_close_matches(name.rpartition(":")[2], known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else "dp-run --list shows plugins, dp-run --list configs configs"
         raise PluginError(f"'{name}' is neither a config (no such file, does not end in .yaml) nor a plugin; {hint}")
-    plugin = matches[0]
-    if plugin.status != "ok":
-        raise PluginError(str(plugin))
-    return plugin
+    if unusable := [plugin for plugin in matches if plugin.status != "ok"]:
+        raise PluginError("; ".join(map(str, unusable)))
+    return matches
 
 
 @attrs.define
@@ -107,7 +111,8 @@ def check_component(registry: Registry, component: Component) -> Outcome:
 
     cases, outcome = cases_of(registry, component), Outcome()
     for check in ONCE:
-        _apply(check, cases[0].undecided, outcome)
+        if reason := _apply(check, cases[0].undecided, outcome):
+            outcome.not_checked.append(f"{check.__name__}: {reason}")
     is_built, *others = EACH[component.kind]
     for case in cases:
         n_broken = len(outcome.broken)

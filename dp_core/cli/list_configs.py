@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from dp_core.config.presets import FRAGMENTS, presets, summary_of
+from dp_core.config.presets import is_fragment, presets, summary_of
 
 
 def configs_text() -> str:
@@ -13,7 +13,7 @@ def configs_text() -> str:
     width = max(map(len, summaries), default=0)
     lines: dict[bool, list[str]] = {False: [], True: []}
     for name, summary in summaries.items():
-        lines[_is_fragment(name)].append(f"  {name.ljust(width)}  {summary}")
+        lines[is_fragment(name)].append(f"  {name.ljust(width)}  {summary}")
     return "\n".join(
         ["to run: dp-run NAME", *lines[False], "", "to build on: `extends: [NAME, ...]` in a config", *lines[True]]
     )
@@ -23,12 +23,8 @@ def configs_json() -> str:
     """The same facts for programs, and where the files are."""
     return json.dumps(
         [
-            {"name": name, "is_fragment": _is_fragment(name), "path": str(path), "summary": summary_of(path)}
+            {"name": name, "is_fragment": is_fragment(name), "path": str(path), "summary": summary_of(path)}
             for name, path in presets().items()
         ],
         indent=2,
     )
-
-
-def _is_fragment(name: str) -> bool:
-    return name.partition("/")[0] in FRAGMENTS

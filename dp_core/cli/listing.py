@@ -32,7 +32,8 @@ def list_text(registry: Registry, kind: str | None, verbose: bool) -> str:
         lines += [f"plugins not in use{hint}", *_table(rows), ""]
     for plugin in unused if verbose else []:
         if plugin.traceback:
-            whom = "" if plugin.distribution == LOCAL else f" contact the authors of {plugin.distribution}"
+            is_own = plugin.is_editable or plugin.distribution == LOCAL
+            whom = "" if is_own else f" contact the authors of {plugin.distribution}"
             lines += [f"{plugin.name}:{whom}", plugin.traceback]
     if kind and registry.plugins and not registry.components(kind):
         lines.insert(0, f"no {kind} is installed\n")

@@ -51,7 +51,7 @@ def _write(name: str, kinds: Sequence[str], parent: Path) -> int:
     print(f"wrote {len(files)} files in {folder}; its README says what is where. Next:")
     print(f"  pip install -e '{folder}[test]'")
     print(f"  dp-run --check {component_name(name)}")
-    print(f"  pytest {folder}")
+    print(f"  python -m pytest {folder}")
     print(f"  dp-run {folder / 'train.yaml'}")
     return 0
 

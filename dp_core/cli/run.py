@@ -45,7 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     modes.add_argument("--describe", metavar="KIND/NAME", help="show the options of a component")
     modes.add_argument(
-        "--check", action="store_true", help="check CONFIG, run nothing; or, given a plugin's name, its components"
+        "--check",
+        action="store_true",
+        help="check CONFIG, run nothing; or, given a plugin or its distribution, its components",
     )
     modes.add_argument("--print-config", action="store_true", help="show the complete, resolved CONFIG")
     parser.add_argument("--json", action="store_true", help="with --list: for programs")
@@ -57,6 +59,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _dispatch(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    if arguments.list is not None:
+        # `--list -v encoder`: argparse takes the kind for the config.
+        others = [text for text in (arguments.config, *arguments.overrides) if text]
+        arguments.list = arguments.list or (others.pop(0) if others else "")
+        if others:
+            raise DpError(f"--list shows one KIND; leave out '{others[0]}'")
     if arguments.list == "configs":
         from dp_core.cli.list_configs import configs_json, configs_text
 
@@ -92,10 +100,17 @@ def _dispatch(parser: argparse.ArgumentParser, arguments: argparse.Namespace) ->
 
 def _with_config(registry: Registry, arguments: argparse.Namespace) -> int:
     from dp_core.config.load import dump_config, load_config
+    from dp_core.config.presets import fragment_meant
     from dp_core.config.structure import preflight
 
     set_up_logging()
-    cfg = load_config(registry, arguments.config, arguments.overrides)
+    try:
+        cfg = load_config(registry, arguments.config, arguments.overrides)
+    except ConfigError as error:
+        if (name := fragment_meant(arguments.config)) is None:
+            raise
+        note = f"'{name}' is not a whole config, but a part to build on; in one of yours: 'extends: [{name}]'"
+        raise ConfigError(error.source, error.problems, [note]) from error
     lacking = list(preflight(cfg))
     if arguments.print_config:
         print(dump_config(cfg), end="")

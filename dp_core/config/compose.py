@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from yaml import MarkedYAMLError, YAMLError
 
 from dp_core.config.presets import find_config, why_not_found
 from dp_core.errors import ConfigError, Problem
@@ -52,7 +52,7 @@ def parse_override(text: str) -> dict[str, Any]:
         raise ConfigError("the command line", [Problem("", f"'{text}' is not an override; write key=value")])
     try:
         return _plain(OmegaConf.from_dotlist([text]))
-    except (YAMLError, OmegaConfBaseException) as error:
+    except (YAMLError, OmegaConfBaseException, ValueError) as error:  # the last, of a number with too many digits
         message = f"the value of '{text}' is not YAML: {_reason(error)}"
         raise ConfigError("the command line", [Problem(key, message)]) from error
 
@@ -112,12 +112,21 @@ def _read_with_extends(text: str | Path, folder: Path, chain: tuple[Path, ...]) 
 def _read(path: Path) -> dict[str, Any]:
     try:
         config = OmegaConf.load(path)
-    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(str(path), [Problem("", f"not valid YAML: {' '.join(str(error).split())}")]) from error
+    except (YAMLError, OmegaConfBaseException, ValueError, OSError) as error:
+        hint = "; that is a tab: indent with spaces" if _is_at_tab(error, path) else ""
+        raise ConfigError(str(path), [Problem("", f"not valid YAML: {' '.join(str(error).split())}{hint}")]) from error
     data = _plain(config)
     if not isinstance(data, dict):
         raise ConfigError(str(path), [Problem("", "expected a mapping of options at the top")])
     return data
+
+
+def _is_at_tab(error: Exception, path: Path) -> bool:
+    """Whether what YAML stumbled over is a tab, which its messages do not say."""
+    if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
+        return False
+    lines = [*path.read_text(encoding="utf-8").split("\n"), ""]
+    return lines[min(error.problem_mark.line, len(lines) - 1)].startswith("\t", error.problem_mark.column)
 
 
 def _plain(config: Any) -> Any:

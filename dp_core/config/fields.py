@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
 
 from dp_core.component import Component, Kind
+from dp_core.errors import PluginError
 
 HELP = "dp_help"
 SLOT = "dp_slot"
@@ -31,7 +34,7 @@ class Slot:
 def option(
     default: Any = attrs.NOTHING,
     *,
-    help: str,  # noqa: A002 -- the word users of argparse and attrs expect
+    help: str | None = None,  # noqa: A002 -- the word users of argparse and attrs expect
     factory: Callable[[], Any] | None = None,
     validator: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None,
 ) -> Any:
@@ -39,10 +42,18 @@ def option(
 
     Args:
         default: leave out to make the option required.
-        help: one line, shown by ``dp-run --describe``: meaning, unit, shape.
+        help: one line, shown by ``dp-run --describe``: meaning, unit, shape. It must be given.
         factory: makes the default where it is mutable.
         validator: attrs validators for ranges; run after the type is checked.
+
+    Raises:
+        PluginError: there is no help; names the class and the line.
     """
+    if help is None:
+        caller = sys._getframe(1)
+        code = caller.f_code
+        where = f"{code.co_name}, {Path(code.co_filename).name} line {caller.f_lineno}"
+        raise PluginError(f"{where}: option() lacks help; write option(..., help='one line: meaning, unit, shape')")
     if factory is not None:
         default = attrs.Factory(factory)
     return attrs.field(default=default, validator=validator, metadata={HELP: help}, kw_only=True)

@@ -31,6 +31,17 @@ def find_config(text: str | Path, folder: Path = Path()) -> Path:
     return path if path.is_file() else presets().get(str(text), path)
 
 
+def is_fragment(name: str) -> bool:
+    """Whether the preset ``name`` is not whole."""
+    return name.partition("/")[0] in FRAGMENTS
+
+
+def fragment_meant(text: str | Path) -> str | None:
+    """The preset that ``text`` means, by name or as a file, if it is not whole."""
+    path = find_config(text).resolve()
+    return next((name for name, file in presets().items() if is_fragment(name) and file.resolve() == path), None)
+
+
 def why_not_found(text: str | Path, by: str = "") -> str:
     """What to say of a config that is not there, and that ``by`` says who asked for."""
     text, names = Path(text).as_posix(), list(presets())

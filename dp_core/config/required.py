@@ -10,6 +10,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion
 
 from dp_core.errors import Problem
+from dp_core.installed import LOCAL
 from dp_core.registry import Registry
 from dp_core.switches import is_named
 
@@ -37,7 +38,9 @@ def _unmet(text: Any, registry: Registry) -> str:
     try:
         here = version(requirement.name)
     except PackageNotFoundError:
-        return f"{requirement.name} is not installed; install with: {command}"
+        owners = [p.distribution for p in registry.plugins if p.name == requirement.name and p.distribution != LOCAL]
+        hint = f"did you mean '{owners[0]}', which offers the plugin of this name?" if owners else ""
+        return f"{requirement.name} is not installed; {hint or f'install with: {command}'}"
     if not _is_met(requirement, here):
         return f"{requirement} is required, but {requirement.name} {here} is installed; install with: {command}"
     plugins = [plugin for plugin in registry.plugins if is_named(requirement.name, [plugin.distribution])]

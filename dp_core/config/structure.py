@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,11 +20,14 @@ import attrs
 from dp_core.component import Component
 from dp_core.config.fields import SLOT, Slot
 from dp_core.config.schema import WorkspaceConfig
-from dp_core.errors import ConfigError, PluginError, Problem
+from dp_core.errors import ConfigError, DpError, PluginError, Problem
 from dp_core.registry import Registry
 
 _INVALID: Any = object()
 """Stands for a value that could not be structured; the problem is recorded."""
+
+USUAL_CONTEXT = ("shape_meta", "horizon")
+"""What a ``check`` may ask for although a run need not have it under this name. It is not asked then."""
 
 
 def structure_run(registry: Registry, data: Mapping[str, Any], source: str) -> WorkspaceConfig:
@@ -34,7 +38,7 @@ def structure_run(registry: Registry, data: Mapping[str, Any], source: str) -> W
     """
     structurer = _Structurer(registry)
     config = structurer.workspace(data)
-    structurer.check(config, "", ())
+    structurer.check(config, "", (), is_whole=True)
     if structurer.problems:
         raise ConfigError(source, structurer.problems)
     return typing.cast(WorkspaceConfig, config)
@@ -93,18 +97,37 @@ def components_of(config: Any, path: str = "") -> Iterator[tuple[str, Component]
             yield from components_of(value, here)
 
 
-def preflight(config: Any, path: str = "") -> Iterator[Problem]:
-    """What this machine lacks to run a valid config, or a part of one: packages that components require, files."""
+def preflight(config: Any, path: str = "", owner: str = "") -> Iterator[Problem]:
+    """What this machine lacks to run a valid config, or a part of one: packages that components require, files.
+
+    Args:
+        owner: whose options they are, for messages.
+
+    Raises:
+        PluginError: a ``preflight`` method of a plugin fails.
+    """
     component = config.component if isinstance(config, Slot) else config
+    owner = _owner(config) or owner
     if isinstance(component, Component) and (missing := component.missing()):
         names = ", ".join(f"'{name}'" for name in missing)
         yield Problem(path, f"{component.label} needs {names}; install with: {component.install_command}")
     options = config.config if isinstance(config, Slot) else config
     if _is_options(options) and hasattr(options, "preflight"):
-        for name, message in options.preflight():
+        for name, message in _reports(options, "preflight", owner):
             yield Problem(_join(path, name), message)
     for name, value in _children(options):
-        yield from preflight(value, _join(path, name))
+        yield from preflight(value, _join(path, name), owner)
+
+
+def public_names(config: type) -> list[str]:
+    """What blocks of a config class can be asked for: options, properties."""
+    return [name for name in dir(config) if not name.startswith("_")] + [field.name for field in attrs.fields(config)]
+
+
+def questions(config: type) -> dict[str, inspect.Parameter]:
+    """What the ``check`` method of a config class asks for; none if it has no such method."""
+    method = getattr(config, "check", None)
+    return dict(list(inspect.signature(method).parameters.items())[1:]) if method else {}
 
 
 class _Structurer:
@@ -202,7 +225,9 @@ class _Structurer:
             try:
                 field.validator(config, field, getattr(config, field.name))
             except (ValueError, TypeError) as error:
-                self._fail(_join(path, field.name), str(error.args[0] if error.args else error))
+                # Those of attrs begin with the name, which the path says already.
+                message = str(error.args[0] if error.args else error).removeprefix(f"'{field.name}' ")
+                self._fail(_join(path, field.name), message)
                 yield field.name
 
     def _typed(self, hint: Any, value: Any, path: str, kind: str | None) -> Any:
@@ -281,7 +306,10 @@ class _Structurer:
         if hint is Path and isinstance(value, str | Path):
             return Path(value)
         if hint is float and type(value) in (int, float):
-            return float(value)
+            try:
+                return float(value)
+            except OverflowError:
+                return self._fail(path, "expected a number, got a whole number beyond 1e308")
         if type(value) is hint:
             return value
         return self._fail(path, f"expected {_describe(hint)}, got {_show(value)}")
@@ -292,32 +320,78 @@ class _Structurer:
 
     # -- second pass: rules across options ------------------------------------------------------------------------
 
-    def check(self, node: Any, path: str, scopes: tuple[Any, ...]) -> None:
-        """Ask ``node`` and everything below it. ``scopes`` are the enclosing blocks, innermost first."""
+    def check(self, node: Any, path: str, scopes: tuple[Any, ...], *, owner: str = "", is_whole: bool = False) -> None:
+        """Ask ``node`` and everything below it.
+
+        Args:
+            scopes: the enclosing blocks, innermost first.
+            owner: whose options they are, for messages.
+            is_whole: ``scopes`` lack none, so that what no block has is not there.
+        """
+        owner = _owner(node) or owner
         if isinstance(node, Slot):
             node = node.config
         if _is_options(node):
-            self._check_one(node, path, scopes)
+            self._check_one(node, path, scopes, owner, is_whole)
             scopes = (node, *scopes)
         for name, child in _children(node):
             if self._is_sound(node, name):
-                self.check(child, _join(path, name), scopes)
+                self.check(child, _join(path, name), scopes, owner=owner, is_whole=is_whole)
 
-    def _check_one(self, config: Any, path: str, scopes: tuple[Any, ...]) -> None:
-        method = getattr(type(config), "check", None)
-        if method is None or not self._is_sound(config):
+    def _check_one(self, config: Any, path: str, scopes: tuple[Any, ...], owner: str, is_whole: bool) -> None:
+        if not hasattr(type(config), "check") or not self._is_sound(config):
             return
         arguments = {}
-        for name, parameter in list(inspect.signature(method).parameters.items())[1:]:
-            owner = next((scope for scope in scopes if hasattr(scope, name)), None)
-            if owner is None and parameter.default is not parameter.empty:
+        for name, parameter in questions(type(config)).items():
+            block = next((scope for scope in scopes if hasattr(scope, name)), None)
+            if block is None and parameter.default is not parameter.empty:
                 continue  # a rule about a block that need not be there
-            if owner is None or not self._is_sound(owner, name):
+            if block is None and is_whole and name not in USUAL_CONTEXT:
+                known = {*USUAL_CONTEXT, *(known for scope in scopes for known in public_names(type(scope)))}
+                close = difflib.get_close_matches(name, sorted(known), n=1)
+                hint = f"did you mean '{close[0]}'?" if close else "give it a default if it need not be there"
+                self._fail(path, f"{_method(config, 'check', owner)} asks for '{name}', which no block has; {hint}")
+            if block is None or not self._is_sound(block, name):
                 return
-            arguments[name] = getattr(owner, name)
-        for name, message in config.check(**arguments):
+            arguments[name] = getattr(block, name)
+        for name, message in _reports(config, "check", owner, **arguments):
             self._fail(_join(path, name), message)
             self._unsound.setdefault(id(config), (config, set()))[1].add(name.partition(".")[0])
+
+
+def _reports(config: Any, method: str, owner: str, **arguments: Any) -> list[tuple[str, str]]:
+    """What ``check`` or ``preflight`` of a config class yields: an option and what is wrong with it.
+
+    Raises:
+        PluginError: the method fails, or yields something else; names the component.
+    """
+    where = _method(config, method, owner)
+    try:
+        reported = getattr(config, method)(**arguments)
+        found = list(reported) if isinstance(reported, Iterable) else [reported]
+    except (DpError, OSError):
+        raise  # of the user's files
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        raise PluginError(f"{where} failed: {text}; mend the plugin (--traceback shows where)") from error
+    options = list(attrs.fields_dict(type(config)))
+    for report in found:
+        if not (isinstance(report, tuple) and len(report) == 2 and all(isinstance(part, str) for part in report)):
+            raise PluginError(f"{where} must yield (option, message), got {report!r}")
+        name = re.split(r"[.\[]", report[0])[0]
+        if name not in ("", "name", *options):
+            raise PluginError(f"{where} reports '{report[0]}': unknown option{_did_you_mean(name, options)}")
+    return found
+
+
+def _method(config: Any, method: str, owner: str) -> str:
+    return f"{owner}: {type(config).__name__}.{method}".removeprefix(": ")
+
+
+def _owner(node: Any) -> str:
+    """The component whose options begin here, for messages; empty where none does."""
+    component = node.component if isinstance(node, Slot) else getattr(node, "workspace", None)
+    return f"{component.label} of {component.distribution}" if isinstance(component, Component) else ""
 
 
 def _is_options(node: Any) -> bool:

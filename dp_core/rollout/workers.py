@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 from numpy.typing import NDArray
 
+from dp_core.errors import DpError
 from dp_core.rollout.environment import Start
 from dp_core.rollout.episode import EpisodeGroup, EpisodeOptions, Outcome, Report
 
 _PATIENCE = 5.0
 """Seconds that a worker has to end by itself."""
+_KILLED = -9
+"""Exit code of a process that SIGKILL has ended."""
 
 
 class WorkerGroup:
@@ -75,26 +78,42 @@ class WorkerGroup:
         self._connections, self._processes = [], []
 
     def _ask(self, method: str, arguments: list[Any] | None) -> list[Any]:
-        """Let every worker call ``method``, all at the same time, and wait for what they return."""
+        """Let every worker call ``method``, all at the same time, and wait for what they return.
+
+        Raises:
+            DpError: a worker has ended.
+        """
         for worker, connection in enumerate(self._connections):
-            connection.send((method, () if arguments is None else (arguments[worker],)))
+            with self._watching(worker):
+                connection.send((method, () if arguments is None else (arguments[worker],)))
         replies = []
-        for connection, process in zip(self._connections, self._processes, strict=True):
-            try:
-                reply = connection.recv()
-            except EOFError as error:
-                raise RuntimeError(
-                    f"the process '{process.name}' of the {self._title} runner ended unexpectedly"
-                ) from error
-            replies.append(reply)
+        for worker, connection in enumerate(self._connections):
+            with self._watching(worker):
+                replies.append(connection.recv())
         for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
         return replies
 
+    @contextlib.contextmanager
+    def _watching(self, worker: int) -> Iterator[None]:
+        try:
+            yield
+        except (EOFError, ConnectionError) as error:
+            process = self._processes[worker]
+            process.join(_PATIENCE)
+            raise DpError(f"the process '{process.name}' of the {self._title} runner {_end(process)}") from error
+
     def _in_order(self, replies: list[list[Any]]) -> list[Any]:
         n_workers = len(replies)
         return [replies[index % n_workers][index // n_workers] for index in range(self._n_episodes)]
+
+
+def _end(process: BaseProcess) -> str:
+    """How it came to its end, as far as that can be told from outside."""
+    if process.exitcode == _KILLED:
+        return "was killed, which happens where memory runs out; choose fewer 'num_workers', or fewer 'n_envs'"
+    return f"ended unexpectedly, with exit code {process.exitcode}"
 
 
 def _serve(connection: Connection, options: EpisodeOptions) -> None:

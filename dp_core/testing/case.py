@@ -24,6 +24,10 @@ class NotChecked(DpError):  # noqa: N818 -- nothing is wrong
     """A rule cannot be checked here, and why."""
 
 
+class NotImported(NotChecked):
+    """The component cannot even be imported: a package is missing, or a rule of its own says what is wrong."""
+
+
 @attrs.frozen(kw_only=True)
 class Case:
     """One example to check."""
@@ -59,7 +63,7 @@ class Case:
         from dp_core.config.structure import structure_block, structure_run
 
         if missing := self.component.missing():
-            raise NotChecked(f"needs {', '.join(missing)}; install with: {self.component.install_command}")
+            raise NotImported(f"needs {', '.join(missing)}; install with: {self.component.install_command}")
         given = {**self.setting.context, **self.setting.runtime, **runtime}
         options = complete_options(self.component.config, self.options)
         name = self.component.qualified_name
@@ -86,10 +90,12 @@ class Case:
         slot = self.slot(**runtime)
         keywords = {**self.setting.runtime, **runtime}
         try:
+            self.component.load()
+        except (ComponentLoadError, MissingDependencyError) as error:
+            raise NotImported("its target cannot be imported") from error  # the_target_is_what_its_kind_needs
+        try:
             with seeded(seed), skip_pretrained_weights():
                 return slot.build(**keywords)
-        except ComponentLoadError as error:
-            self.fail(f"its target cannot be imported: {error}", "mend the import, or the target of the component")
         except (DataError, MissingDependencyError) as error:
             raise NotChecked(str(error)) from error
         except Exception as error:

@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 
 from dp_core.component import Component, Kind
 from dp_core.registry import Registry
-from dp_core.testing.case import Case, ConformanceError, NotChecked, cases_of
+from dp_core.testing.case import Case, ConformanceError, NotChecked, NotImported, cases_of
 from dp_core.testing.checks import EACH, ONCE, Check
 from dp_core.testing.examples import SETTINGS, SHAPE_METAS, Setting, for_task
 
@@ -124,17 +124,18 @@ class Conformance:
     def test_an_example_fits(self) -> None:
         """At least one example can be built: its options go with its setting, and its data are there."""
         is_built = EACH[self.kind][0]
-        reasons = []
+        refused: dict[str, list[str]] = {}
         for case in self.cases():
             try:
                 is_built(case)
+            except NotImported as reason:
+                _skip(str(reason))
             except NotChecked as reason:
-                if case.component.missing():
-                    _skip(str(reason))
-                reasons.append(f"{case}: {reason}")
+                refused.setdefault(str(reason), []).append(str(case))
             else:
                 return
-        raise ConformanceError("nothing was checked; choose other configs or settings: " + "; ".join(reasons))
+        reasons = "; ".join(f"{', '.join(cases)}: {reason}" for reason, cases in refused.items())
+        raise ConformanceError(f"nothing was checked; choose other configs or settings: {reasons}")
 
 
 class _ForTasks(Conformance):

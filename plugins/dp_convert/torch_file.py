@@ -96,7 +96,8 @@ class _ZipFile:
         self._archive = archive
         names = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(names) != 1:
-            raise CheckpointError(f"{path}: a zip archive, but not one of torch.save: there is no data.pkl in it")
+            found = f"there are {len(names)} data.pkl in it" if names else "there is no data.pkl in it"
+            raise CheckpointError(f"{path}: a zip archive, but not one of torch.save: {found}")
         self._folder = names[0].removesuffix("data.pkl")
         if self._optional("byteorder") not in (None, b"little"):
             raise CheckpointError(f"{path}: written on a big-endian machine, whose files are not read")

@@ -189,7 +189,14 @@ class DiffusionPolicy(BasePolicy):
         """Features of every step of ``{key: (B, T, *shape)}``, (B, T, Do)."""
         n_steps = next(iter(obs.values())).shape[1]
         obs = {key: value.flatten(0, 1) for key, value in self.normalizer.normalize(obs).items()}  # (B*T, *shape)
-        return self.obs_encoder(obs).unflatten(0, (-1, n_steps))
+        features = self.obs_encoder(obs)  # (B*T, Do)
+        if features.ndim != 2 or features.shape[1] != self.obs_encoder.output_dim:
+            raise InputError(
+                f"{self.config.encoder.component.label} gave features of shape {tuple(features.shape)}; expected "
+                f"(N, {self.obs_encoder.output_dim}), as its output_dim says; set output_dim in its constructor to the "
+                "size of what forward returns"
+            )
+        return features.unflatten(0, (-1, n_steps))
 
     def _observed(self, obs: dict[str, Tensor]) -> Condition:
         """What observations tell, from the cache where they were seen before."""

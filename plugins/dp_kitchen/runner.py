@@ -70,4 +70,9 @@ def _load_starts(folder: Path) -> list[tuple[Any, Any]]:
         if array.ndim != 2 or array.shape[1] != size:
             raise DataError(f"{path}: has shape {array.shape}; expected (number of starts, {size})")
         arrays.append(array)
-    return list(zip(*arrays, strict=False))
+    n_positions, n_velocities = map(len, arrays)
+    if n_positions != n_velocities:
+        raise DataError(
+            f"{folder}: {STARTS[0]} has {n_positions} starts and {STARTS[1]} has {n_velocities}; expected as many"
+        )
+    return list(zip(*arrays, strict=True))

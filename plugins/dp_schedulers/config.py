@@ -42,8 +42,14 @@ class DiscreteOptions:
     )
 
     def check(self) -> Iterable[tuple[str, str]]:
-        """Sampling visits times of the process."""
-        return self.sampling_problems(self.num_inference_steps)
+        """Noise grows, and sampling visits times of the process."""
+        if self.beta_schedule != "squaredcos_cap_v2" and self.beta_start > self.beta_end:
+            yield (
+                "beta_start",
+                f"{self.beta_start} is larger than beta_end {self.beta_end}, and noise grows with time; "
+                f"choose at most {self.beta_end}",
+            )
+        yield from self.sampling_problems(self.num_inference_steps)
 
     def sampling_problems(self, num_inference_steps: int | None) -> Iterable[tuple[str, str]]:
         """What is wrong with that number of sampling steps, as pairs of option and message."""

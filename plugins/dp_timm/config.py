@@ -33,7 +33,11 @@ class ColorJitterOptions:
 class TimmConfig:
     """Image backbones of timm, one per camera or one for all; other keys unchanged."""
 
-    model_name: str = option("resnet18", help="a name of timm.list_models(), with a tag where weights are chosen")
+    model_name: str = option(
+        "resnet18",
+        # Only timm itself knows its names, and importing it imports torch.
+        help="a name of timm.list_models(), with a tag where weights are chosen; looked up when the run starts",
+    )
     pretrained: bool = option(False, help="start from the weights published for the model; fetched in a fresh run only")
     checkpoint_path: Path | None = option(
         None, help="start from the weights in this file instead (.safetensors or .pth), which needs no network"

@@ -135,6 +135,20 @@ def test_the_verbose_list_has_tracebacks_and_whom_to_ask(toys: Registry) -> None
     assert "callbacks" not in text
 
 
+def test_tracebacks_of_an_editable_install_are_for_its_author(toys: Registry) -> None:
+    own = PluginRecord("depth", "dp-depth", "0.1", "broken", cause="x", traceback="Traceback ...\n", is_editable=True)
+
+    assert list_text(Registry([own]), None, verbose=True).endswith("\n\ndepth:\nTraceback ...")
+
+
+def test_the_kind_may_come_after_another_option(toys: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    assert [main(["--list", "-v", "callback"]), main(["--list", "callback", "-v"])] == [0, 0]
+
+    printed = capsys.readouterr().out
+    assert printed.startswith("callbacks\n")
+    assert "encoders\n" not in printed
+
+
 def test_a_kind_without_components_is_said_to_be_empty(toys: Registry) -> None:
     assert list_text(toys, "runner", verbose=False) == "no runner is installed"
     assert list_text(Registry([]), None, verbose=False) == (
@@ -207,6 +221,7 @@ def test_a_mistake_ends_with_status_2_before_anything_heavy_is_imported(tmp_path
             "unknown kind 'encodr'; the kinds are workspace, policy, encoder, denoiser, scheduler, "
             "dataset, runner, optimizer, lr_schedule, callback",
         ),
+        (["--list", "encoder", "policy"], "--list shows one KIND; leave out 'policy'"),
         (["--resume", "gone"], "gone has 1 problem\n  not a run directory: there is no config.resolved.yaml in it"),
     ],
 )

@@ -53,7 +53,10 @@ def component(**changes: Any) -> Component:
             {"target": "dp_depth.encoder.DepthEncoder"},
             "encoder 'depth': target 'dp_depth.encoder.DepthEncoder' must look like 'package.module:Class'",
         ),
-        ({"config": dict}, "encoder 'depth': config must be an attrs class, got <class 'dict'>"),
+        (
+            {"config": dict},
+            "encoder 'depth': config must be an attrs class, got <class 'dict'>; write @attrs.frozen(kw_only=True)",
+        ),
         (
             {"config": Reserved},
             "encoder 'depth': option 'name' of Reserved is reserved for the component's name; rename it",

@@ -129,6 +129,11 @@ def test_a_circle_of_files_is_shown(tmp_path: Path) -> None:
             "line 3, column 1",
         ),
         (
+            "a:\n\tb: 1",
+            "{folder}/run.yaml has 1 problem\n  not valid YAML: while scanning for the next token found character that "
+            'cannot start any token in "{folder}/run.yaml", line 2, column 1; that is a tab: indent with spaces',
+        ),
+        (
             "a: 1\na: 2",
             "{folder}/run.yaml has 1 problem\n  not valid YAML: while constructing a mapping in "
             '"{folder}/run.yaml", line 1, column 1 found duplicate key a in "{folder}/run.yaml", line 2, column 1',
@@ -188,6 +193,17 @@ def test_overrides_come_last_and_in_order(tmp_path: Path) -> None:
 def test_a_value_that_is_not_yaml(tmp_path: Path) -> None:
     assert message(write(tmp_path, run="a: 1"), "a=[1") == (
         "the command line has 1 problem\n  a: the value of 'a=[1' is not YAML: while parsing a flow sequence"
+    )
+
+
+def test_a_number_of_more_digits_than_python_reads(tmp_path: Path) -> None:
+    digits = "9" * 5000
+
+    assert message(write(tmp_path, run=f"a: {digits}")).startswith(
+        f"{tmp_path}/run.yaml has 1 problem\n  not valid YAML: Exceeds the limit (4300 digits)"
+    )
+    assert message(write(tmp_path, run="a: 1"), f"a={digits}").startswith(
+        f"the command line has 1 problem\n  a: the value of 'a={digits}' is not YAML: Exceeds the limit (4300 digits)"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -195,6 +196,60 @@ def test_a_module_that_was_moved_since(tmp_path: Path) -> None:
 
     assert records(tmp_path)["lost"].cause == (
         f"stale editable install of {source}: No module named 'dp_lost.plugin'; run `pip install -e {source}`"
+    )
+
+
+def test_an_entry_point_that_names_no_module_of_the_source(tmp_path: Path) -> None:
+    """Installing again would change nothing."""
+    source = source_with(tmp_path, "lost")
+    write_distribution(tmp_path, "dp-lost", "1.0", {"lost": {"other.py": ""}}, editable=source)
+
+    assert records(tmp_path)["lost"].cause == (
+        "the entry point names 'dp_lost.plugin', which is not there: No module named 'dp_lost.plugin'; correct the "
+        f"entry point in {source}/pyproject.toml or add the module, then run `pip install -e {source}`"
+    )
+
+
+@pytest.mark.parametrize("folder", [".", "src"])
+def test_a_package_that_pip_was_not_told_of(tmp_path: Path, folder: str) -> None:
+    source = source_with(tmp_path, "lost")
+    (source / folder / "dp_lost").mkdir(parents=True)
+    (source / folder / "dp_lost" / "plugin.py").write_text(GOOD)
+    write_distribution(tmp_path, "dp-lost", "1.0", {"lost": {}}, editable=source)
+    shutil.rmtree(tmp_path / "dp_lost")
+
+    assert records(tmp_path)["lost"].cause == (
+        f"'dp_lost.plugin' is in {source}, but not installed: No module named 'dp_lost'; see that "
+        f"{source}/pyproject.toml finds the package 'dp_lost' (packages.find), then run `pip install -e {source}`"
+    )
+
+
+@pytest.mark.parametrize("group", ["dp_core.plugin", "dp-core.plugins", "dpcore.plugins"])
+def test_a_misspelt_group_of_entry_points_is_listed(tmp_path: Path, group: str) -> None:
+    write_distribution(tmp_path, "dp-good", "1.0", {"good": GOOD})
+    (tmp_path / "dp_good-1.0.dist-info" / "entry_points.txt").write_text(f"[{group}]\ngood = dp_good.plugin\n")
+
+    with installed(tmp_path):
+        found = {plugin.name: plugin for plugin in Registry.discover().plugins}
+
+    assert (found["good"].provider, found["good"].cause) == (
+        "dp-good 1.0",
+        f"its entry point is in the group '{group}', where nobody looks; rename that to 'dp_core.plugins' in "
+        "pyproject.toml and install it again",
+    )
+
+
+def test_a_group_of_another_program_is_none_of_ours(tmp_path: Path) -> None:
+    write_distribution(tmp_path, "dp-good", "1.0", {"good": GOOD})
+    (tmp_path / "dp_good-1.0.dist-info" / "entry_points.txt").write_text("[jax_plugins]\ngood = dp_good.plugin\n")
+
+    with installed(tmp_path):
+        assert [plugin for plugin in Registry.discover().plugins if plugin.distribution == "dp-good"] == []
+
+
+def test_an_option_without_help_is_named_by_its_line(tmp_path: Path) -> None:
+    assert cause(tmp_path, GOOD.replace('option(64, help="of a layer")', "option(64)")) == (
+        "Options, plugin.py line 9: option() lacks help; write option(..., help='one line: meaning, unit, shape')"
     )
 
 

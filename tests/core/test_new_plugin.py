@@ -62,7 +62,7 @@ def test_a_package_of_one_kind_is_whole(kind: str, tmp_path: Path, capsys: pytes
         f"wrote {len(files_of(folder))} files in {folder}; its README says what is where. Next:\n"
         f"  pip install -e '{folder}[test]'\n"
         f"  dp-run --check {package.removeprefix('dp_')}\n"
-        f"  pytest {folder}\n"
+        f"  python -m pytest {folder}\n"
         f"  dp-run {folder}/train.yaml\n"
     )
 

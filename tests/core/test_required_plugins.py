@@ -39,6 +39,10 @@ def test_what_is_met(toys: Registry, required: list[str]) -> None:
             "required_plugins[0]: dp-gone is not installed; install with: pip install 'dp-gone>=0.3'",
         ),
         (
+            ["toys>=0.1"],
+            "required_plugins[0]: toys is not installed; did you mean 'dp-toys', which offers the plugin of this name?",
+        ),
+        (
             ["dp toys"],
             "required_plugins[0]: expected a distribution and its versions, such as 'dp-depth>=0.3', got 'dp toys'",
         ),

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from dp_core.errors import InputError
+from dp_core.errors import DpError, InputError
 from dp_core.interfaces import BasePolicy
 from dp_core.rollout.config import RolloutOptions
 from dp_core.rollout.environment import Split, Start
@@ -23,7 +23,7 @@ from dp_core.rollout.runner import RolloutRunner
 
 sys.path.append(str(Path(__file__).parents[1] / "data"))  # worker processes look there, too
 
-from counting import Counter
+from counting import Counter, Mortal
 
 OPTIONS: dict[str, Any] = {
     "n_obs_steps": 2, "n_action_steps": 4, "max_steps": 10, "n_train": 1, "n_train_vis": 0, "n_test": 2, "n_test_vis": 0
@@ -132,6 +132,38 @@ def test_what_fails_in_an_episode_is_reported_and_leaves_no_film(tmp_path: Path,
             break
         time.sleep(0.1)
     assert left == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("exit_code", "end"),
+    [
+        (-9, "was killed, which happens where memory runs out; choose fewer 'num_workers', or fewer 'n_envs'"),
+        (3, "ended unexpectedly, with exit code 3"),
+    ],
+)
+def test_a_worker_that_ends_is_reported_in_words(tmp_path: Path, exit_code: int, end: str) -> None:
+    evaluation = runner(tmp_path, partial(Mortal, exit_code=exit_code), num_workers=1)
+
+    with pytest.raises(DpError) as caught:
+        evaluation.run(Adder())
+
+    assert str(caught.value) == f"the process 'counting 0' of the counting runner {end}"
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.slow
+def test_a_worker_that_has_ended_meanwhile_is_reported_in_words(tmp_path: Path) -> None:
+    evaluation = runner(tmp_path, num_workers=1)
+    evaluation.run(Adder())
+    (process,) = multiprocessing.active_children()
+    process.kill()
+    process.join()
+
+    with pytest.raises(DpError) as caught:
+        evaluation.run(Adder())
+
+    assert str(caught.value).startswith("the process 'counting 0' of the counting runner was killed, ")
 
 
 def test_films_have_a_frame_every_so_many_steps(tmp_path: Path) -> None:

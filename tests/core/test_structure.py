@@ -14,7 +14,7 @@ from dp_core import Component, Slot, option, slot
 from dp_core.config import components_of, preflight, structure_block, structure_parts, structure_run, unstructure
 from dp_core.config.schema import WorkspaceConfig
 from dp_core.discovery import PluginRecord
-from dp_core.errors import ConfigError
+from dp_core.errors import ConfigError, PluginError
 from dp_core.registry import Registry
 from dp_core.shape_meta import crop_problems, shape_meta_problems
 
@@ -101,6 +101,36 @@ class CallbackOptions:
 
 
 @attrs.frozen(kw_only=True)
+class Careless:
+    """Its rules have faults."""
+
+    groups: int = option(1, help="")
+    fault: str = option("none", help="")
+
+    def check(self, shape_meta: dict[str, Any]) -> Any:
+        return {
+            "name": [("group", "must be even")],
+            "path": [("groups.first", "is accepted"), ("name", "too"), ("", "too")],
+            "text": ["groups must be even"],
+            "nothing": None,
+            "raising": (shape_meta["obs"][key] for key in ["imagee"]),
+        }[self.fault]
+
+    def preflight(self) -> Any:
+        if self.fault == "locked":
+            raise PermissionError(13, "Permission denied", "/locked")
+        yield "file", "does not exist"
+
+
+@attrs.frozen(kw_only=True)
+class Misasking:
+    width: int = option(1, help="")
+
+    def check(self, shape_metas: dict[str, Any]) -> Iterable[tuple[str, str]]:
+        yield "width", "was asked"
+
+
+@attrs.frozen(kw_only=True)
 class RunOptions(WorkspaceConfig):
     shape_meta: dict[str, Any] = option(help="the task")
     policy: Slot = slot("policy")
@@ -138,6 +168,8 @@ REGISTRY = Registry(
                 component("policy", "diffusion", PolicyOptions),
                 component("encoder", "timm", EncoderOptions),
                 component("encoder", "everything", Everything),
+                component("encoder", "careless", Careless),
+                component("encoder", "misasking", Misasking),
                 component("scheduler", "ddpm", SchedulerOptions, "diffusers_x"),
                 component("callback", "log", CallbackOptions),
             ),
@@ -210,6 +242,7 @@ def test_values_get_the_type_of_their_option(name: str, value: Any, expected: An
         ("integer", None, "integer: expected a whole number, got null"),
         ("number", "1", "number: expected a number, got '1'"),
         ("number", False, "number: expected a number, got false"),
+        ("number", 10**400, "number: expected a number, got a whole number beyond 1e308"),
         ("flag", "yes", "flag: expected true or false, got 'yes'"),
         ("flag", 1, "flag: expected true or false, got 1"),
         ("text", 3, "text: expected a string, got 3"),
@@ -227,7 +260,7 @@ def test_values_get_the_type_of_their_option(name: str, value: Any, expected: An
         ("mapping", {"a": "b"}, "mapping.a: expected a number, got 'b'"),
         ("mapping", {1: 2.0}, "mapping: the key 1 is not a string"),
         ("nested", 3, "nested: expected a mapping of options, got 3"),
-        ("nested", {"decay": 0}, "nested.decay: 'decay' must be > 0: 0.0"),
+        ("nested", {"decay": 0}, "nested.decay: must be > 0: 0.0"),
         ("nested", {"steps": 101}, "nested.steps: 101 is larger than 100"),
         ("nested", {"dekay": 1}, "nested.dekay: unknown option; did you mean 'decay'?"),
         ("nested", {"zzz": 1}, "nested.zzz: unknown option; the options are decay, steps"),
@@ -315,7 +348,7 @@ def test_an_incomplete_block_is_checked_all_the_same() -> None:
     assert problems(run(policy=policy, callbacks={"log": {"name": "log", "every": 4}}, nested={"decay": -1})) == [
         "policy.horizon: required, but missing",
         "policy.encoder.model: required, but missing",
-        "nested.decay: 'decay' must be > 0: -1.0",
+        "nested.decay: must be > 0: -1.0",
         "callbacks.log.every: 4 is larger than num_epochs 3",
     ]
 
@@ -372,6 +405,59 @@ def test_what_a_rule_has_a_default_for_need_not_be_known() -> None:
 
     assert problems(run(policy=policy)) == ["policy.scheduler.steps: 15 is less than horizon 16"]
     assert structure_block(REGISTRY, "scheduler", {"name": "ddpm", "steps": 15}).config.steps == 15
+
+
+def test_a_rule_that_asks_for_what_no_block_has_is_not_passed_over() -> None:
+    policy = {"name": "diffusion", "horizon": 16, "encoder": "misasking"}
+
+    assert problems(run(policy=policy)) == [
+        "policy.encoder: encoder 'misasking' of dp-toys: Misasking.check asks for 'shape_metas', which no block has; "
+        "did you mean 'shape_meta'?"
+    ]
+    structure_block(REGISTRY, "encoder", "misasking")  # alone, nobody knows what will be around it
+    structure_parts(REGISTRY, run(policy=policy), ("policy",), "latest.ckpt")  # nor of a part
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("name", " reports 'group': unknown option; did you mean 'groups'?"),
+        ("text", " must yield (option, message), got 'groups must be even'"),
+        ("nothing", " must yield (option, message), got None"),
+        ("raising", " failed: KeyError: 'imagee'; mend the plugin (--traceback shows where)"),
+    ],
+)
+def test_a_faulty_rule_is_the_fault_of_its_plugin(fault: str, message: str) -> None:
+    policy = {"name": "diffusion", "horizon": 16, "encoder": {"name": "careless", "fault": fault}}
+
+    with pytest.raises(PluginError) as caught:
+        structured(run(policy=policy))
+
+    assert str(caught.value) == f"encoder 'careless' of dp-toys: Careless.check{message}"
+
+
+def test_a_rule_may_report_what_is_inside_an_option_and_the_block_itself() -> None:
+    policy = {"name": "diffusion", "horizon": 16, "encoder": {"name": "careless", "fault": "path"}}
+
+    assert problems(run(policy=policy)) == [
+        "policy.encoder.groups.first: is accepted",
+        "policy.encoder.name: too",
+        "policy.encoder: too",
+    ]
+
+
+def test_a_faulty_preflight_is_the_fault_of_its_plugin() -> None:
+    slot = Slot(REGISTRY.resolve("encoder", "careless"), Careless())
+
+    with pytest.raises(PluginError) as caught:
+        list(preflight(slot))
+
+    assert str(caught.value) == (
+        "encoder 'careless' of dp-toys: Careless.preflight reports 'file': unknown option; "
+        "the options are groups, fault"
+    )
+    with pytest.raises(PermissionError):  # the user's file; commands name it
+        list(preflight(Slot(slot.component, Careless(fault="locked"))))
 
 
 def test_parts_of_a_run_are_structured_without_the_rest() -> None:

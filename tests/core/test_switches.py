@@ -11,8 +11,8 @@ import pytest
 
 from dp_core.cli.data import main as dp_data
 from dp_core.cli.run import main as dp_run
-from dp_core.discovery import PluginRecord
-from dp_core.errors import DpError
+from dp_core.discovery import PluginRecord, _warn_once
+from dp_core.errors import DpError, PluginError
 from dp_core.registry import Registry
 from dp_core.switches import Switches, switched
 from dp_core.testing.fakes import installed, write_distribution
@@ -79,9 +79,50 @@ def test_an_installed_plugin_that_is_named_is_loaded_once(site: Path) -> None:
 
 def test_a_name_without_anything_behind_it_is_recorded(site: Path) -> None:
     assert states("dpeth")["dpeth"] == (
-        "broken no plugin, distribution or module has this name: No module named 'dpeth'"
+        "broken no plugin, distribution or module has this name: No module named 'dpeth'; "
+        "a module has to be where Python looks, see PYTHONPATH"
     )
     assert states("a b")["a b"] == "broken a plugin must name a module such as 'dp_depth.plugin', got 'a b'"
+
+
+def test_a_file_is_no_module(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert states("my_net.py")["my_net.py"] == (
+        "broken 'my_net.py' is a file, expected a module; leave out .py: -p my_net"
+    )
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_other.py").write_text("")
+    assert states("my_other")["my_other"] == (
+        "broken no plugin, distribution or module has this name: No module named 'my_other'; "
+        "there is my_other.py here: set PYTHONPATH=. so that Python finds it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("blurr", "did you mean 'blur'?"),
+        ("qqqq", "dp-run --list shows what is installed"),
+        ("blur flow", "names are separated by commas"),
+    ],
+)
+def test_what_is_to_be_left_out_and_is_not_there_is_said(
+    site: Path, name: str, hint: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    _warn_once.cache_clear()
+    assert states(f"no:{name}")["blur"] == states(f"no:{name}")["blur"] == "ok"
+
+    assert [record.getMessage() for record in caplog.records] == [
+        f"-p no: or DP_DISABLE_PLUGINS names '{name}', which is no plugin, distribution or module here; {hint}"
+    ]
+
+
+def test_a_module_that_is_left_out_is_there(
+    site: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("DP_PLUGINS", "my_net")
+
+    assert "my_net" not in states("no:my_net", "no:dp-blur")
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("name", ["blur", "dp-blur", "dp_blur", "dp_blur.plugin"])
@@ -113,6 +154,18 @@ def test_without_autoload_only_what_is_named_is_imported(site: Path, monkeypatch
         "blur": "disabled by DP_DISABLE_PLUGIN_AUTOLOAD; load it with -p blur",
     }
     assert Registry.discover().components() == []
+
+
+def test_a_name_that_is_unknown_without_autoload_is_told_why(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DP_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+    with switched(["blur"]), pytest.raises(PluginError) as caught:
+        Registry.discover().resolve("workspace", "train")
+
+    assert str(caught.value) == (
+        "unknown workspace 'train'; no workspace is loaded; DP_DISABLE_PLUGIN_AUTOLOAD leaves out plugins of dp-core, "
+        "dp-depth; load them with -p dp-core"
+    )
 
 
 def test_the_command_line_goes_over_the_environment_and_the_last_counts(monkeypatch: pytest.MonkeyPatch) -> None:

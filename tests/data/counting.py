@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+import signal
+from typing import Any, Never
 
 import numpy as np
 
@@ -43,3 +45,16 @@ class Counter(Environment):
 
     def close(self) -> None:
         self.is_closed = True
+
+
+class Mortal(Counter):
+    """Takes its process with it at the first step, as the kernel does where memory runs out, or by itself."""
+
+    def __init__(self, *, exit_code: int) -> None:
+        super().__init__()
+        self.exit_code = exit_code
+
+    def step(self, action: Any) -> Never:
+        if self.exit_code == -signal.SIGKILL:
+            os.kill(os.getpid(), signal.SIGKILL)
+        os._exit(self.exit_code)

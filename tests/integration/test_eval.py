@@ -80,6 +80,30 @@ def test_a_run_directory_is_no_checkpoint(tmp_path: Path, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("policy.n_action_steps=3", "runner.n_action_steps: 8, but policy.n_action_steps is 3"),
+        ("runner.n_action_steps=9", "runner.n_action_steps: 9, but policy.n_action_steps is 8"),
+        ("runner.n_obs_steps=1", "runner.n_obs_steps: 1, but policy.n_obs_steps is 2"),
+    ],
+)
+def test_a_runner_that_does_not_fit_the_policy_is_refused_before_it_starts(
+    override: str, problem: str, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, _, steps = problem.removeprefix("runner.").partition(":")
+    expected = f"{problem}; add runner.{name}={steps.split()[-1]}"
+
+    assert dp_eval([str(checkpoint), override]) == 2
+    assert capsys.readouterr().err == f"dp-eval: error: {checkpoint} has 1 problem\n  {expected}\n"
+
+
+def test_fewer_actions_are_executed_as_the_message_says(checkpoint: Path, tmp_path: Path) -> None:
+    overrides = ["policy.n_action_steps=3", "runner.n_action_steps=3"]
+
+    assert dp_eval([str(checkpoint), "--episodes", "1", "--output", str(tmp_path), *overrides]) == 0
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--episodes", "0"], "the command line has 1 problem\n  --episodes: 0 is less than 1"),

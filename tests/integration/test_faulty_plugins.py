@@ -84,7 +84,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = folder / "source"
     source.mkdir()
     (source / "pyproject.toml").write_text(
-        '[project.entry-points."dp_core.plugins"]\nmoved = "dp_moved.plugin"\nadded = "dp_added.plugin"\n'
+        '[project.entry-points."dp_core.plugins"]\nmoved = "dp_moved.elsewhere"\nadded = "dp_added.plugin"\n'
     )
     write_distribution(folder, "dp-stale", "0.1", {"moved": {"old.py": ""}}, editable=source)
     return folder

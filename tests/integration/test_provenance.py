@@ -172,5 +172,5 @@ def test_a_module_without_a_package_is_recorded_with_its_file(tiny_config: Path,
     assert str(caught.value) == (
         f"{checkpoint}: made with components that are not available here\n"
         f"  policy.encoder: local/twin: came from the module dp_mine.plugin ({site}/dp_mine/plugin.py), "
-        "which no package installs; load it with -p dp_mine.plugin"
+        "which no package installs; load it with -p dp_mine.plugin or, in Python, DP_PLUGINS=dp_mine.plugin"
     )  # fmt: skip

@@ -4,6 +4,7 @@ import copyreg
 import io
 import os
 import pickle
+import time
 import zipfile
 from collections import OrderedDict
 
@@ -174,6 +175,25 @@ def test_a_persistent_id_that_is_no_storage_is_refused(tmp_path):
         read_torch_file(path)
 
 
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (["archive/version"], "there is no data.pkl in it"),
+        (["a/data.pkl", "b/data.pkl"], "there are 2 data.pkl in it"),
+    ],
+)
+def test_another_archive_is_told_from_one_of_torch(names, reason, tmp_path):
+    path = tmp_path / "a.ckpt"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"N.")
+
+    with pytest.raises(CheckpointError) as error:
+        read_torch_file(path)
+
+    assert str(error.value) == f"{path}: a zip archive, but not one of torch.save: {reason}"
+
+
 def test_a_tensor_cannot_look_beyond_its_numbers(tmp_path):
     path = save({"a": torch.arange(4.0)}, tmp_path / "a.pt")
     with zipfile.ZipFile(path) as archive:
@@ -297,6 +317,38 @@ def test_a_config_that_is_none_is_reported(cfg, reason, tmp_path):
         read_original(path)
 
     assert str(error.value).startswith(f"{path}: its cfg cannot be read: {reason}")
+
+
+TOO_LARGE = "its cfg cannot be read: ValueError: more than 1000000 values and characters once its references are"
+
+
+def doubled(value, times):
+    for _ in range(times):
+        value = [value, value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "cfg",
+    [
+        {"a": doubled([1, 2], 40)},
+        {"a": doubled("x" * 1000, 10)},
+        {"n0": [1, 2], **{f"n{i + 1}": [f"${{n{i}}}", f"${{n{i}}}"] for i in range(40)}},
+        {"n0": "xx", **{f"n{i + 1}": f"${{n{i}}}${{n{i}}}" for i in range(40)}},
+        {"a": ["${b}"] * 1000, "b": [1] * 1000},
+        {"a": "x" * 1000, "b": "${a}" * 1000},
+    ],
+    ids=["list", "text", "references to lists", "references to text", "wide", "in one text"],
+)
+def test_a_small_file_that_stands_for_a_large_config_is_refused(cfg, tmp_path):
+    path = save(payload(cfg=cfg, state_dicts={"model": {"w": torch.zeros(1)}}), tmp_path / "a.ckpt")
+
+    begin = time.monotonic()
+    with pytest.raises(CheckpointError) as error:
+        read_original(path)
+
+    assert str(error.value) == f"{path}: {TOO_LARGE} written out"
+    assert time.monotonic() - begin < 10
 
 
 def resolved(data):

@@ -65,6 +65,19 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+@pytest.mark.parametrize("acts", [True, False])
+def test_an_encoder_that_returns_another_size_is_named(build, acts):
+    policy = build()
+    policy.obs_encoder.output_dim += 1
+    with pytest.raises(InputError) as caught:
+        policy.predict_action(batch(2)["obs"]) if acts else policy.compute_loss(batch())
+
+    assert str(caught.value) == (
+        "encoder 'lowdim' gave features of shape (6, 4); expected (N, 5), as its output_dim says; "
+        "set output_dim in its constructor to the size of what forward returns"
+    )
+
+
 @BOTH
 def test_it_predicts_a_horizon_and_returns_what_to_execute_from_now_on(build, obs_as_global_cond):
     result = build(obs_as_global_cond=obs_as_global_cond).predict_action(batch(2)["obs"], seeded())

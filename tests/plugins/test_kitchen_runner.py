@@ -172,6 +172,13 @@ def test_more_training_episodes_than_starts_are_refused(tmp_path: Path):
         runner.run(StillPolicy())
     assert str(caught.value) == f"{tmp_path}: has 2 starts; choose at most that for n_train"
 
+    np.save(tmp_path / "all_init_qvel.npy", np.zeros((3, 29)))
+    with pytest.raises(DataError) as caught:
+        runner.run(StillPolicy())
+    assert str(caught.value) == (
+        f"{tmp_path}: all_init_qpos.npy has 2 starts and all_init_qvel.npy has 3; expected as many"
+    )
+
     np.save(tmp_path / "all_init_qvel.npy", np.zeros((2, 30)))
     with pytest.raises(DataError) as caught:
         runner.run(StillPolicy())

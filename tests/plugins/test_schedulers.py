@@ -263,6 +263,25 @@ def test_more_sampling_steps_than_training_steps_are_reported(build, name):
     assert str(asked.value) == "num_inference_steps: 101 is more than num_train_timesteps 100; choose at most 100"
 
 
+@EACH
+@pytest.mark.parametrize("schedule", ["linear", "scaled_linear"])
+def test_noise_that_would_shrink_is_reported(build, name, schedule):
+    with pytest.raises(ConfigError) as configured:
+        build(name, beta_schedule=schedule, beta_start=0.02, beta_end=0.01)
+
+    assert str(configured.value) == (
+        f"scheduler '{name}' has 1 problem\n"
+        "  beta_start: 0.02 is larger than beta_end 0.01, and noise grows with time; choose at most 0.01"
+    )
+
+
+@EACH
+def test_the_cosine_schedule_has_no_use_for_either_end(build, name):
+    alpha = build(name, beta_start=0.02, beta_end=0.01).add_noise(torch.ones(1), torch.zeros(1), torch.tensor([50]))
+
+    assert alpha == build(name).add_noise(torch.ones(1), torch.zeros(1), torch.tensor([50]))
+
+
 def test_an_offset_beyond_the_process_is_reported(build):
     with pytest.raises(ConfigError) as configured:
         build("ddim", steps_offset=1)

@@ -5,10 +5,13 @@ import socket
 import time
 from typing import get_args
 
+import attrs
 import pytest
 import torch
 from torch import nn
 
+from dp_core.config import preflight, structure_block
+from dp_core.config.fields import HELP
 from dp_core.errors import ConfigError, DpError
 from dp_core.weights import skip_pretrained_weights
 from dp_timm.config import Aggregation, ColorJitterOptions, TimmConfig
@@ -358,6 +361,13 @@ def test_mistyped_model_name_is_reported_with_the_nearest():
     )
 
 
+def test_the_option_says_that_a_config_s_check_does_not_know_the_names(registry):
+    config = structure_block(registry, "encoder", {"name": "timm", "model_name": "resnet81"}, {"shape_meta": PUSHT})
+
+    assert list(preflight(config)) == []
+    assert attrs.fields(TimmConfig).model_name.metadata[HELP].endswith("; looked up when the run starts")
+
+
 def test_unknown_tag_is_reported():
     assert error_of(model_name="resnet18.nobody") == (
         "encoder 'timm': model 'resnet18.nobody' fails for images [3, 96, 96]: "
@@ -488,7 +498,7 @@ def test_shared_model_needs_images_of_one_shape():
             {"color_jitter": {"colour": 1}},
             "color_jitter.colour: unknown option; the options are brightness, contrast, saturation, hue",
         ),
-        ({"color_jitter": {"hue": 0.6}}, "color_jitter.hue: 'hue' must be <= 0.5: 0.6"),
+        ({"color_jitter": {"hue": 0.6}}, "color_jitter.hue: must be <= 0.5: 0.6"),
     ],
 )
 def test_options_that_do_not_fit_are_said(registry, options, problem):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from omegaconf import OmegaConf
 from dp_core.component import Component
 from dp_core.config.fields import HELP, Slot
 from dp_core.config.schema import WorkspaceConfig
-from dp_core.config.structure import unstructure
+from dp_core.config.structure import USUAL_CONTEXT, public_names, questions, unstructure
 from dp_core.errors import ComponentLoadError, MissingDependencyError
 from dp_core.hooks import ENTRY_POINT_GROUP
 from dp_core.interfaces import (
@@ -30,6 +31,7 @@ from dp_core.interfaces import (
     BaseScheduler,
 )
 from dp_core.testing.case import Case, NotChecked
+from dp_core.testing.examples import SETTINGS
 from dp_core.testing.samples import quoted
 from dp_core.workspace import BaseWorkspace
 
@@ -105,13 +107,45 @@ def options_are_frozen_and_keyword_only(case: Case) -> None:
             )
 
 
+def its_check_asks_for_what_there_is(case: Case) -> None:
+    """What ``check`` of the options asks for without a default is an option of some component, or usual."""
+    configs = dict.fromkeys([case.component.config, *(cls for cls, _ in _options(case.component.config))])
+    wanted = {
+        name: config
+        for config in configs
+        for name, parameter in questions(config).items()
+        if parameter.default is parameter.empty
+    }
+    known = set(USUAL_CONTEXT)
+    for config in dict.fromkeys(component.config for component in case.registry.components()) if wanted else ():
+        known |= {name for cls in (config, *(cls for cls, _ in _options(config))) for name in public_names(cls)}
+    for name, config in wanted.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, sorted(known), n=1)
+            case.fail(
+                f"{config.__name__}.check asks for '{name}', which no component has as an option; expected "
+                f"{', '.join(USUAL_CONTEXT)} or an option of a block around",
+                f"write '{close[0]}'" if close else "give it a default if it need not be there",
+            )
+    for name, config in wanted.items():
+        settings = SETTINGS.get(case.component.kind, {}).values()
+        in_examples = {known for setting in settings for known in (*setting.runtime, *setting.context)}
+        if name not in {*in_examples, *public_names(case.component.config)}:
+            raise NotChecked(f"{config.__name__}.check was never asked: it asks for '{name}', which no example has")
+
+
 def the_target_is_what_its_kind_needs(case: Case) -> None:
     """The target can be imported and is a class of its kind's interface; a workspace extends the options of a run."""
     component = case.component
+    if component.missing():
+        raise NotChecked(f"needs {', '.join(component.missing())}; install with: {component.install_command}")
     try:
         target = component.load()
     except MissingDependencyError as error:
-        raise NotChecked(str(error)) from error
+        case.fail(
+            f"its target cannot be imported: {error}",
+            f"write requires=('{error.name}',) in the Component, or mend the import",
+        )
     except ComponentLoadError as error:
         case.fail(f"its target cannot be imported: {error}", "mend the import, or the target of the component")
     interface = INTERFACES.get(component.kind)
@@ -133,6 +167,7 @@ CHECKS = (
     listing_it_imports_nothing_heavy,
     every_option_has_help,
     options_are_frozen_and_keyword_only,
+    its_check_asks_for_what_there_is,
     the_target_is_what_its_kind_needs,
 )
 

@@ -13,9 +13,14 @@ from dp_core.testing.samples import quoted
 def features_have_the_declared_size(case: Case) -> None:
     """N observations give finite features of shape (N, output_dim), float32."""
     encoder = modules.built(case)
+    if not hasattr(encoder, "output_dim"):
+        case.fail(
+            "has no output_dim; expected the size of one feature vector",
+            "set self.output_dim in the constructor to what forward returns, flattened",
+        )
     for count in (1, 3):
         features = modules.output(case, encoder, modules.network_of(case).inputs(case, count))
-        expected = (count, getattr(encoder, "output_dim", None))
+        expected = (count, encoder.output_dim)
         if tuple(features.shape) != expected:
             case.fail(
                 f"a batch of {count} gave features of shape {tuple(features.shape)}; expected {expected}, "

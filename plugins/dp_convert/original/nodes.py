@@ -15,6 +15,8 @@ from dp_convert.restricted_pickle import Node
 
 _DEEPEST = 50
 """Interpolations that refer to interpolations; more is a circle."""
+_LARGEST = 1_000_000
+"""Values and characters that are written out. A few lines that refer to each other can stand for any number of them."""
 
 _INNERMOST = re.compile(r"\$\{([^${}]*)\}")
 
@@ -28,28 +30,52 @@ def plain_config(node: Any) -> Any:
 
     References and the arithmetic of ``${eval:...}`` are resolved. What calls anything else, such as ``${now:...}``,
     stays as it is written.
+
+    Raises:
+        ValueError: written out, it is too large for a config.
     """
-    root = _plain(node)
-    return _Resolver(root).resolve(root, ())
+    size = _Size()
+    root = _plain(node, size)
+    return _Resolver(root, size).resolve(root, ())
 
 
-def _plain(node: Any) -> Any:
+class _Size:
+    """Counts what is written out, wherever it comes from."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def add(self, value: Any) -> None:
+        """Take note of a value, without what is inside.
+
+        Raises:
+            ValueError: that makes too many.
+        """
+        self._count += 1 + (len(value) if isinstance(value, str | bytes | bytearray) else 0)
+        if self._count > _LARGEST:
+            raise ValueError(f"more than {_LARGEST} values and characters once its references are written out")
+
+
+def _plain(node: Any, size: _Size) -> Any:
+    size.add(node)
     if isinstance(node, Node):
         attributes = vars(node)
-        return _plain(attributes["_content"] if "_content" in attributes else attributes.get("_val"))
+        return _plain(attributes["_content"] if "_content" in attributes else attributes.get("_val"), size)
     if isinstance(node, Mapping):
-        return {_plain(key): _plain(value) for key, value in node.items()}
+        return {_plain(key, size): _plain(value, size) for key, value in node.items()}
     if isinstance(node, list | tuple):
-        return [_plain(value) for value in node]
+        return [_plain(value, size) for value in node]
     return node
 
 
 class _Resolver:
-    def __init__(self, root: Any) -> None:
+    def __init__(self, root: Any, size: _Size) -> None:
         self._root = root
+        self._size = size
 
     def resolve(self, value: Any, path: tuple[str, ...], depth: int = 0) -> Any:
         """``value``, which is at ``path`` of the config, without interpolations."""
+        self._size.add(value)
         if isinstance(value, dict):
             return {key: self.resolve(item, (*path, str(key)), depth) for key, item in value.items()}
         if isinstance(value, list):
@@ -69,6 +95,7 @@ class _Resolver:
             if match.span() == (0, len(text)):
                 return value
             text = text[: match.start()] + str(value) + text[match.end() :]
+            self._size.add(text)
         return text
 
     def _interpolation(self, inside: str, path: tuple[str, ...], depth: int) -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import attrs
 
 from dp_core import option
@@ -29,3 +32,9 @@ def _double(width: float) -> float:
 @attrs.frozen(kw_only=True)
 class Growing:
     width: float = attrs.field(default=0.1, converter=_double, metadata={"dp_help": "of a layer"})
+
+
+@attrs.frozen(kw_only=True)
+class Misasking:
+    def check(self, shape_metas: dict[str, Any]) -> Iterable[tuple[str, str]]:
+        return ()

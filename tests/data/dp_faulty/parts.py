@@ -40,6 +40,16 @@ class Lossy(TinyEncoder):
     pass
 
 
+class Misasking(TinyEncoder):
+    pass
+
+
+class Unsized(TinyEncoder):
+    def __init__(self, config: Any, *, shape_meta: dict[str, Any]) -> None:
+        super().__init__(config, shape_meta=shape_meta)
+        del self.output_dim
+
+
 class Wide(TinyEncoder):
     def forward(self, obs: dict[str, Tensor]) -> Tensor:
         return F.pad(super().forward(obs), (0, 1))

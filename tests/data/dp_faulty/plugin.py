@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dp_faulty.config import Changeable, Growing, Positional, Silent
+from dp_faulty.config import Changeable, Growing, Misasking, Positional, Silent
 
 from dp_core import Component, hookimpl
 from dp_core.component import Kind
@@ -29,6 +29,8 @@ PARTS: dict[tuple[Kind, str], type] = {
     ("encoder", "Sound"): Changeable,
     ("encoder", "Sure"): Positional,
     ("encoder", "Lossy"): Growing,
+    ("encoder", "Misasking"): Misasking,
+    ("encoder", "Unsized"): TinyOptions,
     ("denoiser", "Long"): TinyOptions,
     ("denoiser", "Vector"): TinyOptions,
     ("denoiser", "Misspelt"): TinyOptions,
@@ -67,3 +69,6 @@ def dp_components() -> Iterator[Component]:
         yield Component(
             kind=kind, name=target.lower(), target=f"dp_faulty.parts:{target}", config=config, summary="has a fault"
         )
+    yield Component(
+        kind="encoder", name="needy", target="dp_faulty.needy:Needy", config=TinyOptions, summary="has a fault"
+    )
