@@ -44,11 +44,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _measure_ema(policy: nn.Module, settings: Settings, ceilings: Ceilings) -> Table:
-    averages = {name: copy.deepcopy(policy) for name in ("plain", "ours", "ours, single pass")}
+    averages = {name: copy.deepcopy(policy) for name in ("plain", "ours", "ours, two passes")}
     steps: dict[str, Callable[[nn.Module], object]] = {
         "plain": PlainAverage(averages["plain"]),
-        "ours": EMAModel(averages["ours"], power=0.75).step,
-        "ours, single pass": EMAModel(averages["ours, single pass"], power=0.75, single_pass=True).step,
+        "ours": EMAModel(averages["ours"], power=0.75, single_pass=True).step,
+        "ours, two passes": EMAModel(averages["ours, two passes"], power=0.75).step,
     }
     if has_original():
         averages[ORIGINAL] = copy.deepcopy(policy)

@@ -1,6 +1,6 @@
 """One step of training: batch to the device, loss, backward, optimizer, average, loss read.
 
-    python benchmarks/training_step.py [--device cuda] [--batch-sizes 8 64] [ema.single_pass=true ...]
+    python benchmarks/training_step.py [--device cuda] [--batch-sizes 8 64] [ema.single_pass=false ...]
 
 Needs about 6 GB of memory per contender: plain, ours, and other people's code where there is some, see `peers.py`. On a
 GPU, bfloat16 and torch.compile are timed as well.

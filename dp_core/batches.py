@@ -60,7 +60,7 @@ def make_loader(
     """A loader that takes each batch from the data set in one piece.
 
     Args:
-        device: where the batches will go; only for a GPU is memory page-locked.
+        device: where the batches will be copied; only for a GPU is memory page-locked.
     """
     return DataLoader(
         dataset,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -44,6 +45,17 @@ class BaseDataset(Dataset[dict[str, Any]], ABC):
     @abstractmethod
     def get_validation_dataset(self) -> BaseDataset:
         """The episodes held out from training; may be empty."""
+
+    def hold_on(self, device: torch.device) -> bool:
+        """Keep the demonstrations in the memory of ``device``, if they fit there, so that batches need not be copied.
+
+        Called before the first batch, where batches are made in the run's own process. What data sets do unless they
+        say otherwise is nothing.
+
+        Returns:
+            Whether they are there now: then batches are, too, also those of validation data sets made from this.
+        """
+        return False
 
 
 Batch = dict[str, Any]

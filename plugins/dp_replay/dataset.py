@@ -87,6 +87,15 @@ class ReplayDataset(BaseDataset):
         validation._sampler = self._sampler_of(self._val_mask)
         return validation
 
+    def hold_on(self, device: torch.device) -> bool:
+        """Move to ``device`` what takes less than half of its free memory; see `BaseDataset`."""
+        needed = sum(array.nbytes for array in self._data.values())
+        if device.type == "cuda" and needed > torch.cuda.mem_get_info(device)[0] // 2:
+            return False
+        for key in self._data:  # samplers have the same dict
+            self._data[key] = self._data[key].to(device)
+        return True
+
     def _sampler_of(self, episode_mask: NDArray[np.bool_]) -> SequenceSampler:
         config = self._config
         obs_steps = config.horizon if config.full_obs_horizon else config.n_obs_steps

@@ -93,7 +93,7 @@ class SequenceSampler:
         return len(self.indices)
 
     def sample(self, windows: Sequence[int]) -> dict[str, Tensor]:
-        """Gather windows by their number: per key (B, Tp, *shape), or (B, k, *shape)."""
+        """Gather windows by their number: per key (B, Tp, *shape), or (B, k, *shape), where the arrays are."""
         steps = torch.from_numpy(self.steps(windows))
         return {key: _gather(array, steps[:, : self._n_steps[key]]) for key, array in self._data.items()}
 
@@ -107,4 +107,4 @@ class SequenceSampler:
 
 def _gather(array: Tensor, steps: Tensor) -> Tensor:
     # index_select copies row by row, in several threads; indexing with a matrix is slower.
-    return array.index_select(0, steps.flatten()).reshape(*steps.shape, *array.shape[1:])
+    return array.index_select(0, steps.flatten().to(array.device)).reshape(*steps.shape, *array.shape[1:])

@@ -81,13 +81,13 @@ class TrainWorkspace(BaseWorkspace):
         dataset: BaseDataset = cfg.dataset.build(shape_meta=cfg.shape_meta)
         if len(dataset) == 0:
             raise DataError("dataset: there is no window to train on; are the episodes shorter than the horizon?")
-        self._load_data(dataset, device)
         if self.progress.global_step == 0:
             # A restored normalizer stays: the weights were trained with it.
             normalizer = dataset.get_normalizer()
             self.model.set_normalizer(normalizer)
             if self.ema_model is not None:
                 self.ema_model.set_normalizer(normalizer)
+        self._load_data(dataset, device)
         if device.type == "cpu":
             keep_freed_memory()
         self._move_to(device)
@@ -137,6 +137,10 @@ class TrainWorkspace(BaseWorkspace):
 
     def _load_data(self, dataset: BaseDataset, device: torch.device) -> None:
         cfg, options = self.cfg, self.options
+        has_workers = cfg.dataloader.num_workers or cfg.val_dataloader.num_workers
+        can_hold = device.type == "cuda" and cfg.dataloader.keep_on_device and not has_workers
+        is_held = can_hold and dataset.hold_on(device)
+        copied_to = None if is_held else device
         self.order = BatchOrder(
             len(dataset),
             cfg.dataloader.batch_size,
@@ -144,7 +148,7 @@ class TrainWorkspace(BaseWorkspace):
             shuffle=True,
             max_batches=options.max_train_steps,
         )
-        self.loader: DataLoader[Any] = make_loader(dataset, self.order, cfg.dataloader, device)
+        self.loader: DataLoader[Any] = make_loader(dataset, self.order, cfg.dataloader, copied_to)
         self.sampling_batch: dict[str, Any] = dataset.__getitems__(next(iter(self.order)))
         self.val_loader: DataLoader[Any] | None = None
         validation = dataset.get_validation_dataset()
@@ -156,7 +160,7 @@ class TrainWorkspace(BaseWorkspace):
                 shuffle=False,
                 max_batches=options.max_val_steps,
             )
-            self.val_loader = make_loader(validation, order, cfg.val_dataloader, device)
+            self.val_loader = make_loader(validation, order, cfg.val_dataloader, copied_to)
 
     def _move_to(self, device: torch.device) -> None:
         self.device = device

@@ -107,7 +107,7 @@ def profile_of(seconds: dict[str, float], device: str = "cpu") -> Profiler:
 
 @pytest.fixture
 def config(tiny_config: Path) -> TrainConfig:
-    cfg = load_config(Registry.discover(), tiny_config)
+    cfg = load_config(Registry.discover(), tiny_config, ["ema.single_pass=false"])
     assert isinstance(cfg, TrainConfig)
     return cfg
 

@@ -235,6 +235,7 @@ def test_a_killed_run_in_bfloat16_resumes_to_the_same_end(tiny_config: Path, tmp
     ("option", "tolerance"),
     [
         ("training.prefetch=false", 1e-3),
+        ("dataloader.keep_on_device=false", 1e-3),
         ("profile=true", 1e-3),
         ("training.compile=true", 1e-3),
         ("training.precision=bfloat16", 1e-2),

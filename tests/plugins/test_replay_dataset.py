@@ -90,6 +90,38 @@ def test_a_batch_equals_its_items_one_by_one(path):
             assert torch.equal(batch["obs"][key][row], value)
 
 
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param(
+            "cuda",
+            marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")],
+        ),
+    ],
+)
+def test_demonstrations_can_be_held_on_a_device_and_batches_are_the_same_there(path, device):
+    dataset, held = make_dataset(path, val_ratio=0.25), make_dataset(path, val_ratio=0.25)
+    before = held.get_validation_dataset()
+
+    assert held.hold_on(torch.device(device))
+
+    for plain, moved in ((dataset, held), (dataset.get_validation_dataset(), before)):
+        batch, expected = moved.__getitems__([2, 0]), plain.__getitems__([2, 0])
+        assert batch["action"].device.type == device
+        assert torch.equal(batch["action"].cpu(), expected["action"])
+        for key, value in expected["obs"].items():
+            assert torch.equal(batch["obs"][key].cpu(), value)
+
+
+def test_what_does_not_fit_on_a_gpu_stays_where_it_is(path, monkeypatch):
+    dataset = make_dataset(path)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 2000))
+
+    assert not dataset.hold_on(torch.device("cuda"))
+    assert dataset[0]["action"].device.type == "cpu"
+
+
 def test_windows_hold_what_was_recorded(path):
     buffer = make_buffer()
     item = make_dataset(path)[3]  # steps 2 and 3 are observed, the action goes on to step 9
