@@ -54,7 +54,10 @@ class Ceilings:
 
 
 def measure_ceilings(settings: Settings, dtype: torch.dtype = torch.float32) -> Ceilings:
-    """Best of a few: a square matrix product with elements of ``dtype``, and passes over large tensors."""
+    """Best of a few: a square matrix product with elements of ``dtype``, and passes over large tensors.
+
+    On a GPU float32 products may round to TF32, as torch's convolutions do there.
+    """
     device = settings.device
     is_gpu = device.type == "cuda"
     size = 256 if settings.quick else 8192 if is_gpu else 2048
@@ -63,8 +66,14 @@ def measure_ceilings(settings: Settings, dtype: torch.dtype = torch.float32) -> 
     x, y = (torch.ones(n_bytes // 4, device=device) for _ in range(2))
     reads: dict[int, Callable[[], object]] = {1: x.sum, 2: lambda: torch.dot(x, y)}
     updates: dict[int, Callable[[], object]] = {2: lambda: x.mul_(1.0), 3: lambda: x.lerp_(y, 0.5)}
+    allowed = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
+    try:
+        product_seconds = _best_seconds(lambda: a @ b, device)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = allowed
     return Ceilings(
-        flops=2 * size**3 / _best_seconds(lambda: a @ b, device),
+        flops=2 * size**3 / product_seconds,
         read=max(count * n_bytes / _best_seconds(read, device) for count, read in reads.items()),
         updated=max(count * n_bytes / _best_seconds(update, device) for count, update in updates.items()),
     )

@@ -86,7 +86,10 @@ def _measure(sampler: str, settings: Settings, ceilings: Mapping[torch.dtype, Ce
     compared = _compare(ways)
     floors = _floors(policies, plain_obs, int(count), ceilings)
     for whole, around in AROUND.items():
-        ways[around] = _way(_without_network(policies[whole]), plain_obs if whole == PLAIN else obs)
+        copied = _without_network(policies[whole])
+        if whole == PREPARED:
+            copied.prepare_inference(obs)
+        ways[around] = _way(copied, plain_obs if whole == PLAIN else obs)
         ways[around]()
     values = take_turns(ways, settings.rounds, device)
     return Table(f"predict_action, batch 1, {sampler}", PLAIN, values, "ms", compared, floors)

@@ -27,7 +27,7 @@ class EMAModel:
         model: the module that becomes the average, usually a deep copy of the one that is trained, with equal weights.
             It is put into ``eval()`` mode and needs no gradients from here on.
         update_after_step: the average follows the model without delay for that many steps.
-        single_pass: average in one pass over the weights instead of two: 1.4 times as fast, where memory is what takes
+        single_pass: average in one pass over the weights instead of two: 1.5 times as fast, where memory is what takes
             time, and no less exact, but rounded differently from the original in the last digits.
     """
 

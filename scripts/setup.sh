@@ -2,7 +2,8 @@
 # Makes .venv in this checkout and installs dp-core there, editable, with the extras named (default: dev).
 #
 #   scripts/setup.sh pusht    what the quickstart needs
-#   scripts/setup.sh dev      everything, to run the tests and to develop
+#   scripts/setup.sh dev      to run the tests and to develop: everything but the simulators of robomimic, kitchen and
+#                             block pushing (extras robosuite, kitchen, blockpush)
 #
 # Needs Python 3.11 or newer with venv, and a package index. Run it again at any time, and after a change of
 # pyproject.toml.

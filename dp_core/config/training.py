@@ -25,7 +25,8 @@ class TrainingOptions:
     precision: Literal["float32", "bfloat16"] = option(
         "float32",
         help="of the networks in training and validation; weights, normalizer, loss, average and rollouts are float32. "
-        "bfloat16 was slower on the CPU it was measured on; on GPUs nobody has measured what it gains and costs",
+        "bfloat16 gains on CPUs with matrix units for it and large batches (docs/performance.md); GPUs are not "
+        "measured yet",
     )
     compile: bool = option(
         False,

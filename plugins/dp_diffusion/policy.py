@@ -91,6 +91,7 @@ class DiffusionPolicy(BasePolicy):
         if dtype not in DENOISER_DTYPES:
             names = ", ".join(str(known) for known in DENOISER_DTYPES)
             raise InputError(f"dtype: {dtype} is not one of {names}")
+        self._graph = None  # it would replay the weights of before
         self._denoiser_dtype = None if dtype == self.dtype else dtype
         self.model.to(dtype).prepare_inference()
         super().prepare_inference(obs)
@@ -99,6 +100,10 @@ class DiffusionPolicy(BasePolicy):
                 condition = self._observed(obs)
                 self._graph = SamplingGraph(lambda known: self._sample(known, None), condition, self.device)
             self.reset()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Graphs can be neither copied nor pickled; a copy samples step by step until it is prepared.
+        return {**super().__getstate__(), "_graph": None}
 
     def reset(self) -> None:
         """Forget the last observations."""

@@ -1,6 +1,7 @@
 """`prepare_inference`: what it makes ready acts as before, to the precision that was asked for."""
 
 import copy
+import threading
 
 import pytest
 import torch
@@ -86,6 +87,25 @@ def test_a_prepared_policy_can_be_copied_and_its_state_keeps_its_names(build):
 
     assert policy.state_dict().keys() == names
     assert torch.equal(act(copy.deepcopy(policy)), act(policy))
+
+
+def test_a_copy_leaves_the_graph_behind(build):
+    policy = build()
+    expected = act(policy)
+    policy._graph = threading.Lock()  # as little to be copied as a graph, and as little of use to a copy
+
+    twin = copy.deepcopy(policy)
+
+    assert torch.equal(act(twin), expected)
+
+
+def test_preparing_again_forgets_the_graph_of_before(build):
+    policy = build()
+    policy._graph = threading.Lock()
+
+    policy.prepare_inference(OBS, dtype=torch.bfloat16)
+
+    assert act(policy).isfinite().all()
 
 
 def test_an_unknown_precision_is_reported(build):

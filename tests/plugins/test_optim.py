@@ -127,6 +127,30 @@ def test_options_reach_torch_and_a_step_changes_the_weights(build, config, kind,
     assert not torch.equal(policy.weight, before)
 
 
+@pytest.mark.parametrize(
+    ("build", "config"),
+    [
+        (optimizers.adamw, AdamWConfig()),
+        (optimizers.adam, AdamConfig(weight_decay=0.1)),
+        (optimizers.sgd, SGDConfig(momentum=0.9, nesterov=True)),
+    ],
+)
+def test_a_fused_step_is_that_of_the_plain_one(build, config) -> None:
+    torch.manual_seed(0)
+    plain, inputs = nn.Linear(5, 3), torch.randn(4, 5)
+    fused = copy.deepcopy(plain)
+
+    for policy, is_fused in ((plain, False), (fused, None)):
+        built = build(attrs.evolve(config, fused=is_fused, lr=0.1), policy=policy)
+        for _ in range(5):
+            built.zero_grad()
+            policy(inputs).square().sum().backward()
+            built.step()
+
+    torch.testing.assert_close(fused.weight, plain.weight, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(fused.bias, plain.bias, rtol=1e-5, atol=1e-6)
+
+
 def test_adamw_has_the_papers_defaults() -> None:
     group = optimizer().param_groups[0]
 
