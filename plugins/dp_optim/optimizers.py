@@ -73,7 +73,7 @@ def _groups(config: Config, policy: nn.Module, parameters: Sequence[nn.Parameter
 def _options(config: Config, parameters: Sequence[nn.Parameter]) -> dict[str, Any]:
     options = attrs.asdict(config, filter=attrs.filters.exclude("encoder_weight_decay"))
     if config.fused is None:
-        # torch's own default loops over the parameters where there is no GPU, 3 to 5 times slower than its fused kernel.
+        # torch's own default loops over the parameters where there is no GPU, 3 to 5 times slower than its fused one.
         # A policy is built on the CPU and moved later; both have the kernel.
         fusable = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
         options["fused"] = fusable or None
