@@ -5,10 +5,11 @@ from __future__ import annotations
 import ctypes
 import sys
 
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 """Parameters of glibc's ``mallopt``."""
-_DEFAULT_TRIM_THRESHOLD, _DEFAULT_MMAP_MAX = 128 * 1024, 65536
-_NEVER = 2**31 - 1
+_USUAL = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 32 * 2**20, _TRIM_THRESHOLD: 64 * 2**20}
+"""What glibc itself arrives at in a process that frees tensors of all sizes: it raises its thresholds up to these."""
+_KEEP = {_MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1}
 
 
 def keep_freed_memory(is_wanted: bool = True) -> bool:
@@ -26,8 +27,7 @@ def keep_freed_memory(is_wanted: bool = True) -> bool:
     libc = ctypes.CDLL(None)
     if not (hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim")):
         return False
-    trim_threshold, mmap_max = (_NEVER, 0) if is_wanted else (_DEFAULT_TRIM_THRESHOLD, _DEFAULT_MMAP_MAX)
-    is_set = bool(libc.mallopt(_MMAP_MAX, mmap_max) and libc.mallopt(_TRIM_THRESHOLD, trim_threshold))
+    is_set = all(libc.mallopt(name, value) for name, value in (_KEEP if is_wanted else _USUAL).items())
     if not is_wanted:
         libc.malloc_trim(0)
     return is_set
