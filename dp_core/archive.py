@@ -196,7 +196,7 @@ class Archive:
                 self._unpack(member, target, temporary, progress)
         try:
             holds = checked(wanted.check, folder, source=self.source, target=wanted.target)
-        except BaseException:
+        except DataError:
             shutil.rmtree(folder)
             raise
         folder.rename(wanted.target)

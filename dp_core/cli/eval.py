@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dp_core.cli.messages import run_command, set_up_logging
 from dp_core.cli.plugin_option import add_plugin_option
 from dp_core.errors import ConfigError, DpError, Problem
-
-if TYPE_CHECKING:
-    from dp_core.config.fields import Slot
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,6 +38,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     import torch
 
     from dp_core.checkpoint import payload_parts, read_payload
+    from dp_core.config.steps import step_mismatches
     from dp_core.config.structure import preflight
     from dp_core.devices import find_device
     from dp_core.policies import checkpoint_config, policy_from
@@ -60,8 +57,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         lacking = list(preflight(parts))
     if lacking:
         raise ConfigError(str(path), lacking)
-    if problems := list(_step_problems(parts["policy"], parts["runner"])):
-        raise ConfigError(str(path), problems)
+    mismatches = [
+        Problem(f"{part}.{name}", f"{here}, but policy.{name} is {there}; add {part}.{name}={there}")
+        for part, name, here, there in step_mismatches(parts["policy"], runner=parts["runner"])
+    ]
+    if mismatches:
+        raise ConfigError(str(path), mismatches)
     policy = policy_from(payload, parts["policy"], data, path).to(find_device(arguments.device, "--device"))
     output = Path(arguments.output) if arguments.output else _beside(path)
     runner = parts["runner"].build(shape_meta=data["shape_meta"], output_dir=output)
@@ -89,14 +90,6 @@ def report(metrics: dict[str, Any], output: Path) -> list[str]:
     if videos:
         lines.append(f"videos           {Path(videos[0]).parent} ({len(videos)})")
     return lines
-
-
-def _step_problems(policy: Slot, runner: Slot) -> Iterator[Problem]:
-    """The policy must be shown what it takes and return what is executed. Only where both use the usual names."""
-    for name, fits in (("n_obs_steps", operator.eq), ("n_action_steps", operator.le)):
-        here, there = getattr(runner.config, name, None), getattr(policy.config, name, None)
-        if here is not None and there is not None and not fits(here, there):
-            yield Problem(f"runner.{name}", f"{here}, but policy.{name} is {there}; add runner.{name}={there}")
 
 
 def _beside(checkpoint: Path) -> Path:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -11,16 +10,9 @@ from attrs.validators import gt
 
 from dp_core import Slot, option, slot
 from dp_core.config.schema import WorkspaceConfig
+from dp_core.config.steps import step_mismatches
 from dp_core.config.training import EmaOptions, LoaderOptions, TrainingOptions
 from dp_core.shape_meta import shape_meta_problems
-
-_STEPS: tuple[tuple[str, str, Callable[[int, int], bool]], ...] = (
-    ("dataset", "horizon", operator.eq),
-    ("dataset", "n_obs_steps", operator.ge),
-    ("runner", "n_obs_steps", operator.eq),
-    ("runner", "n_action_steps", operator.le),
-)
-"""Options of a part that have to fit those of the policy."""
 
 
 @attrs.frozen(kw_only=True)
@@ -49,22 +41,11 @@ class TrainConfig(WorkspaceConfig):
     val_dataloader: LoaderOptions = option(factory=LoaderOptions, help="batches for validation")
 
     def check(self) -> Iterable[tuple[str, str]]:
-        """`shape_meta` has to have its form."""
+        """`shape_meta` has to have its form, and all parts the numbers of steps of the policy."""
         for path, message in shape_meta_problems(self.shape_meta):
             yield f"shape_meta.{path}".rstrip("."), message
-        yield from self._step_problems()
-
-    def _step_problems(self) -> Iterable[tuple[str, str]]:
-        """What is loaded, shown and executed must be what the policy is made for; else the run fails once it is there.
-
-        Only where both use the usual names.
-        """
-        for part, name, fits in _STEPS:
-            chosen: Slot | None = getattr(self, part)
-            here = getattr(chosen.config, name, None) if chosen is not None else None
-            there = getattr(self.policy.config, name, None)
-            if here is not None and there is not None and not fits(here, there):
-                yield f"{part}.{name}", f"{here}, but policy.{name} is {there}; set {name} alone, at the top"
+        for part, name, here, there in step_mismatches(self.policy, dataset=self.dataset, runner=self.runner):
+            yield f"{part}.{name}", f"{here}, but policy.{name} is {there}; set {name} alone, at the top"
 
     def in_debug_mode(self) -> TrainConfig:
         """The config that ``training.debug`` stands for."""

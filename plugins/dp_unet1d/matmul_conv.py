@@ -30,6 +30,8 @@ class Conv1d(nn.Conv1d):
 
     _packs = False
     _packed: Tensor | None = None
+    _packed_version = 0
+    """Of the weight that was packed."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T) -> (B, C', T / stride)."""
@@ -50,7 +52,7 @@ class Conv1d(nn.Conv1d):
     def pack(self) -> None:
         """Keep a copy of the weight as oneDNN wants it, made at the first forward that is faster with it.
 
-        For weights that are final; the copy does not follow them.
+        It is made again where the weight was written to; so for weights that are final.
         """
         self._packs, self._packed = torch.backends.mkldnn.is_available(), None
 
@@ -59,8 +61,9 @@ class Conv1d(nn.Conv1d):
         return {**super().__getstate__(), "_packed": None}
 
     def _forward_packed(self, x: Tensor) -> Tensor:
-        if self._packed is None:
+        if self._packed is None or self._packed_version != self.weight._version:
             self._packed = self.weight.detach().flatten(1).to_mkldnn()
+            self._packed_version = self.weight._version
         windows = _windows(x, self.weight.shape[2], self.stride[0], int(self.padding[0]))
         rows = torch.ops.aten.mkldnn_linear(windows.to_mkldnn(), self._packed).to_dense()
         return _from_rows(rows if self.bias is None else rows + self.bias, x.shape[0])
@@ -93,7 +96,7 @@ def _autocast(layer: Conv1d | ConvTranspose1d, x: Tensor) -> Tensor:
     dtype = torch.get_autocast_dtype("cpu")
     with torch.autocast("cpu", enabled=False):
         if layer.weight.numel() < _FEWEST_WEIGHTS:
-            return layer(x.float())
+            return layer(x.to(layer.weight.dtype))
         bias = None if layer.bias is None else layer.bias.to(dtype)
         return layer.product(x.to(dtype), layer.weight.to(dtype), bias)
 

@@ -136,6 +136,24 @@ def test_a_packed_layer_computes_the_same_and_keeps_its_state(length, stride):
     torch.testing.assert_close(y, expected, rtol=0, atol=1e-5)
 
 
+def test_a_packed_layer_follows_weights_that_are_loaded_later():
+    layer, other, x = Conv1d(512, 512, 5, padding=2), Conv1d(512, 512, 5, padding=2), torch.randn(1, 512, 4)
+    layer.pack()
+    with torch.no_grad():
+        layer(x)
+
+        layer.load_state_dict(other.state_dict())
+
+        torch.testing.assert_close(layer(x), other(x), rtol=0, atol=1e-5)
+
+
+def test_autocast_leaves_small_layers_in_the_precision_of_their_weights():
+    layer = Conv1d(8, 8, 3, padding=1).bfloat16()
+
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(torch.randn(1, 8, 4)).dtype == torch.bfloat16
+
+
 def test_only_large_layers_of_few_steps_are_packed():
     layer, small = Conv1d(512, 512, 5, padding=2), Conv1d(64, 64, 5, padding=2)
     layer.pack()
