@@ -11,11 +11,19 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import ArrayLike, NDArray
+from zarr.codecs import ZstdCodec
 
 from dp_core.errors import DataError
-from dp_replay.store import EPISODE_ENDS, open_store
+from dp_replay.episodes import checked_ends
+from dp_replay.store import ALL_CHUNKS_WRITTEN, EPISODE_ENDS, open_store
 
 _CHUNK_BYTES = 4_000_000
+_WHOLE: Any = {
+    "compressors": ZstdCodec(level=0, checksum=True),
+    "config": {"write_empty_chunks": True},
+}
+"""How arrays are written, so that whatever is lost or changed later is noticed: each chunk with a checksum, and also
+those that hold nothing but zeros."""
 
 
 class ReplayBuffer:
@@ -42,9 +50,9 @@ class ReplayBuffer:
         """Take over arrays (N, *shape) as they are; ``episode_ends`` (E,) is the step after the last of each episode.
 
         Raises:
-            DataError: lengths do not match.
+            DataError: lengths do not match, or the ends do not rise.
         """
-        self._episode_ends = list(np.asarray(episode_ends, dtype=np.int64))
+        self._episode_ends = list(checked_ends(np.asarray(episode_ends), "episode_ends"))
         # Parts are joined when they are asked for: appending episodes one by one stays linear in time.
         self._parts = {key: [array] for key, array in (data or {}).items()}
         for key, array in (data or {}).items():
@@ -66,7 +74,7 @@ class ReplayBuffer:
             images: keys to read as uint8 (N, C, H, W), with the (C, H, W) that is expected of each.
 
         Raises:
-            DataError: see `open_store`; or a key is absent.
+            DataError: see `open_store`; or a key is absent, or part of it.
         """
         images = images or {}
         with open_store(path) as store:
@@ -91,7 +99,8 @@ class ReplayBuffer:
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write to ``path``, in format 3 of zarr: one file if the name ends in .zip, else a folder.
 
-        What exists under that name is whole: it appears when everything is written.
+        What exists under that name is whole: it appears when everything is written. What is lost or damaged later, as
+        in a copy that was interrupted, is noticed when it is read.
 
         Raises:
             DataError: there is nothing to write, or the path exists and ``overwrite`` is False.
@@ -164,12 +173,13 @@ class ReplayBuffer:
                 )
 
     def _write(self, store: Any) -> None:
-        root = zarr.create_group(store, zarr_format=3)
+        root = zarr.create_group(store, zarr_format=3, attributes={ALL_CHUNKS_WRITTEN: True})
         for key in self.keys():
             array = self[key]
             n_steps = max(1, _CHUNK_BYTES // max(1, array[:1].nbytes))
-            root.create_array(f"data/{key}", data=array, chunks=(min(n_steps, len(array)), *array.shape[1:]))
-        root.create_array(EPISODE_ENDS, data=self.episode_ends)
+            chunks = (min(n_steps, len(array)), *array.shape[1:])
+            root.create_array(f"data/{key}", data=array, chunks=chunks, **_WHOLE)
+        root.create_array(EPISODE_ENDS, data=self.episode_ends, **_WHOLE)
 
 
 def _remove(path: Path) -> None:

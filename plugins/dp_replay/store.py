@@ -2,10 +2,14 @@
 
 The layout is that of the published data sets: ``data/<key>`` are arrays whose first dimension is time, all episodes
 one after the other, and ``meta/episode_ends`` says where each ends. Formats 2 and 3 of zarr are read.
+
+What zarr puts in place of a chunk file that is absent, its fill value, is never taken for a recording in silence. A
+store's summary of metadata (consolidated metadata) is not read: it goes stale when the store is appended to.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -20,9 +24,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dp_core.errors import DataError
+from dp_replay.chunks import Faults, FilesInFolder, FilesInZip, StoreFiles
+from dp_replay.episodes import checked_ends
 from dp_replay.images import Layout, NotUnitRangeError, convert_images, layout_of
 
+logger = logging.getLogger(__name__)
+
 EPISODE_ENDS = "meta/episode_ends"
+ALL_CHUNKS_WRITTEN = "all_chunks_written"
+"""Attribute of a store that was written with a file for every chunk, be it empty; where one is absent, it was lost."""
 _METADATA_FILES = (".zarray", "zarr.json")
 _BLOCK_STEPS = 128
 """Images are read about this many at a time, but never less than a chunk."""
@@ -32,10 +42,12 @@ _SECONDS_UNTIL_PROGRESS = 1.0
 class ReplayStore:
     """Reads from one replay buffer. Made by `open_store`."""
 
-    def __init__(self, path: Path, root: zarr.Group) -> None:
+    def __init__(self, path: Path, root: zarr.Group, files: StoreFiles) -> None:
         self.path = path
         self._arrays = _arrays_of(path, root)
-        self.episode_ends = _checked_ends(path, root)
+        self._files = files
+        self._has_all_chunks = root.attrs.get(ALL_CHUNKS_WRITTEN) is True
+        self.episode_ends = _checked_ends(path, root, files)
         """Step after the last of each episode, (E,), int64, rising."""
         for key, array in self._arrays.items():
             if array.shape[:1] != (self.episode_ends[-1],):
@@ -49,9 +61,22 @@ class ReplayStore:
         return sorted(self._arrays)
 
     def require(self, keys: Iterable[str]) -> None:
-        """Raise `DataError` unless all ``keys`` are there."""
+        """Raise `DataError` unless all ``keys`` are there, whole; to be called before they are read.
+
+        Stores of other programs may leave out chunks on purpose, those that hold nothing but the fill value. For them,
+        what is absent is a warning.
+        """
+        keys = list(keys)
         if missing := [key for key in keys if key not in self._arrays]:
             raise DataError(f"{self.path}: has no {_quoted(missing)}; choose from {_quoted(self.keys())}")
+        faults = [Faults.of(self._arrays[key], self._files) for key in keys]
+        _refuse(self.path, faults, absent=self._has_all_chunks)
+        if any(fault.absent for fault in faults):
+            logger.warning(
+                "%s: %s; unless such values were recorded, copy or convert it again; ReplayBuffer.load and save make a "
+                "store that is known to be whole",
+                self.path, "; ".join(f"{each.absence}, read as {each.fill_value}" for each in faults if each.absent),
+            )  # fmt: skip
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Of one step of ``key``."""
@@ -118,22 +143,27 @@ def open_store(path: str | Path) -> Iterator[ReplayStore]:
     if path.is_dir():
         if not any((path / EPISODE_ENDS / name).exists() for name in _METADATA_FILES):
             raise DataError(f"{path}: is not a replay buffer: there is no '{EPISODE_ENDS}' in it")
-        yield ReplayStore(path, _open_group(path, path))
+        yield ReplayStore(path, _open_group(path, path), FilesInFolder(path))
         return
-    inside = _find_in_zip(path)
-    with zarr.storage.ZipStore(path, mode="r") as store:
-        yield ReplayStore(path, _open_group(path, store, inside))
+    with _opened(path) as archive:
+        inside = _find_in_zip(path, archive.namelist())
+        with zarr.storage.ZipStore(path, mode="r") as store:
+            yield ReplayStore(path, _open_group(path, store, inside), FilesInZip(archive))
 
 
-def _find_in_zip(path: Path) -> str:
-    """The folder of the replay buffer in a .zip, ``""`` for the archive itself."""
+def _opened(path: Path) -> zipfile.ZipFile:
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
+        return zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
         raise DataError(
             f"{path}: is neither a folder nor a complete .zip; if it was downloaded or copied, do it again"
         ) from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be opened ({error.strerror or error})") from error
+
+
+def _find_in_zip(path: Path, names: list[str]) -> str:
+    """The folder of the replay buffer in a .zip, ``""`` for the archive itself."""
     ends = tuple(f"{EPISODE_ENDS}/{name}" for name in _METADATA_FILES)
     roots = {name[: -len(end)].rstrip("/") for name in names for end in ends if f"/{name}".endswith(f"/{end}")}
     if not roots:
@@ -145,7 +175,7 @@ def _find_in_zip(path: Path) -> str:
 
 def _open_group(path: Path, store: Any, inside: str = "") -> zarr.Group:
     try:
-        return zarr.open_group(store, path=inside, mode="r")
+        return zarr.open_group(store, path=inside, mode="r", use_consolidated=False)
     except Exception as error:  # zarr's own errors have no common base
         raise DataError(f"{path}: cannot be opened ({error})") from error
 
@@ -163,17 +193,28 @@ def _arrays_of(path: Path, root: zarr.Group) -> dict[str, zarr.Array[Any]]:
     return arrays
 
 
-def _checked_ends(path: Path, root: zarr.Group) -> NDArray[np.int64]:
+def _checked_ends(path: Path, root: zarr.Group, files: StoreFiles) -> NDArray[np.int64]:
     try:
-        ends = np.asarray(root[EPISODE_ENDS][:])  # type: ignore[index]
+        array = root[EPISODE_ENDS]
+        if not isinstance(array, zarr.Array):
+            raise DataError(f"{path}: has no episodes: '{EPISODE_ENDS}' is a group; expected an array")
+        _refuse(path, [Faults.of(array, files)], absent=True)  # whoever wrote it: no episode ends at the fill value
+        ends = np.asarray(array[:])
+    except DataError:
+        raise
     except Exception as error:
         raise DataError(f"{path}: '{EPISODE_ENDS}' cannot be read ({error})") from error
-    if ends.ndim != 1 or ends.dtype.kind not in "iu" or not len(ends):
+    if not len(ends):
         raise DataError(f"{path}: has no episodes: '{EPISODE_ENDS}' is {ends.dtype} {ends.shape}")
-    ends = ends.astype(np.int64)
-    if (np.diff(ends, prepend=0) <= 0).any():
-        raise DataError(f"{path}: '{EPISODE_ENDS}' must rise from episode to episode")
-    return ends
+    return checked_ends(ends, f"{path}: '{EPISODE_ENDS}'")
+
+
+def _refuse(path: Path, faults: Iterable[Faults], *, absent: bool) -> None:
+    """Raise `DataError` where chunk files are cut, or also where they are ``absent``."""
+    wrong = [each.cuts for each in faults if each.cut]
+    wrong += [each.absence for each in faults if absent and each.absent]
+    if wrong:
+        raise DataError(f"{path}: is not complete: {'; '.join(wrong)}; copy or save it again")
 
 
 def _for_each(function: Callable[[int], None], starts: range, description: str) -> None:

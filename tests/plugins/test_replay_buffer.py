@@ -6,6 +6,7 @@ import re
 import zipfile
 from pathlib import Path
 
+import numcodecs
 import numpy as np
 import pytest
 import zarr
@@ -33,6 +34,29 @@ def write_published_layout(store: object, folder: str = "", dtype: str = "float3
         root.create_array(f"data/{key}", data=array, chunks=(4, *array.shape[1:]))
     root.create_array("meta/episode_ends", data=ENDS)
     return arrays
+
+
+def write_two_chunks(path: Path, zarr_format: int, array: np.ndarray | None = None, **options: object) -> Path:
+    """As another program does, which may leave out chunks of zeros."""
+    array = np.ones((10, 2)) if array is None else array
+    root = zarr.open_group(path, mode="w", zarr_format=zarr_format)
+    options = {"chunks": (5, *array.shape[1:]), **options}
+    root.create_array("data/pos", data=array, **options)
+    root.create_array("meta/episode_ends", data=ENDS)
+    return path
+
+
+def chunk_files(path: Path, key: str = "data/pos") -> list[Path]:
+    metadata = ("zarr.json", ".zarray", ".zattrs")
+    return sorted(file for file in (path / key).rglob("*") if file.is_file() and file.name not in metadata)
+
+
+def in_zip(folder: Path) -> Path:
+    """The same store as one file, in a folder of the name."""
+    with zipfile.ZipFile(path := folder.with_suffix(".zip"), "w") as archive:
+        for file in folder.rglob("*"):
+            archive.write(file, file.relative_to(folder.parent))
+    return path
 
 
 def error_of(path: Path, **options: object) -> str:
@@ -187,6 +211,158 @@ def test_a_damaged_chunk_is_said(tmp_path):
     (path / "data/pos/c/0/0").write_bytes(b"damaged")
 
     assert error_of(path).startswith(f"{path}: 'pos' cannot be read (")
+
+
+def test_a_single_flipped_bit_is_noticed(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (64, 96, 96, 3), dtype=np.uint8)
+    path = ReplayBuffer({"img": images}, [64]).save(tmp_path / "a.zarr")
+    chunk = path / "data/img/c/0/0/0/0"
+    content = bytearray(chunk.read_bytes())
+    content[len(content) // 2] ^= 1
+    chunk.write_bytes(content)
+
+    assert error_of(path).startswith(f"{path}: 'img' cannot be read (")
+
+
+BLOSC = (numcodecs.Blosc(), zarr.codecs.BloscCodec())
+
+
+@pytest.mark.parametrize("left", [0, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize(
+    ("zarr_format", "compressors"),
+    [(2, None), (3, None), (2, BLOSC[0]), (3, BLOSC[1]), (2, numcodecs.GZip()), (3, zarr.codecs.ZstdCodec())],
+)
+@pytest.mark.parametrize("pack", [Path, in_zip])
+def test_a_chunk_file_that_was_cut_is_an_error(tmp_path, zarr_format, compressors, left, pack):
+    array = np.random.default_rng(0).random((10, 20))
+    path = write_two_chunks(tmp_path / "a.zarr", zarr_format, array, compressors=compressors)
+    chunk = chunk_files(path)[1]
+    chunk.write_bytes(chunk.read_bytes()[: int(left * chunk.stat().st_size)])
+    name, inside = chunk.relative_to(path), "a.zarr/" if pack is in_zip else ""
+
+    error = error_of(path := pack(path))
+
+    if compressors in BLOSC:  # which would read what lies behind it in memory
+        assert error == (
+            f"{path}: is not complete: chunk files of 'pos' are cut short: 1 of 2, the first '{inside}{name}'; "
+            "copy or save it again"
+        )
+    else:
+        assert error.startswith(f"{path}: 'pos' cannot be read (")
+
+
+@pytest.mark.parametrize("pack", [Path, in_zip])
+def test_a_chunk_that_was_lost_from_what_was_saved_is_an_error_and_not_zeros(tmp_path, pack):
+    img = np.random.default_rng(0).integers(0, 256, (300, 100, 100, 3), dtype=np.uint8)
+    path = ReplayBuffer({"img": img, "pos": np.ones((300, 2))}, [300]).save(tmp_path / "a.zarr")
+    for name in ("1", "2"):
+        (path / f"data/img/c/{name}/0/0/0").unlink()
+    inside = "a.zarr/" if pack is in_zip else ""
+    path = pack(path)
+
+    message = (
+        f"{path}: is not complete: chunk files of 'img' are absent: 2 of 3, the first '{inside}data/img/c/1/0/0/0'; "
+        "copy or save it again"
+    )
+    assert error_of(path) == message
+    assert error_of(path, keys=[], images={"img": (3, 100, 100)}) == message
+    assert ReplayBuffer.load(path, keys=["pos"])["pos"].all(), "what is not needed may be absent"
+
+
+def test_what_was_saved_has_a_file_also_for_chunks_of_zeros(tmp_path, caplog):
+    zeros = np.zeros((10, 2))
+    path = ReplayBuffer({"pos": zeros}, ENDS).save(tmp_path / "a.zarr")
+
+    assert len(chunk_files(path)) == 1
+    np.testing.assert_array_equal(ReplayBuffer.load(path)["pos"], zeros)
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("zarr_format", "options", "first"),
+    [
+        (2, {}, "data/pos/1.0"),
+        (2, {"chunk_key_encoding": {"name": "v2", "separator": "/"}}, "data/pos/1/0"),
+        (3, {}, "data/pos/c/1/0"),
+        (3, {"chunk_key_encoding": {"name": "default", "separator": "."}}, "data/pos/c.1.0"),
+        (3, {"chunk_key_encoding": {"name": "v2", "separator": "."}}, "data/pos/1.0"),
+        (3, {"chunks": (1, 1), "shards": (5, 2)}, "data/pos/c/1/0"),
+    ],
+)
+@pytest.mark.parametrize("pack", [Path, in_zip])
+def test_chunks_that_another_program_left_out_are_one_warning(tmp_path, caplog, zarr_format, options, first, pack):
+    array = np.ones((10, 2))
+    array[5:] = 0
+    path = write_two_chunks(tmp_path / "a.zarr", zarr_format, array, **options)
+    inside = "a.zarr/" if pack is in_zip else ""
+    path = pack(path)
+
+    np.testing.assert_array_equal(ReplayBuffer.load(path)["pos"], array)
+
+    assert caplog.messages == [
+        f"{path}: chunk files of 'pos' are absent: 1 of 2, the first '{inside}{first}', read as 0.0; unless such "
+        "values were recorded, copy or convert it again; ReplayBuffer.load and save make a store that is known to be "
+        "whole"
+    ]
+
+
+@pytest.mark.parametrize("pack", [Path, in_zip])
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_store_of_another_program_that_is_whole_is_no_warning(tmp_path, caplog, zarr_format, pack):
+    ReplayBuffer.load(pack(write_two_chunks(tmp_path / "a.zarr", zarr_format)))
+
+    assert caplog.messages == []
+
+
+def test_episode_ends_that_are_absent_are_an_error_whoever_wrote_the_store(tmp_path):
+    path = write_two_chunks(tmp_path / "a.zarr", 2)
+    (path / "meta/episode_ends/0").unlink()
+
+    assert error_of(path) == (
+        f"{path}: is not complete: chunk files of 'episode_ends' are absent: 1 of 1, the first 'meta/episode_ends/0'; "
+        "copy or save it again"
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")
+@pytest.mark.parametrize("pack", [Path, in_zip])
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_summary_of_metadata_that_went_stale_is_not_trusted(tmp_path, zarr_format, pack):
+    path = write_two_chunks(tmp_path / "a.zarr", zarr_format)
+    zarr.open_group(path, mode="r+").create_array("data/gone", data=np.ones(10))
+    zarr.consolidate_metadata(path)
+    root = zarr.open_group(path, mode="r+", use_consolidated=False)
+    del root["data/gone"]
+    root["data/pos"].append(np.full((5, 2), 2.0))
+    root["meta/episode_ends"].append(np.array([15]))
+
+    buffer = ReplayBuffer.load(pack(path))
+
+    assert (buffer.n_episodes, buffer.n_steps, buffer.keys()) == (3, 15, ["pos"])
+    assert (buffer["pos"][10:] == 2).all()
+
+
+@pytest.mark.parametrize(
+    ("ends", "message"),
+    [
+        (
+            [4, 6],
+            "'pos' has 10 steps, but the episodes have 6",
+        ),
+        (
+            [6, 4, 10],
+            "episode_ends must rise from episode to episode: it is the step after the last of each, counted from the "
+            "start of the data; episode 1 has -2 steps",
+        ),
+        ([4.5, 10], "episode_ends is float64 (2,); expected whole numbers, one for each episode"),
+        ([[4, 10]], "episode_ends is int64 (1, 2); expected whole numbers, one for each episode"),
+    ],
+)
+def test_arrays_are_taken_over_only_with_ends_that_fit_them(ends, message):
+    with pytest.raises(DataError) as caught:
+        ReplayBuffer({"pos": np.zeros((10, 2))}, ends)
+
+    assert str(caught.value) == message
 
 
 def test_arrays_of_another_length_are_refused(tmp_path):
