@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,8 @@ from dp_core.normalizer import LinearNormalizer, SingleFieldLinearNormalizer
 from dp_core.shape_meta import keys_of_type, obs_shape
 from dp_replay.buffer import ReplayBuffer
 from dp_replay.config import ReplayConfig, WindowOptions
+from dp_replay.report import report_episodes
 from dp_replay.sampler import SequenceSampler, downsample_mask, get_val_mask
-
-logger = logging.getLogger(__name__)
 
 
 class ReplayDataset(BaseDataset):
@@ -56,7 +54,14 @@ class ReplayDataset(BaseDataset):
         train_mask = downsample_mask(~val_mask, config.max_train_episodes, config.seed)
         self._val_mask = val_mask
         self._sampler = self._sampler_of(train_mask)
-        self._report(source, train_mask)
+        report_episodes(
+            config,
+            np.diff(self._episode_ends, prepend=0),
+            train=train_mask,
+            held_out=val_mask,
+            n_windows=len(self),
+            source=source,
+        )
 
     def __len__(self) -> int:
         return len(self._sampler)
@@ -108,25 +113,6 @@ class ReplayDataset(BaseDataset):
             key_first_k=dict.fromkeys(self.shape_meta["obs"], obs_steps),
             episode_mask=episode_mask,
         )
-
-    def _report(self, source: str | Path, train_mask: NDArray[np.bool_]) -> None:
-        lengths = np.diff(self._episode_ends, prepend=0)
-        shortest = self._config.horizon - (self._config.n_obs_steps - 1) - (self._config.n_action_steps - 1)
-        too_short = int((lengths[train_mask] < shortest).sum())
-        if too_short == train_mask.sum():
-            raise DataError(
-                f"{source}: there is no window to train on: the longest of {too_short} episodes has "
-                f"{lengths[train_mask].max()} steps; horizon {self._config.horizon} needs at least {shortest}"
-            )
-        if too_short:
-            logger.warning(
-                "%s: episodes shorter than %d steps are not used: %d of %d",
-                source, shortest, too_short, train_mask.sum(),
-            )  # fmt: skip
-        logger.info(
-            "%s: %d of %d episodes for training, %d windows; %d held out",
-            source, train_mask.sum(), len(lengths), len(self), self._val_mask.sum(),
-        )  # fmt: skip
 
 
 class ReplayFileDataset(ReplayDataset):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
+from dp_core import Slot
 from dp_core.allocator import keep_freed_memory
 from dp_core.batches import BatchOrder, make_loader
 from dp_core.compilation import compile_networks
@@ -25,6 +27,8 @@ from dp_core.rng import RandomState, seed_everything
 from dp_core.workspace import BaseWorkspace
 from dp_training.config import TrainConfig
 from dp_training.profile import PROFILE_FILE, TRACE_FILE, profiled
+
+logger = logging.getLogger(__name__)
 
 
 class TrainWorkspace(BaseWorkspace):
@@ -152,7 +156,9 @@ class TrainWorkspace(BaseWorkspace):
         self.sampling_batch: dict[str, Any] = dataset.__getitems__(next(iter(self.order)))
         self.val_loader: DataLoader[Any] | None = None
         validation = dataset.get_validation_dataset()
-        if len(validation) > 0:
+        if len(validation) == 0:
+            _say_that_there_is_no_validation(cfg.dataset)
+        else:
             order = BatchOrder(
                 len(validation),
                 cfg.val_dataloader.batch_size,
@@ -190,6 +196,19 @@ class TrainWorkspace(BaseWorkspace):
             if configured["lr"] != former and former:
                 group["lr"] *= configured["lr"] / former
                 group["initial_lr"] = self.lr_schedule.base_lrs[index] = configured["lr"]
+
+
+def _say_that_there_is_no_validation(dataset: Slot) -> None:
+    """As a warning where validation was asked for by the usual name."""
+    val_ratio = getattr(dataset.config, "val_ratio", 0)
+    if val_ratio:
+        logger.warning(
+            "dataset.val_ratio is %g, but no window is held out: there will be no val_loss; hold out more episodes, or "
+            "others",
+            val_ratio,
+        )
+    else:
+        logger.info("nothing is held out for validation: there will be no val_loss")
 
 
 def _options_of(group: dict[str, Any]) -> dict[str, Any]:

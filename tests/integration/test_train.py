@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import zarr
 
 from dp_core import load_policy
 from dp_core.checkpoint import read_payload
 from dp_core.cli.run import main
+from dp_replay.sampler import get_val_mask
 
 # Interrupts itself with a signal at a known place, "<function of the loop>:<its call>": a real process.
 INTERRUPTER = """
@@ -292,3 +296,33 @@ def test_a_loss_that_is_not_finite_stops_the_run(
 ) -> None:
     assert main([str(tiny_config), f"output_dir={tmp_path / 'run'}", "optimizer.lr=1e30"]) == 2
     assert "training diverged: the mean loss of epoch" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seed", "ratio", "said"),
+    [
+        (0, 0.2, None),
+        (0, 0.0, "nothing is held out for validation: there will be no val_loss"),
+        (
+            1,
+            0.2,
+            "dataset.val_ratio is 0.2, but no window is held out: there will be no val_loss; hold out more episodes, "
+            "or others",
+        ),
+    ],
+)
+def test_a_run_without_validation_says_so_when_it_starts(
+    tiny_config: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, seed: int, ratio: float, said: str | None
+) -> None:
+    caplog.set_level(logging.INFO)
+    root = zarr.open_group(tmp_path / "tiny.zarr")
+    held_out = [int(get_val_mask(5, 0.2, seed).argmax()) for seed in (0, 1)]
+    lengths = np.full(5, 24)
+    lengths[held_out] = 25, 3  # which is too short for a window
+    root["meta/episode_ends"][:] = np.cumsum(lengths)
+
+    options = [f"dataset.seed={seed}", f"dataset.val_ratio={ratio}", "training.num_epochs=1", "callbacks.topk=null"]
+    output = run(tiny_config, tmp_path / "run", *options)
+
+    assert [message for message in caplog.messages if "val_loss" in message] == ([said] if said else [])
+    assert ("val_loss" in records(output)[-1]) == (said is None)

@@ -14,6 +14,7 @@ from dp_core.errors import DataError
 from dp_replay.buffer import ReplayBuffer
 from dp_replay.config import ReplayConfig
 from dp_replay.dataset import ReplayDataset, ReplayFileDataset
+from dp_replay.sampler import get_val_mask
 
 SHAPE_META: dict[str, Any] = {
     "obs": {
@@ -200,8 +201,69 @@ def test_some_episodes_that_are_too_short_are_a_warning(path, caplog):
     with caplog.at_level(logging.WARNING):
         dataset = make_dataset(path, horizon=14)
 
-    assert caplog.messages == [f"{path}: episodes shorter than 10 steps are not used: 1 of 4"]
+    assert caplog.messages == [
+        f"{path}: episodes shorter than 10 steps have no window and are not used: 1 of 4 for training, 9 of 46 steps "
+        "(19.6%)"
+    ]
     assert len(dataset) == (12 - 9) + (15 - 9) + (10 - 9)
+
+
+def test_held_out_episodes_that_are_too_short_are_a_warning(path, caplog):
+    seed = next(seed for seed in range(100) if get_val_mask(4, 0.25, seed).tolist() == [False, True, False, False])
+
+    with caplog.at_level(logging.WARNING):
+        dataset = make_dataset(path, horizon=14, val_ratio=0.25, seed=seed)
+
+    assert len(dataset.get_validation_dataset()) == 0
+    assert caplog.messages == [
+        f"{path}: episodes shorter than 10 steps have no window and are not used: 1 of 1 held out, 9 of 9 steps "
+        "(100.0%)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("n_episodes", "val_ratio", "n_held_out", "said"),
+    [
+        (
+            4,
+            1.0,
+            3,
+            "val_ratio 1 of 4 episodes is all of them; 3 are held out, and 1 is trained on; choose a smaller val_ratio",
+        ),
+        (
+            4,
+            0.05,
+            1,
+            "val_ratio 0.05 of 4 episodes is less than half an episode; 1 is held out, 25.0% of them; "
+            "set dataset.val_ratio=0 to hold out none",
+        ),
+        (
+            1,
+            0.1,
+            0,
+            "val_ratio 0.1 of 1 episodes holds out none, as there is nothing else to train on; record more, or set "
+            "dataset.val_ratio=0",
+        ),
+        (4, 0.25, 1, None),
+        (4, 0.3, 1, None),
+        (4, 0.0, 0, None),
+        (1, 0.0, 0, None),
+    ],
+)
+def test_what_is_held_out_is_said_where_it_is_not_what_was_asked_for(
+    tmp_path, caplog, n_episodes, val_ratio, n_held_out, said
+):
+    buffer = make_buffer()
+    end = int(np.cumsum(LENGTHS)[n_episodes - 1])
+    data = {key: buffer[key][:end] for key in SHAPE_META["obs"] | {"action": None}}
+    path = ReplayBuffer(data, buffer.episode_ends[:n_episodes]).save(tmp_path / "a.zarr")
+
+    with caplog.at_level(logging.INFO):
+        dataset = make_dataset(path, val_ratio=val_ratio)
+
+    first = f"{path}: {n_episodes - n_held_out} of {n_episodes} episodes for training, {len(dataset)} windows; "
+    expected = [f"{first}{n_held_out} held out"]
+    assert caplog.messages == expected + ([f"{path}: {said}"] if said else [])
 
 
 @pytest.mark.parametrize(
