@@ -46,6 +46,14 @@ class BaseDataset(Dataset[dict[str, Any]], ABC):
     def get_validation_dataset(self) -> BaseDataset:
         """The episodes held out from training; may be empty."""
 
+    def action_limits(self) -> tuple[Tensor, Tensor] | None:
+        """Tell the smallest and the largest value of each entry of ``action`` in all demonstrations, each (Da,), raw.
+
+        They are compared with what a policy can give. None, the default, is enough where the statistics of the
+        normalizer are those of the data, which then tell it.
+        """
+        return None
+
     def hold_on(self, device: torch.device) -> bool:
         """Keep the demonstrations in the memory of ``device``, if they fit there, so that batches need not be copied.
 

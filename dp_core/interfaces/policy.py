@@ -25,6 +25,14 @@ class BasePolicy(ModuleAttrMixin, ABC):
     first_predicted_step: int = 0
     """Step of the window that ``action_pred`` starts at."""
 
+    @property
+    def largest_normalized_action(self) -> float | None:
+        """Largest magnitude that an action can have before it is unnormalised; None, the default: there is no limit.
+
+        A run whose demonstrations are beyond that warns when it starts.
+        """
+        return None
+
     @abstractmethod
     def compute_loss(self, batch: dict[str, Any], generator: torch.Generator | None = None) -> Tensor:
         """Return the training loss, a scalar.

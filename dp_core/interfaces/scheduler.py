@@ -49,6 +49,14 @@ class BaseScheduler(ABC):
     can be exchanged at evaluation without training again.
     """
 
+    @property
+    def largest_sample(self) -> float | None:
+        """Largest magnitude, in normalised units, of what `sample` gives; None, the default: there is no limit.
+
+        A sampler that clips says so here, and a run whose data are beyond that warns when it starts.
+        """
+        return None
+
     @abstractmethod
     def sample_timesteps(
         self, batch_size: int, device: torch.device, generator: torch.Generator | None = None

@@ -81,6 +81,11 @@ class DiffusionPolicy(BasePolicy):
         self._graph: SamplingGraph | None = None
         self._cache = FeatureCache(self.obs_encoder, self.normalizer) if config.cache_obs_features else None
 
+    @property
+    def largest_normalized_action(self) -> float | None:
+        """That of the sampler."""
+        return self.scheduler.largest_sample
+
     def prepare_inference(self, obs: dict[str, Tensor], *, dtype: torch.dtype = torch.float32) -> None:
         """Get ready to act; see `BasePolicy`.
 

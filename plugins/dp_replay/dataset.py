@@ -92,6 +92,11 @@ class ReplayDataset(BaseDataset):
         validation._sampler = self._sampler_of(self._val_mask)
         return validation
 
+    def action_limits(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of all episodes, those held out included."""
+        low, high = self._data["action"].aminmax(dim=0)
+        return low, high
+
     def hold_on(self, device: torch.device) -> bool:
         """Move to ``device`` what takes less than half of its free memory; see `BaseDataset`."""
         needed = sum(array.nbytes for array in self._data.values())

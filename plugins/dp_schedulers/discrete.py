@@ -32,6 +32,11 @@ class DiscreteScheduler(BaseScheduler):
         self._tables: dict[tuple[int, torch.device], tuple[Tensor, list[Step]]] = {}
 
     @property
+    def largest_sample(self) -> float | None:
+        """What the clean trajectory is clipped to."""
+        return self.config.clip_sample_range if self.config.clip_sample else None
+
+    @property
     def num_inference_steps(self) -> int:
         """Network calls of one `sample`, unless it is told otherwise."""
         return self.config.num_inference_steps or self.config.num_train_timesteps
@@ -85,7 +90,7 @@ class DiscreteScheduler(BaseScheduler):
             raise InputError(f"{option}: {message}")
         times, steps = self._table(count, torch.device(device))
         denoise_step = prepared(denoise, times)
-        limit = self.config.clip_sample_range if self.config.clip_sample else None
+        limit = self.largest_sample
         past: deque[Tensor] = deque(maxlen=max(len(step.clean) for step in steps))
         sample = torch.randn(shape, generator=generator, device=device, dtype=dtype)
         for i, step in enumerate(steps):

@@ -25,6 +25,7 @@ from dp_core.loop import Progress, train
 from dp_core.profiling import section, set_device
 from dp_core.rng import RandomState, seed_everything
 from dp_core.workspace import BaseWorkspace
+from dp_training.action_range import unreachable_actions
 from dp_training.config import TrainConfig
 from dp_training.profile import PROFILE_FILE, TRACE_FILE, profiled
 
@@ -92,6 +93,8 @@ class TrainWorkspace(BaseWorkspace):
             if self.ema_model is not None:
                 self.ema_model.set_normalizer(normalizer)
         self._load_data(dataset, device)
+        if warning := unreachable_actions(self.model, dataset.action_limits(), self.sampling_batch["action"]):
+            logger.warning("%s", warning)
         if device.type == "cpu":
             keep_freed_memory()
         self._move_to(device)

@@ -200,6 +200,12 @@ FOUND: dict[tuple[str, str], tuple[str, str]] = {
         "scheduler 'backwards': with a network that predicts the target exactly, samples are off by 11.8; "
         "expected at most 0.1; let sample undo what add_noise does and read predictions as target makes them",
     ),
+    ("scheduler", "clipped"): (
+        "the_largest_sample_is_known",
+        "scheduler 'clipped': with a network that predicts the target of 10 exactly, samples reach 1, and "
+        "largest_sample is None; expected 10; let the property largest_sample return what samples are clipped to, or "
+        "None",
+    ),
     ("scheduler", "global"): (
         "sampling_draws_from_the_generator_alone",
         "scheduler 'global': with the same generator, samples differed; expected the same; pass it to "
@@ -321,8 +327,8 @@ def test_a_fault_is_found_by_the_rule_that_it_breaks(kind: str, name: str, fault
     assert {line.partition(":")[0] for line in broken} == {rule, *ALSO.get(name, ())}
 
 
-ALSO = {"busy": ["it_can_be_pickled"]}
-"""Rules that a fault breaks besides: what cannot be pickled cannot be copied either."""
+ALSO = {"busy": ["it_can_be_pickled"], "backwards": ["the_largest_sample_is_known"]}
+"""Rules that a fault breaks besides: what cannot be pickled cannot be copied, what goes the wrong way gets nowhere."""
 
 
 def test_every_fault_is_expected(faulty: Registry) -> None:

@@ -19,6 +19,9 @@ SHAPE = (3, 8, 2)
 _CLOSE = 0.1
 """How near sampling has to come to the answer, in normalised units."""
 
+_FAR = 10.0
+"""Normalised data that most samplers which clip cut off."""
+
 
 def times_are_one_for_each_member(case: Case) -> None:
     """`sample_timesteps` draws (B,) times, from the generator alone."""
@@ -109,20 +112,26 @@ def known_entries_are_kept(case: Case) -> None:
 def the_right_network_leads_to_the_data(case: Case) -> None:
     """Sampling with a network that predicts the `target` of one trajectory arrives at that trajectory."""
     scheduler, x0 = case.build(), _training_inputs(case.build())[0]
-
-    def denoise(sample: Tensor, timestep: Tensor) -> Tensor:
-        times = timestep.expand(SHAPE[0])
-        ones, zeros = torch.ones(SHAPE), torch.zeros(SHAPE)
-        signal, sigma = scheduler.add_noise(ones, zeros, times), scheduler.add_noise(zeros, ones, times)
-        noise = torch.where(sigma > 1e-6, (sample - signal * x0) / sigma, zeros)
-        return scheduler.target(x0, noise, times)  # type: ignore[no-any-return]
-
-    error = float((scheduler.sample(denoise, SHAPE, None, generator()) - x0).abs().max())
+    error = float((_sampled_by_the_right_network(scheduler, x0) - x0).abs().max())
     if not error <= _CLOSE:
         case.fail(
             f"with a network that predicts the target exactly, samples are off by {error:.3g}; "
             f"expected at most {_CLOSE}",
             "let sample undo what add_noise does and read predictions as target makes them",
+        )
+
+
+def the_largest_sample_is_known(case: Case) -> None:
+    """Data far out are reached, except as far as `largest_sample` says that they are not."""
+    scheduler = case.build()
+    limit = scheduler.largest_sample
+    expected = _FAR if limit is None else min(limit, _FAR)
+    found = float(_sampled_by_the_right_network(scheduler, torch.full(SHAPE, _FAR)).abs().max())
+    if not abs(found - expected) <= _CLOSE * expected:
+        case.fail(
+            f"with a network that predicts the target of {_FAR:g} exactly, samples reach {found:.3g}, and "
+            f"largest_sample is {limit}; expected {expected:g}",
+            "let the property largest_sample return what samples are clipped to, or None",
         )
 
 
@@ -157,6 +166,7 @@ CHECKS = (
     sampling_draws_from_the_generator_alone,
     known_entries_are_kept,
     the_right_network_leads_to_the_data,
+    the_largest_sample_is_known,
     it_can_be_pickled,
     the_noise_process_names_options,
 )
@@ -168,3 +178,17 @@ def _training_inputs(scheduler: BaseScheduler) -> tuple[Any, Any, Any]:
     x0 = torch.rand(SHAPE, generator=draw) - 0.5
     noise = torch.randn(SHAPE, generator=draw)
     return x0, noise, scheduler.sample_timesteps(SHAPE[0], torch.device("cpu"), draw)
+
+
+def _sampled_by_the_right_network(scheduler: Any, x0: Tensor) -> Tensor:
+    """Sample with a network that knows that the data are ``x0`` (B, T, D)."""
+
+    def denoise(sample: Tensor, timestep: Tensor) -> Tensor:
+        times = timestep.expand(SHAPE[0])
+        ones, zeros = torch.ones(SHAPE), torch.zeros(SHAPE)
+        signal, sigma = scheduler.add_noise(ones, zeros, times), scheduler.add_noise(zeros, ones, times)
+        noise = torch.where(sigma > 1e-6, (sample - signal * x0) / sigma, zeros)
+        return scheduler.target(x0, noise, times)  # type: ignore[no-any-return]
+
+    made: Tensor = scheduler.sample(denoise, SHAPE, None, generator())
+    return made

@@ -140,6 +140,11 @@ class Backwards(TinyScheduler):
         return x0 - noise
 
 
+class Clipped(TinyScheduler):
+    def sample(self, *arguments: Any, **named: Any) -> Tensor:
+        return super().sample(*arguments, **named).clamp(-1, 1)
+
+
 class Global(TinyScheduler):
     def sample(
         self, denoise: Any, shape: Any, count: Any = None, generator: Any = None, inpaint: Any = None, **named: Any

@@ -35,6 +35,7 @@ PARTS: dict[tuple[Kind, str], type] = {
     ("denoiser", "Vector"): TinyOptions,
     ("denoiser", "Misspelt"): TinyOptions,
     ("scheduler", "Backwards"): TinySchedulerOptions,
+    ("scheduler", "Clipped"): TinySchedulerOptions,
     ("scheduler", "Global"): TinySchedulerOptions,
     ("scheduler", "Ignorant"): TinySchedulerOptions,
     ("policy", "Scaled"): TinyWindowOptions,
