@@ -16,7 +16,7 @@ from dp_core.normalizer import LinearNormalizer, SingleFieldLinearNormalizer
 from dp_core.shape_meta import keys_of_type, obs_shape
 from dp_replay.buffer import ReplayBuffer
 from dp_replay.config import ReplayConfig, WindowOptions
-from dp_replay.report import report_episodes
+from dp_replay.report import report_episodes, report_outliers
 from dp_replay.sampler import SequenceSampler, downsample_mask, get_val_mask
 
 
@@ -50,6 +50,8 @@ class ReplayDataset(BaseDataset):
         for key, shape in _shapes(shape_meta).items():
             array = buffer[key] if key in images else _as_float32(buffer[key], f"{source}: '{key}'", shape)
             self._data[key] = torch.from_numpy(array)
+        low_dim = {key: values.numpy() for key, values in self._data.items() if key not in images}
+        report_outliers(low_dim, self._episode_ends, source)
         val_mask = get_val_mask(buffer.n_episodes, config.val_ratio, config.seed)
         train_mask = downsample_mask(~val_mask, config.max_train_episodes, config.seed)
         self._val_mask = val_mask

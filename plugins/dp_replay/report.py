@@ -1,15 +1,18 @@
-"""`report_episodes`: what a data set says, when it is made, of the episodes it uses, holds out and leaves out."""
+"""What a data set says, when it is made, of the episodes that it uses, holds out and leaves out, and of odd values."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dp_core.errors import DataError
 from dp_replay.config import WindowOptions
+from dp_replay.outliers import outlier_in
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +58,15 @@ def report_episodes(
             "%s: episodes shorter than %d steps have no window and are not used: %s",
             source, shortest, "; ".join(unused),
         )  # fmt: skip
+
+
+def report_outliers(
+    arrays: Mapping[str, NDArray[np.floating[Any]]], episode_ends: NDArray[np.int64], source: str | Path
+) -> None:
+    """Warn of values in ``arrays`` (N, *shape) that take over the scale of their entry."""
+    for key, values in arrays.items():
+        if outlier := outlier_in(values, episode_ends):
+            logger.warning("%s: '%s': %s", source, key, outlier)
 
 
 def _wrong_ratio(val_ratio: float, n_episodes: int, n_held_out: int) -> str | None:

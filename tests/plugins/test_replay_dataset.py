@@ -289,3 +289,20 @@ def test_a_missing_file_is_found_before_the_run():
     assert list(config.preflight()) == [
         ("path", "'x.zarr' does not exist; give the path of a zarr replay buffer, a folder or a .zip")
     ]
+
+
+def test_one_step_that_takes_over_the_scale_is_a_warning(tmp_path, caplog):
+    buffer = make_buffer()
+    points = buffer["points"]
+    points[12 + 4, 2, 1] = 1e6
+    path = make_buffer(points=points).save(tmp_path / "a.zarr")
+
+    with caplog.at_level(logging.WARNING):
+        make_dataset(path)
+
+    others = np.sort(np.delete(points[:, 2, 1], 16))
+    assert caplog.messages == [
+        f"{path}: 'points': entry 2, 1 is 1e+06 in step 4 of episode 1, far from all but 1 of its 46 values, which lie "
+        f"from {others[1]:.6g} to {others[-1]:.6g}; scaled by its limits, they are left "
+        f"{(others[-1] - others[1]) / (1e6 - others[0]):.2g} of the range; correct such steps, or leave out the episode"
+    ]
