@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,6 +21,18 @@ from numpy.typing import NDArray
 
 from dp_core.errors import DataError
 
+logger = logging.getLogger(__name__)
+
+_REASONS = {
+    "unable to lock file": "another process has it open for writing ({}); close it there, or, where the file system "
+    "knows no locks, set HDF5_USE_FILE_LOCKING=FALSE",
+    "already open for write": "it is open for writing, or its writer never closed it ({}); close it there, or, if that "
+    "program is gone, run h5clear -s on the file",
+    "truncated file": "is not a complete HDF5 file ({}); if it was downloaded or copied, do it again",
+    "file signature not found": "is not a complete HDF5 file ({}); if it was downloaded or copied, do it again",
+}
+"""What to say and do about what the library gives as the reason."""
+
 
 class DemonstrationFile:
     """Opened for reading by `open_demonstrations`. Episodes are in the order of their numbers."""
@@ -30,6 +44,8 @@ class DemonstrationFile:
         self._episodes = [self._data[name] for name in sorted(names, key=lambda name: int(name.removeprefix("demo_")))]
         if not self._episodes:
             raise DataError(f"{path}: has no 'data/demo_<number>'; expected demonstrations in robomimic's format")
+        if others := self._data.keys() - names:
+            logger.warning("%s: left out of 'data' is what is not called 'demo_<number>': %s", path, _quoted(others))
 
     @property
     def n_episodes(self) -> int:
@@ -58,10 +74,21 @@ class DemonstrationFile:
 
     def episodes(self, key: str) -> Iterator[NDArray[Any]]:
         """As `read`, episode by episode."""
+        shape = self.shape(key)
         for episode, length in zip(self._episodes, np.diff(self.episode_ends, prepend=0), strict=True):
             array = self._array(episode, key)
             if len(array) != length:
                 raise DataError(f"{self.path}: '{episode.name}' has {length} actions, but {len(array)} of '{key}'")
+            if array.shape[1:] != shape:
+                raise DataError(
+                    f"{self.path}: '{episode.name}/{key}' has shape {array.shape[1:]} in each step, but in the first "
+                    f"episode it is {shape}"
+                )
+            if not _is_written(array):
+                raise DataError(
+                    f"{self.path}: '{episode.name}/{key}' was never written, or in part only, and reads as "
+                    f"{array.fillvalue}; record or convert it again, or delete the episode"
+                )
             try:
                 yield array[()]
             except OSError as error:
@@ -104,9 +131,23 @@ def open_demonstrations(path: Path) -> Iterator[DemonstrationFile]:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise DataError(f"{path}: is not a complete HDF5 file; if it was downloaded or copied, do it again") from error
+        raise DataError(f"{path}: {_why_not_opened(error)}") from error
     with file:
         yield DemonstrationFile(path, file)
+
+
+def _why_not_opened(error: OSError) -> str:
+    _, _, rest = str(error).partition("(")
+    reason = " ".join(rest.removesuffix(")").split()) or str(error)
+    for sign, text in _REASONS.items():
+        if sign in reason:
+            return text.format(reason)
+    return f"cannot be opened ({os.strerror(error.errno) if error.errno else reason})"
+
+
+def _is_written(array: h5py.Dataset) -> bool:
+    """Whether all of it is in the file; of what is not, the library makes the fill value."""
+    return array.size == 0 or array.id.get_space_status() == h5py.h5d.SPACE_STATUS_ALLOCATED
 
 
 def _quoted(names: Iterable[str]) -> str:

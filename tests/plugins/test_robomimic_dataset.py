@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -319,8 +325,133 @@ def test_other_files_are_refused(path: Path) -> None:
     with pytest.raises(DataError) as empty:
         RobomimicDataset(config(path), shape_meta=IMAGE_META)
 
-    assert str(damaged.value) == f"{path}: is not a complete HDF5 file; if it was downloaded or copied, do it again"
+    assert str(damaged.value) == (
+        f"{path}: is not a complete HDF5 file (file signature not found); if it was downloaded or copied, do it again"
+    )
     assert str(empty.value) == f"{path}: has no 'data/demo_<number>'; expected demonstrations in robomimic's format"
+
+
+def why_not(path: Path) -> str:
+    with pytest.raises(DataError) as caught, open_demonstrations(path):
+        pass
+    return str(caught.value).removeprefix(f"{path}: ")
+
+
+def test_a_file_that_was_cut_is_said_with_its_sizes(path: Path) -> None:
+    write_file(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:5000])
+
+    assert why_not(path) == (
+        f"is not a complete HDF5 file (truncated file: eof = 5000, sblock->base_addr = 0, stored_eof = {len(whole)}); "
+        "if it was downloaded or copied, do it again"
+    )
+
+
+def test_a_folder_is_said_with_the_reason_of_the_system(path: Path) -> None:
+    path.mkdir()
+
+    assert why_not(path) == "cannot be opened (Is a directory)"
+
+
+WRITER = """
+import h5py, sys
+file = h5py.File(sys.argv[1], "a", libver="latest")
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def writer_of(path: Path) -> Iterator[None]:
+    """Another process that has the file open."""
+    command = [sys.executable, "-c", WRITER, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"open\n"
+        try:
+            yield
+        finally:
+            writer.kill()
+
+
+def test_a_file_that_another_process_writes_is_not_called_incomplete(path: Path) -> None:
+    with h5py.File(path, "w", libver="latest") as file:
+        file["data/demo_0/actions"] = [[0.0] * 7]
+
+    with writer_of(path):
+        locked = why_not(path)
+    left_open = why_not(path)  # as its writer was killed
+
+    assert locked == (
+        f"another process has it open for writing (unable to lock file, errno = {errno.EAGAIN}, error message = "
+        f"'{os.strerror(errno.EAGAIN)}'); close it there, or, where the file system knows no locks, set "
+        "HDF5_USE_FILE_LOCKING=FALSE"
+    )
+    assert left_open == (
+        "it is open for writing, or its writer never closed it (file is already open for write (may use <h5clear file> "
+        "to clear file consistency flags)); close it there, or, if that program is gone, run h5clear -s on the file"
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"chunks": (2, 3)}, {"chunks": (2, 3), "compression": "gzip"}])
+@pytest.mark.parametrize("n_written", [0, 4])
+def test_what_was_made_and_never_written_is_not_read_as_zeros(
+    path: Path, options: dict[str, Any], n_written: int
+) -> None:
+    write_file(path)
+    with h5py.File(path, "a") as file:
+        del file["data/demo_3/obs/robot0_eef_pos"]
+        made = file.create_dataset("data/demo_3/obs/robot0_eef_pos", (6, 3), "f8", **options)
+        if options and n_written:
+            made[:n_written] = 1
+
+    with pytest.raises(DataError) as caught:
+        RobomimicDataset(config(path), shape_meta=IMAGE_META)
+
+    assert str(caught.value) == (
+        f"{path}: '/data/demo_3/obs/robot0_eef_pos' was never written, or in part only, and reads as 0.0; record or "
+        "convert it again, or delete the episode"
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"chunks": (2, 3), "compression": "gzip"}])
+def test_zeros_that_were_written_are_read(path: Path, options: dict[str, Any]) -> None:
+    write_file(path)
+    with h5py.File(path, "a") as file:
+        del file["data/demo_0/obs/robot0_eef_pos"]
+        file.create_dataset("data/demo_0/obs/robot0_eef_pos", data=np.zeros((7, 3)), **options)
+
+    assert not RobomimicDataset(config(path), shape_meta=IMAGE_META)[1]["obs"]["robot0_eef_pos"].any()
+
+
+def test_episodes_of_another_shape_are_refused(path: Path) -> None:
+    write_file(path)
+    with h5py.File(path, "a") as file:
+        del file["data/demo_4/obs/agentview_image"]
+        file["data/demo_4/obs/agentview_image"] = np.zeros((6, 12, 8, 3), np.uint8)
+
+    with pytest.raises(DataError) as caught:
+        RobomimicDataset(config(path), shape_meta=IMAGE_META)
+
+    assert str(caught.value) == (
+        f"{path}: '/data/demo_4/obs/agentview_image' has shape (12, 8, 3) in each step, but in the first episode it is "
+        "(6, 8, 3)"
+    )
+
+
+def test_groups_that_are_no_demonstrations_are_named(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_file(path)
+    with h5py.File(path, "a") as file:
+        file["data/demo_12_failed/actions"] = np.zeros((5, 7))
+        file["data/notes"] = "hello"
+
+    with open_demonstrations(path) as opened:
+        assert opened.n_episodes == len(LENGTHS)
+
+    assert caplog.messages == [
+        f"{path}: left out of 'data' is what is not called 'demo_<number>': 'demo_12_failed', 'notes'"
+    ]
 
 
 def test_sizes_other_than_those_of_shape_meta_are_refused(path: Path) -> None:
