@@ -56,7 +56,9 @@ def load_arrays(folder: Path) -> ReplayBuffer:
     if mask.ndim != 2 or not observations.shape[:2] == actions.shape[:2] == mask.shape:
         shapes = ", ".join(f"'{name}' {a.shape}" for name, a in zip(ARRAYS, (observations, actions, mask), strict=True))
         raise DataError(f"{folder}: shapes do not match: {shapes}; expected the same first two numbers")
-    exists = mask.astype(bool)
+    exists = mask == 1
+    if not (exists | (mask == 0)).all():
+        raise DataError(f"{folder}: '{ARRAYS[2]}' has other numbers than 0 and 1, so it is not a mask of steps")
     if not _has_episodes_in_rows(exists):
         observations, actions, exists = (array.swapaxes(0, 1) for array in (observations, actions, exists))
         if not _has_episodes_in_rows(exists):

@@ -7,6 +7,7 @@ time step to the next, their low and high bytes apart: that compresses to a thir
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from dp_core.download import whole_file
 from dp_core.errors import DataError, InputError
 
 SHIPPED = Path(__file__).parent / "data" / "demonstrations.npz"
@@ -35,14 +37,14 @@ class Demonstration:
 
 
 def save_demonstrations(path: str | Path, demonstrations: Sequence[Demonstration]) -> None:
-    """Write demonstrations to ``path``, rounded as described above.
+    """Write demonstrations to ``path``, rounded as described above. A file of that name is whole.
 
     Raises:
         InputError: a position is not in [-256, 768) pixels, or an angle not in [0, 6.55] radians.
     """
     values = np.concatenate([np.hstack([d.state, d.action]) for d in demonstrations])
     rounded = np.round((values - _ORIGIN) * _STEPS_PER_UNIT)
-    if rounded.min() < 0 or rounded.max() > _LARGEST:
+    if not (rounded.min() >= 0 and rounded.max() <= _LARGEST):  # so that NaN is found, too
         raise InputError(f"{path}: a position or an angle is far off the table; nothing was written")
     # Differences wrap around at 2**16, and so do the sums of them when the file is read.
     steps = rounded.astype(np.uint16)
@@ -53,7 +55,7 @@ def save_demonstrations(path: str | Path, demonstrations: Sequence[Demonstration
         "high": (differences >> 8).astype(np.uint8),
         "episode_ends": np.cumsum([len(d.action) for d in demonstrations], dtype=np.int64),
     }
-    with Path(path).open("wb") as file:
+    with whole_file(Path(path)) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)
 
 
@@ -68,12 +70,13 @@ def load_demonstrations(path: str | Path = SHIPPED) -> dict[str, NDArray[Any]]:
         DataError: there is no such file, or it is something else.
     """
     try:
-        with np.load(path) as file:
+        # Opened here: numpy leaves a damaged file open.
+        with Path(path).open("rb") as opened, np.load(opened) as file:
             differences = file["low"] + (file["high"].astype(np.uint16) << 8)
             episode_ends, version = file["episode_ends"], int(file["format"])
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file; make it with: dp-data expert pusht --output {path}") from error
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+    except (KeyError, ValueError, OSError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: not a file of Push-T demonstrations ({error})") from error
     if version != FORMAT:
         raise DataError(f"{path}: has format {version}; this version of dp-core reads format {FORMAT}")

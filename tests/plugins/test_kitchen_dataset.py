@@ -144,6 +144,19 @@ def test_a_mask_with_holes_is_refused(arrays):
     )
 
 
+@pytest.mark.parametrize("number", [np.nan, 0.5, 2])
+def test_a_mask_of_other_numbers_than_0_and_1_is_refused(arrays, number):
+    mask = np.load(arrays / "existence_mask.npy")
+    mask[0, 4] = number
+    np.save(arrays / "existence_mask.npy", mask)
+
+    with pytest.raises(DataError) as caught:
+        make_dataset(arrays)
+    assert str(caught.value) == (
+        f"{arrays}: 'existence_mask.npy' has other numbers than 0 and 1, so it is not a mask of steps"
+    )
+
+
 def test_a_damaged_array_is_named(arrays):
     path = arrays / "actions_seq.npy"
     path.write_bytes(path.read_bytes()[:300])

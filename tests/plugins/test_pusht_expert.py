@@ -138,8 +138,30 @@ def test_file_of_another_kind_is_refused(tmp_path: Path) -> None:
             load_demonstrations(path)
 
 
-def test_values_off_the_table_are_not_written(tmp_path: Path) -> None:
-    demonstration = Demonstration(state=np.full((2, 5), 1000.0), action=np.zeros((2, 2)))
+def test_a_flipped_bit_is_found_or_changes_nothing(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    demonstration = Demonstration(random.uniform(0, 6, (40, 5)), random.uniform(0, 500, (40, 2)))
+    save_demonstrations(tmp_path / "a.npz", [demonstration])
+    whole, expected = (tmp_path / "a.npz").read_bytes(), load_demonstrations(tmp_path / "a.npz")
+    n_found = 0
+    for position in range(0, len(whole), 5):
+        damaged = bytearray(whole)
+        damaged[position] ^= 0x40
+        (tmp_path / "b.npz").write_bytes(damaged)
+        try:
+            found = load_demonstrations(tmp_path / "b.npz")
+        except DataError:
+            n_found += 1
+        else:
+            for key, values in expected.items():
+                np.testing.assert_array_equal(found[key], values)
+
+    assert n_found > len(whole) / 5 / 2
+
+
+@pytest.mark.parametrize("value", [1000.0, -300.0, np.nan])
+def test_values_off_the_table_are_not_written(tmp_path: Path, value: float) -> None:
+    demonstration = Demonstration(state=np.full((2, 5), value), action=np.zeros((2, 2)))
 
     with pytest.raises(InputError) as caught:
         save_demonstrations(tmp_path / "x.npz", [demonstration])

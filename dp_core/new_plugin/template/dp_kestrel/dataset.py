@@ -92,6 +92,9 @@ def _read(path: Path, shapes: Shapes) -> Episode:
                 what = "nothing" if found is None else f"shape {found.shape}"
                 raise DataError(f"{path}: '{key}': found {what}; expected shape (steps, {', '.join(map(str, shape))})")
             episode[key] = torch.from_numpy(found if found.dtype == np.uint8 else found.astype(np.float32))
+    if len({len(values) for values in episode.values()}) > 1:
+        lengths = ", ".join(f"'{key}' {len(values)}" for key, values in episode.items())
+        raise DataError(f"{path}: found steps: {lengths}; expected the same number of all")
     return episode
 
 

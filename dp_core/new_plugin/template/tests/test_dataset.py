@@ -38,3 +38,13 @@ def test_a_file_of_another_shape_is_named(tmp_path: Path) -> None:
         Registry.discover().build("dataset", {**BLOCK, "path": str(tmp_path)}, shape_meta=SHAPE_META)
 
     assert str(caught.value) == f"{tmp_path}/0.npz: 'joints': found shape (5, 2); expected shape (steps, 1)"
+
+
+def test_a_file_whose_arrays_do_not_belong_together_is_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "0.npz", joints=np.zeros((6, 1)), action=np.zeros((5, 1)))
+    with pytest.raises(DataError) as caught:
+        Registry.discover().build("dataset", {**BLOCK, "path": str(tmp_path)}, shape_meta=SHAPE_META)
+
+    assert (
+        str(caught.value) == f"{tmp_path}/0.npz: found steps: 'joints' 6, 'action' 5; expected the same number of all"
+    )
