@@ -206,7 +206,7 @@ def _say_that_there_is_no_validation(dataset: Slot) -> None:
     val_ratio = getattr(dataset.config, "val_ratio", 0)
     if val_ratio:
         logger.warning(
-            "dataset.val_ratio is %g, but no window is held out: there will be no val_loss; hold out more episodes, or "
+            "dataset.val_ratio is %s, but no window is held out: there will be no val_loss; hold out more episodes, or "
             "others",
             val_ratio,
         )
