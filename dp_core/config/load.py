@@ -31,7 +31,9 @@ logger = logging.getLogger(__name__)
 
 
 def load_config(registry: Registry, path: str | Path, overrides: Sequence[str] = ()) -> WorkspaceConfig:
-    """Compose, structure and check. Imports no component. Warns where a resolved config was made with other versions.
+    """Compose, structure and check. Imports no component.
+
+    Warns of what its blocks advise against, and where a resolved config was made with other versions.
 
     Raises:
         ConfigError: everything that is wrong, each with its dotted path; or, of a resolved config, every component
@@ -48,18 +50,27 @@ def load_resumed_config(registry: Registry, path: str | Path, overrides: Sequenc
     Raises:
         ConfigError: as there, and where an override asks for another process.
     """
-    former = load_config(registry, path)
+    data = compose(path)
+    _compare_manifest(registry, data, path)
+    former = _structure(registry, data, path, log_advice=False)  # of use only with the overrides
     kinds = {here: component.kind for here, component in components_of(former)}
     data = keep_process(registry, unstructure(former), kinds, compose(path, overrides), str(path))
     return _structure(registry, data, path, overrides)
 
 
-def _structure(registry: Registry, data: dict[str, Any], path: str | Path, overrides: Sequence[str]) -> WorkspaceConfig:
+def _structure(
+    registry: Registry,
+    data: dict[str, Any],
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    log_advice: bool = True,
+) -> WorkspaceConfig:
     data = {"run_name": Path(path).stem, **data}
     data.pop(MANIFEST, None)
     try:
         _check_required(registry, data.get("required_plugins"), str(path))
-        return structure_run(registry, data, str(path))
+        return structure_run(registry, data, str(path), log_advice=log_advice)
     except ConfigError as error:
         given = [leaf for override in overrides for leaf in _leaves(parse_override(override))]
         raise ConfigError(error.source, [_with_origin(problem, given) for problem in error.problems]) from error

@@ -2,12 +2,15 @@
 
 Two passes. The first gives every value its declared type. The second asks the ``check`` methods of the config classes
 about rules across options and components, outermost first; each is asked only when all it looks at is sound so far.
+Where nothing is wrong with a block, its ``advise`` is asked in the same way for what is possible, but hardly meant;
+this is logged, unless something is wrong elsewhere.
 """
 
 from __future__ import annotations
 
 import difflib
 import inspect
+import logging
 import re
 import types
 import typing
@@ -27,35 +30,45 @@ _INVALID: Any = object()
 """Stands for a value that could not be structured; the problem is recorded."""
 
 USUAL_CONTEXT = ("shape_meta", "horizon")
-"""What a ``check`` may ask for although a run need not have it under this name. It is not asked then."""
+"""What a rule may ask for although a run need not have it under this name. It is not asked then."""
+
+RULES = ("check", "advise")
+"""The methods of config classes that judge options; each yields pairs of an option and a message."""
+
+logger = logging.getLogger(__name__)
 
 
-def structure_run(registry: Registry, data: Mapping[str, Any], source: str) -> WorkspaceConfig:
-    """Turn a composed config into the typed config of its workspace.
+def structure_run(
+    registry: Registry, data: Mapping[str, Any], source: str, *, log_advice: bool = True
+) -> WorkspaceConfig:
+    """Turn a composed config into the typed config of its workspace. Logs what its blocks advise against.
+
+    Args:
+        log_advice: false for a config that nothing will be done with as it is.
 
     Raises:
         ConfigError: with all problems.
     """
     structurer = _Structurer(registry)
     config = structurer.workspace(data)
-    structurer.check(config, "", (), is_whole=True)
-    if structurer.problems:
-        raise ConfigError(source, structurer.problems)
+    structurer.judge(config, "", (), is_whole=True)
+    structurer.report(source, log_advice=log_advice)
     return typing.cast(WorkspaceConfig, config)
 
 
 def structure_block(registry: Registry, kind: str, block: Any, runtime: Mapping[str, Any] | None = None) -> Slot:
-    """Turn one config block into a `Slot`. Values in ``runtime`` are known to the checks."""
+    """Turn one config block into a `Slot`. Its rules know the values in ``runtime``. Logs what it advises against."""
     structurer = _Structurer(registry)
     chosen = structurer.slot(kind, block, "")
-    structurer.check(chosen, "", (types.SimpleNamespace(**(runtime or {})),))
-    if structurer.problems:
-        raise ConfigError(f"{kind} {_name_of(block)}".strip(), structurer.problems)
+    structurer.judge(chosen, "", (types.SimpleNamespace(**(runtime or {})),))
+    structurer.report(f"{kind} {_name_of(block)}".strip())
     return typing.cast(Slot, chosen)
 
 
 def structure_parts(registry: Registry, data: Mapping[str, Any], kinds: Iterable[str], source: str) -> dict[str, Slot]:
     """Turn some blocks of a composed run config into slots, by kind; the others may belong to plugins not here.
+
+    Logs what these blocks advise against.
 
     Raises:
         ConfigError: with all problems.
@@ -63,9 +76,8 @@ def structure_parts(registry: Registry, data: Mapping[str, Any], kinds: Iterable
     structurer = _Structurer(registry)
     parts = {kind: structurer.slot(kind, data.get(kind), kind) for kind in kinds}
     for kind, part in parts.items():
-        structurer.check(part, kind, (types.SimpleNamespace(**data),))
-    if structurer.problems:
-        raise ConfigError(source, structurer.problems)
+        structurer.judge(part, kind, (types.SimpleNamespace(**data),))
+    structurer.report(source)
     return parts
 
 
@@ -124,9 +136,9 @@ def public_names(config: type) -> list[str]:
     return [name for name in dir(config) if not name.startswith("_")] + [field.name for field in attrs.fields(config)]
 
 
-def questions(config: type) -> dict[str, inspect.Parameter]:
-    """What the ``check`` method of a config class asks for; none if it has no such method."""
-    method = getattr(config, "check", None)
+def questions(config: type, rule: str) -> dict[str, inspect.Parameter]:
+    """What the method ``rule`` of a config class, one of `RULES`, asks for; none if it has no such method."""
+    method = getattr(config, rule, None)
     return dict(list(inspect.signature(method).parameters.items())[1:]) if method else {}
 
 
@@ -134,6 +146,7 @@ class _Structurer:
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self.problems: list[Problem] = []
+        self.advice: list[Problem] = []
         self._unsound: dict[int, tuple[Any, set[str]]] = {}
         """By id: a config object (kept, so that no other gets its id), and its options that something is wrong with."""
 
@@ -320,7 +333,7 @@ class _Structurer:
 
     # -- second pass: rules across options ------------------------------------------------------------------------
 
-    def check(self, node: Any, path: str, scopes: tuple[Any, ...], *, owner: str = "", is_whole: bool = False) -> None:
+    def judge(self, node: Any, path: str, scopes: tuple[Any, ...], *, owner: str = "", is_whole: bool = False) -> None:
         """Ask ``node`` and everything below it.
 
         Args:
@@ -332,17 +345,38 @@ class _Structurer:
         if isinstance(node, Slot):
             node = node.config
         if _is_options(node):
-            self._check_one(node, path, scopes, owner, is_whole)
+            self._judge_one(node, path, scopes, owner, is_whole)
             scopes = (node, *scopes)
         for name, child in _children(node):
             if self._is_sound(node, name):
-                self.check(child, _join(path, name), scopes, owner=owner, is_whole=is_whole)
+                self.judge(child, _join(path, name), scopes, owner=owner, is_whole=is_whole)
 
-    def _check_one(self, config: Any, path: str, scopes: tuple[Any, ...], owner: str, is_whole: bool) -> None:
-        if not hasattr(type(config), "check") or not self._is_sound(config):
-            return
+    def report(self, source: str, *, log_advice: bool = True) -> None:
+        """End both passes.
+
+        Raises:
+            ConfigError: with all problems. There is no advice then.
+        """
+        if self.problems:
+            raise ConfigError(source, self.problems)
+        for advice in self.advice if log_advice else ():
+            logger.warning("%s: %s", source, advice)
+
+    def _judge_one(self, config: Any, path: str, scopes: tuple[Any, ...], owner: str, is_whole: bool) -> None:
+        for name, message in self._answers("check", config, path, scopes, owner, is_whole):
+            self._fail(_join(path, name), message)
+            self._unsound.setdefault(id(config), (config, set()))[1].add(name.partition(".")[0])
+        for name, message in self._answers("advise", config, path, scopes, owner, is_whole):
+            self.advice.append(Problem(_join(path, name), message))
+
+    def _answers(
+        self, rule: str, config: Any, path: str, scopes: tuple[Any, ...], owner: str, is_whole: bool
+    ) -> list[tuple[str, str]]:
+        """What a method of `RULES` says of ``config``; nothing where it has none, or what it looks at is not sound."""
+        if not hasattr(type(config), rule) or not self._is_sound(config):
+            return []
         arguments = {}
-        for name, parameter in questions(type(config)).items():
+        for name, parameter in questions(type(config), rule).items():
             block = next((scope for scope in scopes if hasattr(scope, name)), None)
             if block is None and parameter.default is not parameter.empty:
                 continue  # a rule about a block that need not be there
@@ -350,17 +384,15 @@ class _Structurer:
                 known = {*USUAL_CONTEXT, *(known for scope in scopes for known in public_names(type(scope)))}
                 close = difflib.get_close_matches(name, sorted(known), n=1)
                 hint = f"did you mean '{close[0]}'?" if close else "give it a default if it need not be there"
-                self._fail(path, f"{_method(config, 'check', owner)} asks for '{name}', which no block has; {hint}")
+                self._fail(path, f"{_method(config, rule, owner)} asks for '{name}', which no block has; {hint}")
             if block is None or not self._is_sound(block, name):
-                return
+                return []
             arguments[name] = getattr(block, name)
-        for name, message in _reports(config, "check", owner, **arguments):
-            self._fail(_join(path, name), message)
-            self._unsound.setdefault(id(config), (config, set()))[1].add(name.partition(".")[0])
+        return _reports(config, rule, owner, **arguments)
 
 
 def _reports(config: Any, method: str, owner: str, **arguments: Any) -> list[tuple[str, str]]:
-    """What ``check`` or ``preflight`` of a config class yields: an option and what is wrong with it.
+    """What ``check``, ``advise`` or ``preflight`` of a config class yields: an option and what is the matter with it.
 
     Raises:
         PluginError: the method fails, or yields something else; names the component.

@@ -36,7 +36,7 @@ class Setting:
     runtime: Mapping[str, Any] = attrs.field(factory=dict)
     """The keywords of its kind, see `dp_core.interfaces`; those that a check makes itself are left out."""
     context: Mapping[str, Any] = attrs.field(factory=dict)
-    """What the ``check`` method of its config may ask of the blocks around it, besides."""
+    """What the methods ``check`` and ``advise`` of its config may ask of the blocks around it, besides."""
 
 
 def for_task(shape_meta: Mapping[str, Any]) -> Setting:

@@ -137,7 +137,7 @@ FOUND: dict[tuple[str, str], tuple[str, str]] = {
         "it gave alone; expected the same; compute statistics over the dimensions behind the first only",
     ),
     ("encoder", "misasking"): (
-        "its_check_asks_for_what_there_is",
+        "its_rules_ask_for_what_there_is",
         "encoder 'misasking': Misasking.check asks for 'shape_metas', which no component has as an option; expected "
         "shape_meta, horizon or an option of a block around; write 'shape_meta'",
     ),
@@ -470,7 +470,7 @@ def test_a_rule_that_no_example_leads_to_is_said_to_be_unchecked(
         assert dp_run(["--check", "asking"]) == 0
 
     assert (
-        "    not checked: its_check_asks_for_what_there_is: Asking.check was never asked: it asks for "
+        "    not checked: its_rules_ask_for_what_there_is: Asking.check was never asked: it asks for "
         "'num_inference_steps', which no example has\n"
     ) in capsys.readouterr().out
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,6 +74,10 @@ class SchedulerOptions:
         if self.steps < horizon:
             yield "steps", f"{self.steps} is less than horizon {horizon}"
 
+    def advise(self, horizon: int = 1) -> Iterable[tuple[str, str]]:
+        if self.steps == horizon:
+            yield "steps", f"{self.steps} is as small as it can be; choose more"
+
     def preflight(self) -> Iterable[tuple[str, str]]:
         if self.path is not None:
             yield "path", f"'{self.path}' does not exist"
@@ -114,7 +119,11 @@ class Careless:
             "text": ["groups must be even"],
             "nothing": None,
             "raising": (shape_meta["obs"][key] for key in ["imagee"]),
+            "advice": [],
         }[self.fault]
+
+    def advise(self) -> Any:
+        return [("group", "should be even")] if self.fault == "advice" else []
 
     def preflight(self) -> Any:
         if self.fault == "locked":
@@ -128,6 +137,9 @@ class Misasking:
 
     def check(self, shape_metas: dict[str, Any]) -> Iterable[tuple[str, str]]:
         yield "width", "was asked"
+
+    def advise(self, shape_metas: dict[str, Any] | None = None) -> Iterable[tuple[str, str]]:
+        yield "width", f"was asked with {shape_metas}"
 
 
 @attrs.frozen(kw_only=True)
@@ -458,6 +470,56 @@ def test_a_faulty_preflight_is_the_fault_of_its_plugin() -> None:
     )
     with pytest.raises(PermissionError):  # the user's file; commands name it
         list(preflight(Slot(slot.component, Careless(fault="locked"))))
+
+
+@pytest.fixture
+def advice(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """What has been logged since the last call."""
+
+    def take() -> list[str]:
+        texts = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+        caplog.clear()
+        return texts
+
+    return take
+
+
+ADVISABLE = {"name": "ddpm", "steps": 16}
+ADVICE = "steps: 16 is as small as it can be; choose more"
+
+
+def test_advice_is_logged_once_wherever_a_config_is_structured(advice: Callable[[], list[str]]) -> None:
+    data = run(policy=run()["policy"] | {"scheduler": ADVISABLE})
+
+    structured(data)
+    assert advice() == [f"run.yaml: policy.scheduler.{ADVICE}"]
+    structure_parts(REGISTRY, data, ("policy",), "latest.ckpt")
+    assert advice() == [f"latest.ckpt: policy.scheduler.{ADVICE}"]
+    structure_block(REGISTRY, "scheduler", ADVISABLE, {"horizon": 16})
+    assert advice() == [f"scheduler 'ddpm': {ADVICE}"]
+    structure_block(REGISTRY, "scheduler", ADVISABLE)
+    structure_run(REGISTRY, data, "run.yaml", log_advice=False)
+    assert advice() == []
+
+
+def test_there_is_no_advice_on_what_is_refused(advice: Callable[[], list[str]]) -> None:
+    policy = run()["policy"] | {"scheduler": ADVISABLE}
+
+    assert problems(run(policy=policy, num_epochs="many")) == ["num_epochs: expected a whole number, got 'many'"]
+    with pytest.raises(ConfigError):
+        structure_block(REGISTRY, "encoder", "misasking", {"shape_metas": {}})
+    assert advice() == []
+
+
+def test_faulty_advice_is_the_fault_of_its_plugin() -> None:
+    policy = {"name": "diffusion", "horizon": 16, "encoder": {"name": "careless", "fault": "advice"}}
+
+    with pytest.raises(PluginError) as caught:
+        structured(run(policy=policy))
+
+    assert str(caught.value) == (
+        "encoder 'careless' of dp-toys: Careless.advise reports 'group': unknown option; did you mean 'groups'?"
+    )
 
 
 def test_parts_of_a_run_are_structured_without_the_rest() -> None:

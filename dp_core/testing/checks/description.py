@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from dp_core.component import Component
 from dp_core.config.fields import HELP, Slot
 from dp_core.config.schema import WorkspaceConfig
-from dp_core.config.structure import USUAL_CONTEXT, public_names, questions, unstructure
+from dp_core.config.structure import RULES, USUAL_CONTEXT, public_names, questions, unstructure
 from dp_core.errors import ComponentLoadError, MissingDependencyError
 from dp_core.hooks import ENTRY_POINT_GROUP
 from dp_core.interfaces import (
@@ -107,31 +107,32 @@ def options_are_frozen_and_keyword_only(case: Case) -> None:
             )
 
 
-def its_check_asks_for_what_there_is(case: Case) -> None:
-    """What ``check`` of the options asks for without a default is an option of some component, or usual."""
+def its_rules_ask_for_what_there_is(case: Case) -> None:
+    """What ``check`` and ``advise`` of the options ask for without a default is usual, or some component's option."""
     configs = dict.fromkeys([case.component.config, *(cls for cls, _ in _options(case.component.config))])
-    wanted = {
-        name: config
+    wanted = [
+        (name, f"{config.__name__}.{rule}")
         for config in configs
-        for name, parameter in questions(config).items()
+        for rule in RULES
+        for name, parameter in questions(config, rule).items()
         if parameter.default is parameter.empty
-    }
+    ]
     known = set(USUAL_CONTEXT)
     for config in dict.fromkeys(component.config for component in case.registry.components()) if wanted else ():
         known |= {name for cls in (config, *(cls for cls, _ in _options(config))) for name in public_names(cls)}
-    for name, config in wanted.items():
+    for name, asking in wanted:
         if name not in known:
             close = difflib.get_close_matches(name, sorted(known), n=1)
             case.fail(
-                f"{config.__name__}.check asks for '{name}', which no component has as an option; expected "
+                f"{asking} asks for '{name}', which no component has as an option; expected "
                 f"{', '.join(USUAL_CONTEXT)} or an option of a block around",
                 f"write '{close[0]}'" if close else "give it a default if it need not be there",
             )
-    for name, config in wanted.items():
+    for name, asking in wanted:
         settings = SETTINGS.get(case.component.kind, {}).values()
         in_examples = {known for setting in settings for known in (*setting.runtime, *setting.context)}
         if name not in {*in_examples, *public_names(case.component.config)}:
-            raise NotChecked(f"{config.__name__}.check was never asked: it asks for '{name}', which no example has")
+            raise NotChecked(f"{asking} was never asked: it asks for '{name}', which no example has")
 
 
 def the_target_is_what_its_kind_needs(case: Case) -> None:
@@ -167,7 +168,7 @@ CHECKS = (
     listing_it_imports_nothing_heavy,
     every_option_has_help,
     options_are_frozen_and_keyword_only,
-    its_check_asks_for_what_there_is,
+    its_rules_ask_for_what_there_is,
     the_target_is_what_its_kind_needs,
 )
 
