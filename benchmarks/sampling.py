@@ -65,7 +65,7 @@ def _measure(sampler: str, settings: Settings, ceilings: Mapping[torch.dtype, Ce
     gc.collect()
     device = settings.device
     name, _, count = sampler.partition("-")
-    scheduler = f"policy.scheduler={{name: {name}, num_inference_steps: {count}}}"
+    scheduler = f"policy.scheduler={{name: {name}, num_inference_steps: {count}, timestep_spacing: leading}}"
     config = image_config(settings.quick, [scheduler])
     obs, plain_obs = make_obs(config, device), make_plain_obs(config, device)
     policies: dict[str, Any] = {PLAIN: PlainPolicy(make_policy(config, device))}

@@ -25,16 +25,17 @@ class DDIM(DiscreteScheduler):
 
     def times(self, count: int) -> Tensor:
         """Evenly spaced."""
-        return spaced_times(self.config, count, self.config.steps_offset)
+        return spaced_times(self.config, count)
 
     def steps(self, times: Tensor) -> list[Step]:
-        """Song et al. 2021, equations 12 and 16."""
+        """Song et al. 2021, equations 12 and 16. The last step adds no noise, even where it arrives at time 0."""
         last = 1.0 if self.config.set_alpha_to_one else self.alphas[0].item()
-        alphas = [*self.alphas[times].tolist(), last]
-        return [self._step(alpha, before) for alpha, before in pairwise(alphas)]
+        alphas = self.alphas[times].tolist()
+        steps = [self._step(alpha, before, self.config.eta) for alpha, before in pairwise(alphas)]
+        return [*steps, self._step(alphas[-1], last, 0.0)]
 
-    def _step(self, alpha: float, before: float) -> Step:
-        kind, eta = self.config.prediction_type, self.config.eta
+    def _step(self, alpha: float, before: float, eta: float) -> Step:
+        kind = self.config.prediction_type
         variance = eta**2 * (1 - before) / (1 - alpha) * (1 - alpha / before)
         of_noise = max(1 - before - variance, 0.0) ** 0.5
         noise_of_sample, noise_of_prediction = noise_shares(kind, alpha)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
 from collections import deque
 
@@ -14,7 +15,9 @@ from dp_core.interfaces.scheduler import Denoise, prepared
 from dp_schedulers.config import DiscreteOptions
 from dp_schedulers.inpaint import with_known
 from dp_schedulers.noise import data_shares
-from dp_schedulers.steps import Step
+from dp_schedulers.steps import Step, number_of_steps
+
+logger = logging.getLogger(__name__)
 
 
 class DiscreteScheduler(BaseScheduler):
@@ -82,12 +85,12 @@ class DiscreteScheduler(BaseScheduler):
     ) -> Tensor:
         """Generate; see `BaseScheduler`. Draws the initial noise, then what each step adds.
 
+        Warns, once, of a number of steps that the options would be warned of.
+
         Raises:
             InputError: that number of steps is not possible.
         """
-        count = num_inference_steps or self.num_inference_steps
-        for option, message in self.config.sampling_problems(count):
-            raise InputError(f"{option}: {message}")
+        count = number_of_steps(num_inference_steps, self.num_inference_steps)
         times, steps = self._table(count, torch.device(device))
         denoise_step = prepared(denoise, times)
         limit = self.largest_sample
@@ -103,6 +106,11 @@ class DiscreteScheduler(BaseScheduler):
 
     def _table(self, count: int, device: torch.device) -> tuple[Tensor, list[Step]]:
         if (count, device) not in self._tables:
+            for option, message in self.config.sampling_problems(count):
+                raise InputError(f"{option}: {message}")
+            if count != self.num_inference_steps:  # of that one, who structured the options was warned
+                for option, message in self.config.sampling_advice(count):
+                    logger.warning("%s: %s", option, message)
             times = self.times(count)
             self._tables[count, device] = times.to(device), self.steps(times)
         return self._tables[count, device]

@@ -15,9 +15,6 @@ from dp_schedulers.steps import Step, clean_shares
 if TYPE_CHECKING:
     from dp_schedulers.config import DPMSolverConfig
 
-_FAINTEST_SIGNAL = 1 / 16
-"""Where sampling starts, as a ratio to the noise. A network that predicts noise tells the data of fainter ones only
-with large errors, which few steps do not make good."""
 _FEW_STEPS = 15
 """With fewer, the order falls again towards the end, as in diffusers: extrapolating over long steps is not stable."""
 
@@ -25,8 +22,9 @@ _FEW_STEPS = 15
 class DPMSolver(DiscreteScheduler):
     """Samples a network trained for `DDPM` in very few steps, without fresh noise.
 
-    The equation is solved in the logarithm of the signal-to-noise ratio, and the times visited are evenly spaced in it.
-    The last step arrives at the clean trajectory.
+    The equation is solved in the logarithm of the signal-to-noise ratio, and the times visited are evenly spaced in it,
+    from the noisiest at which the signal is not too faint (``FAINTEST_SIGNAL``) to time 0. The last step arrives at
+    the clean trajectory.
     """
 
     config: DPMSolverConfig
@@ -34,7 +32,7 @@ class DPMSolver(DiscreteScheduler):
     def times(self, count: int) -> Tensor:
         """Times nearest to an even spacing, none of them twice."""
         ratios = self._log_ratios()
-        noisiest = max(int((ratios >= math.log(_FAINTEST_SIGNAL)).sum()) - 1, 0)
+        noisiest = self.config.first_time(1)
         wanted = torch.linspace(float(ratios[noisiest]), float(ratios[0]), count, dtype=ratios.dtype).flip(0)
         nearest = (ratios - wanted[:, None]).abs().argmin(dim=1)
         # Rising by at least one at every step, with enough times left for the steps to come.

@@ -11,6 +11,7 @@ from torch import Tensor
 from dp_core.interfaces import BaseScheduler, Inpaint
 from dp_core.interfaces.scheduler import Denoise
 from dp_schedulers.inpaint import with_known
+from dp_schedulers.steps import number_of_steps
 
 if TYPE_CHECKING:
     from dp_schedulers.config import FlowMatchingConfig
@@ -57,8 +58,12 @@ class FlowMatching(BaseScheduler):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
-        """Generate; see `BaseScheduler`. Draws the initial noise, nothing else; all steps are equally long."""
-        count = num_inference_steps or self.config.num_inference_steps
+        """Generate; see `BaseScheduler`. Draws the initial noise, nothing else; all steps are equally long.
+
+        Raises:
+            InputError: less than one step.
+        """
+        count = number_of_steps(num_inference_steps, self.config.num_inference_steps)
         # All times at once: the device then need not wait for each.
         times = torch.linspace(self.config.timestep_scale, 0, count + 1, device=device)
 
@@ -66,8 +71,10 @@ class FlowMatching(BaseScheduler):
             return denoise(with_known(x, inpaint), times[step])
 
         sample = torch.randn(shape, generator=generator, device=device, dtype=dtype)
-        for step in range(count):
+        for step in range(count - 1):
             sample = self._advance(velocity, sample, step, 1 / count)
+        # At t = 0 no network can tell of what noise it is to give the velocity: none is asked (as Karras et al. 2022).
+        sample = _euler(velocity, sample, count - 1, 1 / count)
         return with_known(sample, inpaint)
 
 

@@ -5,15 +5,11 @@ diffusers itself takes longer to import than torch does.
 
 from __future__ import annotations
 
-import math
-from itertools import pairwise
-
 import torch
 from torch import Tensor
 
+from dp_schedulers.betas import betas
 from dp_schedulers.config import DiscreteOptions
-
-_LARGEST_VARIANCE = 0.999
 
 
 def data_shares(options: DiscreteOptions) -> Tensor:
@@ -23,9 +19,6 @@ def data_shares(options: DiscreteOptions) -> Tensor:
         added = torch.linspace(start, end, count, dtype=torch.float32, device="cpu")
     elif options.beta_schedule == "scaled_linear":
         added = torch.linspace(start**0.5, end**0.5, count, dtype=torch.float32, device="cpu") ** 2
-    else:  # Nichol and Dhariwal 2021, equation 17
-        shares = [math.cos((step / count + 0.008) / 1.008 * math.pi / 2) ** 2 for step in range(count + 1)]
-        ratios = [after / before for before, after in pairwise(shares)]
-        largest = [min(1 - ratio, _LARGEST_VARIANCE) for ratio in ratios]
-        added = torch.tensor(largest, dtype=torch.float32, device="cpu")
+    else:
+        added = torch.tensor(betas(options.beta_schedule, count, start, end), dtype=torch.float32, device="cpu")
     return (1 - added).cumprod(0)

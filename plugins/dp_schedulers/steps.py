@@ -9,6 +9,8 @@ import attrs
 import torch
 from torch import Tensor
 
+from dp_core.errors import InputError
+
 PredictionType = Literal["epsilon", "sample", "v_prediction"]
 
 
@@ -53,6 +55,17 @@ class Step:
             noise = torch.randn(sample.shape, generator=generator, device=sample.device, dtype=sample.dtype)
             following.add_(noise, alpha=self.noise)
         return following
+
+
+def number_of_steps(asked: int | None, configured: int) -> int:
+    """How many steps a call takes: as many as it is asked for, else as many as are configured.
+
+    Raises:
+        InputError: less than one.
+    """
+    if asked is not None and asked < 1:
+        raise InputError(f"num_inference_steps: {asked} is less than 1; choose at least 1, or None for the configured")
+    return configured if asked is None else asked
 
 
 def clean_shares(prediction_type: PredictionType, alpha: float) -> tuple[float, float]:

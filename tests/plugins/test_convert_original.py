@@ -19,7 +19,7 @@ from dp_core.errors import ConfigError
 from dp_core.workspace import BaseWorkspace
 
 PACKAGE = "diffusion_policy"
-DDIM8 = "policy.scheduler={name: ddim, num_inference_steps: 8}"
+DDIM8 = "policy.scheduler={name: ddim, num_inference_steps: 8, timestep_spacing: leading}"
 
 SCHEDULER = {
     "_target_": "diffusers.schedulers.scheduling_ddpm.DDPMScheduler",
@@ -268,7 +268,7 @@ def test_image_policies_are_rebuilt_with_what_their_encoder_really_did(original,
         "name": "diffusion", "horizon": 16, "n_obs_steps": 2, "n_action_steps": 8,
         "encoder": {"name": "multi_image", "use_group_norm": False, "antialias": False, **ours},
         "denoiser": {"name": "unet1d", "diffusion_step_embed_dim": 16, "down_dims": [16, 32]},
-        "scheduler": {"name": "ddim", "num_inference_steps": 8},
+        "scheduler": {"name": "ddim", "num_inference_steps": 8, "timestep_spacing": "leading"},
     }  # fmt: skip
     built = registry.build("policy", block, shape_meta=shape_meta).eval()
     built.load_state_dict(built.state_dict() | normalizer_of(registry, shape_meta))
@@ -336,7 +336,7 @@ def lowdim_transformer(registry, **model):
     block = {
         "name": "diffusion", "horizon": 16, "n_obs_steps": 2, "n_action_steps": 8, "encoder": "lowdim",
         "denoiser": {"name": "transformer", "n_layer": 2, "n_head": 4, "n_emb": 32, "causal_attn": True},
-        "scheduler": {"name": "ddim", "num_inference_steps": 8},
+        "scheduler": {"name": "ddim", "num_inference_steps": 8, "timestep_spacing": "leading"},
     }  # fmt: skip
     built = registry.build("policy", block, shape_meta=shape_meta).eval()
     built.load_state_dict(built.state_dict() | normalizer_of(registry, shape_meta))

@@ -100,6 +100,7 @@ def test_actions_are_those_of_the_original(registry, policy, batch, original, sa
         {
             "name": process[:4],
             "num_inference_steps": int(process[4:]),
+            "timestep_spacing": "leading",
             "prediction_type": "sample" if prediction else "epsilon",
         },
     )

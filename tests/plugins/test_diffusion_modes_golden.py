@@ -11,7 +11,7 @@ BLOCK = {
     "n_obs_steps": 2,
     "n_action_steps": 8,
     "encoder": "lowdim",
-    "scheduler": {"name": "ddim", "num_inference_steps": 8},
+    "scheduler": {"name": "ddim", "num_inference_steps": 8, "timestep_spacing": "leading"},
 }
 UNET = {"name": "unet1d", "diffusion_step_embed_dim": 8, "down_dims": [8, 16], "kernel_size": 3}
 TRANSFORMER = {"name": "transformer", "n_layer": 1, "n_head": 2, "n_emb": 16}

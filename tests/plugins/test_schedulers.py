@@ -98,12 +98,23 @@ def test_sampling_with_a_perfect_network_ends_at_the_data(build, data, name, pre
 )
 @EVENLY_SPACED
 def test_fewer_steps_visit_the_times_of_the_original(build, name, count, times):
-    assert visited(build(name), count) == times
-    assert visited(build(name, num_inference_steps=count), None) == times
+    leading = {"timestep_spacing": "leading"}
+
+    assert visited(build(name, **leading), count) == times
+    assert visited(build(name, num_inference_steps=count, **leading), None) == times
+
+
+@EVENLY_SPACED
+def test_sampling_starts_at_the_last_time(build, name):
+    assert visited(build(name), 4) == [99, 74, 49, 24]
+    assert visited(build(name), 10) == list(range(99, 0, -10))
+    assert visited(build(name, timestep_spacing="linspace"), 4) == [99, 66, 33, 0]
 
 
 def test_steps_offset_shifts_the_times(build):
-    assert visited(build("ddim", steps_offset=3, num_inference_steps=4), None) == [78, 53, 28, 3]
+    offset = {"steps_offset": 3, "timestep_spacing": "leading"}
+
+    assert visited(build("ddim", num_inference_steps=4, **offset), None) == [78, 53, 28, 3]
 
 
 @EACH
@@ -185,7 +196,7 @@ def test_dpm_solver_draws_the_initial_noise_only(build):
     assert torch.equal(after, torch.rand(1))
 
 
-@pytest.mark.parametrize(("eta", "draws"), [(0.0, 1), (1.0, 5)])
+@pytest.mark.parametrize(("eta", "draws"), [(0.0, 1), (1.0, 4)])
 def test_ddim_draws_only_where_eta_asks_for_noise(build, eta, draws):
     torch.manual_seed(1234)
     build("ddim", eta=eta).sample(lambda sample, time: sample, SHAPE, 4)
@@ -263,6 +274,17 @@ def test_more_sampling_steps_than_training_steps_are_reported(build, name):
     assert str(asked.value) == "num_inference_steps: 101 is more than num_train_timesteps 100; choose at most 100"
 
 
+@pytest.mark.parametrize("name", ["ddpm", "ddim", "dpm_solver", "flow_matching"])
+@pytest.mark.parametrize("count", [0, -1])
+def test_a_call_for_no_steps_is_reported(build, name, count):
+    with pytest.raises(InputError) as asked:
+        build(name).sample(lambda sample, time: sample, SHAPE, count)
+
+    assert str(asked.value) == (
+        f"num_inference_steps: {count} is less than 1; choose at least 1, or None for the configured"
+    )
+
+
 @EACH
 @pytest.mark.parametrize("schedule", ["linear", "scaled_linear"])
 def test_noise_that_would_shrink_is_reported(build, name, schedule):
@@ -276,6 +298,22 @@ def test_noise_that_would_shrink_is_reported(build, name, schedule):
 
 
 @EACH
+def test_a_process_whose_end_no_number_holds_is_reported(build, name):
+    """Of a larger ``beta_end``, sampling would divide by 0."""
+    with pytest.raises(ConfigError) as configured:
+        build(name, beta_schedule="linear", num_train_timesteps=1000, beta_end=0.2)
+    scheduler = build(name, beta_schedule="linear", num_train_timesteps=1000, beta_end=0.15)
+
+    assert str(configured.value) == (
+        f"scheduler '{name}' has 1 problem\n"
+        "  beta_end: 0.2 leaves a share of 2e-47 of the data after 1000 steps, which is nothing in single precision; "
+        "choose less, or fewer num_train_timesteps"
+    )
+    assert scheduler.sample(lambda sample, time: sample, SHAPE).isfinite().all()
+    assert build(name, beta_schedule="linear", beta_start=1e-7).alphas[0] < 1
+
+
+@EACH
 def test_the_cosine_schedule_has_no_use_for_either_end(build, name):
     alpha = build(name, beta_start=0.02, beta_end=0.01).add_noise(torch.ones(1), torch.zeros(1), torch.tensor([50]))
 
@@ -284,9 +322,10 @@ def test_the_cosine_schedule_has_no_use_for_either_end(build, name):
 
 def test_an_offset_beyond_the_process_is_reported(build):
     with pytest.raises(ConfigError) as configured:
-        build("ddim", steps_offset=1)
+        build("ddim", steps_offset=1, timestep_spacing="leading")
+    fewer = build("ddim", steps_offset=1, timestep_spacing="leading", num_inference_steps=10)
     with pytest.raises(InputError) as asked:
-        build("ddim", steps_offset=1, num_inference_steps=10).sample(lambda sample, time: sample, SHAPE, 100)
+        fewer.sample(lambda sample, time: sample, SHAPE, 100)
 
     problem = "steps_offset: 1 starts 100 sampling steps after the last time, 99; choose at most 0"
     assert str(configured.value) == f"scheduler 'ddim' has 1 problem\n  {problem}"

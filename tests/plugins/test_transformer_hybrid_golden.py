@@ -57,7 +57,8 @@ def test_loss_and_gradients_are_those_of_the_original(policy, batch, original):
 
 @pytest.mark.parametrize("sampler", ["ddpm100", "ddim8"])
 def test_actions_are_those_of_the_original(registry, policy, batch, original, sampler):
-    policy.scheduler = registry.build("scheduler", {"name": sampler[:4], "num_inference_steps": int(sampler[4:])})
+    sampling = {"num_inference_steps": int(sampler[4:]), "timestep_spacing": "leading"}
+    policy.scheduler = registry.build("scheduler", {"name": sampler[:4], **sampling})
     torch.manual_seed(1234)
 
     result = policy.predict_action({key: value[:, :2] for key, value in batch["obs"].items()})

@@ -176,6 +176,7 @@ def _scheduler(block: Block) -> dict[str, Any]:
         "prediction_type": block.take("prediction_type", "epsilon"),
         "clip_sample": block.take("clip_sample", True),
         "clip_sample_range": block.take("clip_sample_range", 1.0),
+        "timestep_spacing": "leading",  # LeRobot leaves it to diffusers
     }
 
 
