@@ -1,4 +1,7 @@
-"""Options of the schedulers. The names are those of diffusers, the defaults the paper's."""
+"""Options of the schedulers. The names are those of diffusers, the defaults the paper's.
+
+Except for ``timestep_spacing``: with as many steps as in training, as in the paper, all of them are the same.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +77,7 @@ class DiscreteOptions:
         yield from self.sampling_problems(self.num_inference_steps)
 
     def advise(self) -> Iterable[tuple[str, str]]:
-        """The process ends in noise, and sampling starts there."""
+        """The process ends in noise, sampling starts there, and nothing of the data is clipped."""
         share = self.data_shares()[-1]
         if share > _LARGEST_LAST_SHARE:
             yield (
@@ -82,7 +85,12 @@ class DiscreteOptions:
                 f"'{self.beta_schedule}' from {self.beta_start} to {self.beta_end} leaves a share of {share:.2f} of "
                 f"the data after {self.num_train_timesteps} steps, and sampling starts from noise alone, which the "
                 f"network never saw: the mean of samples is off by up to {share**0.5:.2f} standard deviations of the "
-                f"data; choose {' or '.join(self._noisier())}",
+                f"data; choose {', or '.join(self._noisier())}",
+            )
+        if self.clip_sample and self.clip_sample_range < 1:
+            yield (
+                "clip_sample_range",
+                f"{self.clip_sample_range} cuts off what is demonstrated, which reaches 1; choose at least 1",
             )
         yield from self.sampling_advice(self.num_inference_steps)
 
@@ -97,7 +105,7 @@ class DiscreteOptions:
         if end := next((end for end in ends if self._ends_in_noise(self.num_train_timesteps, end)), None):
             yield f"at least {end} for beta_end"
         if self._ends_in_noise(1000, self.beta_end):
-            yield "1000 num_train_timesteps"
+            yield "1000 for num_train_timesteps"
 
     def _ends_in_noise(self, steps: int, end: float) -> bool:
         return data_shares(betas(self.beta_schedule, steps, self.beta_start, end))[-1] <= _LARGEST_LAST_SHARE
@@ -112,19 +120,19 @@ class DiscreteOptions:
         return 2
 
     def sampling_advice(self, num_inference_steps: int | None) -> Iterable[tuple[str, str]]:
-        """What is unwise about that number of sampling steps, as pairs of option and message."""
+        """Tell what is unwise about that number of sampling steps, as pairs of option and message."""
+        if self.prediction_type != "epsilon":
+            return
         count = num_inference_steps or self.num_train_timesteps
         first = self.first_time(count)
         share = self.data_shares()[first]
         multiple = ((1 - share) / share) ** 0.5
-        if self.prediction_type != "epsilon":
-            return
         if not self.clip_sample and multiple > 1 / FAINTEST_SIGNAL:
             yield (
                 "clip_sample",
-                f"false keeps errors of the network as they are, and at time {first}, where sampling starts, those of "
-                f"one that predicts noise are multiplied by {multiple:.0f}; choose true, or a few steps of "
-                "'dpm_solver', which starts later",
+                f"false keeps errors as they are, and at time {first}, where sampling starts, those of a network that "
+                f"predicts noise are multiplied by {multiple:.0f}; choose true, or a few steps of 'dpm_solver', which "
+                "starts later",
             )
         if count < min(self.fewest_steps, self.num_train_timesteps):
             yield (
@@ -134,7 +142,7 @@ class DiscreteOptions:
             )
 
     def sampling_problems(self, num_inference_steps: int | None) -> Iterable[tuple[str, str]]:
-        """What is wrong with that number of sampling steps, as pairs of option and message."""
+        """Tell what is wrong with that number of sampling steps, as pairs of option and message."""
         steps = self.num_train_timesteps
         if num_inference_steps is not None and num_inference_steps > steps:
             yield (
@@ -205,12 +213,12 @@ class DDPMConfig(SpacedOptions):
         count = num_inference_steps or self.num_train_timesteps
         if self.variance_type.startswith("fixed_large") and self.timestep_spacing != "trailing" and count > 1:
             shares = self.data_shares()
-            before = 1 - shares[(self.num_train_timesteps - 1) // (count - 1)] / shares[0]
-            if before > _LARGEST_LATE_NOISE:
+            variance = 1 - shares[(self.num_train_timesteps - 1) // (count - 1)] / shares[0]
+            if variance > _LARGEST_LATE_NOISE:
                 yield (
                     "variance_type",
                     f"'{self.variance_type}' with {count} steps of '{self.timestep_spacing}' spacing adds noise of "
-                    f"standard deviation {before**0.5:.2f} before time 0, where next to none can be removed; choose "
+                    f"standard deviation {variance**0.5:.2f} before time 0, where next to none can be removed; choose "
                     "'fixed_small', or 'trailing' for timestep_spacing",
                 )
 

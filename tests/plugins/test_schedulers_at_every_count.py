@@ -61,9 +61,9 @@ def build_unclipped(build):
 
 
 def advice(scheduler, count):
-    """What speaks against that number of steps, for a network that is not always right."""
+    """What speaks against that number of steps even where the network is right."""
     found = scheduler.config.sampling_advice(count) if hasattr(scheduler.config, "sampling_advice") else []
-    return [option for option, _ in found if option != "clip_sample"]
+    return [option for option, message in found if "network that predicts noise" not in message]
 
 
 def best_network(scheduler, mean, deviation):
@@ -213,14 +213,14 @@ CHANGES_NOTHING = "spacing; choose 0, or 'leading' for timestep_spacing"
             {"beta_schedule": "linear"},
             "beta_schedule: 'linear' from 0.0001 to 0.02 leaves a share of 0.36 of the data after 100 steps, and "
             "sampling starts from noise alone, which the network never saw: the mean of samples is off by up to 0.60 "
-            "standard deviations of the data; choose 'squaredcos_cap_v2' or at least 0.09 for beta_end or 1000 "
-            "num_train_timesteps",
+            "standard deviations of the data; choose 'squaredcos_cap_v2', or at least 0.09 for beta_end, or 1000 "
+            "for num_train_timesteps",
         ),
         (
             {"beta_schedule": "scaled_linear", "num_train_timesteps": 10, "beta_end": 0.001},
             "beta_schedule: 'scaled_linear' from 0.0001 to 0.001 leaves a share of 1.00 of the data after 10 steps, "
             "and sampling starts from noise alone, which the network never saw: the mean of samples is off by up to "
-            "1.00 standard deviations of the data; choose 'squaredcos_cap_v2' or at least 0.83 for beta_end",
+            "1.00 standard deviations of the data; choose 'squaredcos_cap_v2', or at least 0.83 for beta_end",
         ),
         (
             {**LEADING, "num_inference_steps": 51},
@@ -248,9 +248,13 @@ CHANGES_NOTHING = "spacing; choose 0, or 'leading' for timestep_spacing"
         ),
         (
             {"num_inference_steps": 10, "clip_sample": False},
-            "clip_sample: false keeps errors of the network as they are, and at time 99, where sampling starts, those "
-            "of one that predicts noise are multiplied by 2029; choose true, or a few steps of 'dpm_solver', which "
-            "starts later",
+            "clip_sample: false keeps errors as they are, and at time 99, where sampling starts, those of a network "
+            "that predicts noise are multiplied by 2029; choose true, or a few steps of 'dpm_solver', which starts "
+            "later",
+        ),
+        (
+            {"clip_sample_range": 0.5},
+            "clip_sample_range: 0.5 cuts off what is demonstrated, which reaches 1; choose at least 1",
         ),
         ({"steps_offset": 1}, f"steps_offset: 1 changes nothing with 'trailing' {CHANGES_NOTHING}"),
         (
