@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dp_schedulers.config import FlowMatchingConfig
 
 Velocity = Callable[[Tensor, int], Tensor]
-"""``velocity(x (B, T, D), step) -> (B, T, D)`` at the time where that step begins."""
+"""``velocity(x (B, T, D), step) -> (B, T, D)`` at the time where that step begins; after the last, in its middle."""
 
 
 class FlowMatching(BaseScheduler):
@@ -30,7 +30,7 @@ class FlowMatching(BaseScheduler):
     def __init__(self, config: FlowMatchingConfig) -> None:
         self.config = config
         self._draw = _DRAWS[config.timestep_sampling]
-        self._advance = _SOLVERS[config.solver]
+        self._advance, self._arrive = _SOLVERS[config.solver]
 
     def sample_timesteps(
         self, batch_size: int, device: torch.device, generator: torch.Generator | None = None
@@ -64,8 +64,9 @@ class FlowMatching(BaseScheduler):
             InputError: less than one step.
         """
         count = number_of_steps(num_inference_steps, self.config.num_inference_steps)
-        # All times at once: the device then need not wait for each.
+        # All times at once: the device then need not wait for each. The last is that of `_midpoint`.
         times = torch.linspace(self.config.timestep_scale, 0, count + 1, device=device)
+        times[-1] = times[-2] / 2
 
         def velocity(x: Tensor, step: int) -> Tensor:
             return denoise(with_known(x, inpaint), times[step])
@@ -73,8 +74,7 @@ class FlowMatching(BaseScheduler):
         sample = torch.randn(shape, generator=generator, device=device, dtype=dtype)
         for step in range(count - 1):
             sample = self._advance(velocity, sample, step, 1 / count)
-        # At t = 0 no network can tell of what noise it is to give the velocity: none is asked (as Karras et al. 2022).
-        sample = _euler(velocity, sample, count - 1, 1 / count)
+        sample = self._arrive(velocity, sample, count - 1, 1 / count)
         return with_known(sample, inpaint)
 
 
@@ -88,7 +88,13 @@ def _heun(velocity: Velocity, x: Tensor, step: int, length: float) -> Tensor:
     return x - length * (here + ahead) / 2
 
 
-_SOLVERS = {"euler": _euler, "heun": _heun}
+def _midpoint(velocity: Velocity, x: Tensor, step: int, length: float) -> Tensor:
+    """The last step of Heun: at t = 0 no network can tell of what noise it is to give the velocity."""
+    return x - length * velocity(x - length / 2 * velocity(x, step), step + 1)
+
+
+_SOLVERS = {"euler": (_euler, _euler), "heun": (_heun, _midpoint)}
+"""For all steps but the last, and for the last."""
 
 
 def _uniform(size: int, device: torch.device, generator: torch.Generator | None) -> Tensor:

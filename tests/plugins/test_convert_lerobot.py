@@ -138,6 +138,7 @@ def test_push_t_gets_its_runner_and_the_names_of_its_observations(golden, tmp_pa
     cfg = torch.load(tmp_path / "ours.ckpt", weights_only=True)["cfg"]
     assert cfg["runner"]["name"] == "dp-core/pusht"
     assert list(cfg["shape_meta"]["obs"]) == ["agent_pos", "image"]
+    assert cfg["policy"]["scheduler"]["timestep_spacing"] == "leading"  # that of diffusers, if nobody says
 
 
 def test_missing_statistics_are_reported_not_skipped(golden, tmp_path, capsys):

@@ -69,7 +69,7 @@ def test_training_sees_the_times_it_is_told_to(build, timestep_sampling, mean, i
 
 def test_the_network_is_asked_at_evenly_spaced_times(build):
     assert visited(build(), 4) == [100, 75, 50, 25]
-    assert visited(build(solver="heun", num_inference_steps=2)) == [100, 50, 50]
+    assert visited(build(solver="heun", num_inference_steps=2)) == [100, 50, 50, 25]
     assert visited(build(timestep_scale=1.0), 2) == [1, 0.5]
 
 

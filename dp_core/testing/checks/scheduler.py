@@ -58,7 +58,7 @@ def noise_and_target_have_the_shape_of_the_data(case: Case) -> None:
 def samples_have_the_shape_asked_for(case: Case) -> None:
     """`sample` returns finite (B, T, D), whatever the number of steps, and asks about samples of that shape."""
     scheduler = case.build()
-    for count in (None, 2):
+    for count in (None, 3):
         asked: list[tuple[int, ...]] = []
 
         def denoise(sample: Tensor, timestep: Tensor, asked: list[tuple[int, ...]] = asked) -> Tensor:
