@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterator
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +19,10 @@ class EMAModel:
     copies, for the first steps (the schedule of https://github.com/crowsonkb/k-diffusion). With ``inv_gamma=1``, a
     power of 2/3 suits runs of a million steps and more (0.999 at 31,600 steps), 3/4 shorter ones (0.999 at 10,000).
 
-    Frozen parameters and those of BatchNorm are copied, not averaged. Buffers are never touched, as in the original:
-    the running statistics of a BatchNorm stay what they were in ``model``, so averaging destroys the performance of
-    networks with BatchNorm. Use GroupNorm, or do without averaging. The data's normalizer is made of buffers, too: set
-    it on both models.
+    Frozen parameters and those of BatchNorm are copied, not averaged. Buffers, such as a BatchNorm's running
+    statistics, are copied with ``buffers="copy"``. They are never touched with ``"keep"``, as in the original: the
+    average then normalises with the statistics that ``model`` had in the beginning, which destroys the performance of
+    networks with BatchNorm. The data's normalizer is made of buffers, too: set it on both models.
 
     Args:
         model: the module that becomes the average, usually a deep copy of the one that is trained, with equal weights.
@@ -29,6 +30,8 @@ class EMAModel:
         update_after_step: the average follows the model without delay for that many steps.
         single_pass: average in one pass over the weights instead of two: 1.5 times as fast, where memory is what takes
             time, and no less exact, but rounded differently from the original in the last digits.
+        buffers: whether the average takes over the buffers of a state dict at every step. Others, which are not saved,
+            stay its own.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class EMAModel:
         min_value: float = 0.0,
         max_value: float = 0.9999,
         single_pass: bool = False,
+        buffers: Literal["copy", "keep"] = "keep",
     ) -> None:
         self.averaged_model = model.eval().requires_grad_(False)
         self.update_after_step = update_after_step
@@ -49,10 +53,12 @@ class EMAModel:
         self.min_value = min_value
         self.max_value = max_value
         self.single_pass = single_pass
+        self.buffers = buffers
         self.optimization_step = 0
         """Steps taken, counted over resumes."""
         self._source: nn.Module | None = None
         self._pairs: list[_Pair] = []
+        self._buffers: list[_BufferPair] = []
 
     def get_decay(self, optimization_step: int) -> float:
         """Weight of the old average at the step with that number, counted from 0."""
@@ -67,10 +73,11 @@ class EMAModel:
         """Take the weights of ``new_model`` into the average; call it once per optimizer step.
 
         Raises:
-            InputError: ``new_model`` does not have the parameters of the averaged model.
+            InputError: ``new_model`` does not have the parameters of the averaged model, or not the buffers to copy.
         """
         if new_model is not self._source:
             self._pairs = _pair(self.averaged_model, new_model)
+            self._buffers = _pair_buffers(self.averaged_model, new_model) if self.buffers == "copy" else []
             self._source = new_model
         decay = self.get_decay(self.optimization_step)
         averaged = [pair for pair in self._pairs if pair.new.requires_grad and not pair.is_copied]
@@ -85,6 +92,8 @@ class EMAModel:
                 torch._foreach_add_(averages, weights, alpha=1 - decay)
         if copied:
             torch._foreach_copy_([pair.average for pair in copied], [pair.new for pair in copied])
+        for averages, buffers in _by_dtype(self._buffers):
+            torch._foreach_copy_(averages, buffers)
         self.optimization_step += 1
 
     def state_dict(self) -> dict[str, Any]:
@@ -102,19 +111,63 @@ class _Pair(NamedTuple):
     is_copied: bool
 
 
+class _BufferPair(NamedTuple):
+    """A buffer's name and the modules that have it: a module may put another tensor in its place at any time."""
+
+    name: str
+    average: nn.Module
+    new: nn.Module
+
+
 def _pair(average: nn.Module, new: nn.Module) -> list[_Pair]:
     """Match parameters by name; tensors that are tied are taken once."""
     theirs = dict(new.named_parameters(remove_duplicate=False))
     ours = dict(average.named_parameters(remove_duplicate=False))
-    if different := sorted(theirs.keys() ^ ours.keys()):
-        raise InputError(
-            f"ema: the two models have different parameters, such as '{different[0]}'; "
-            "average a deep copy of the model that is trained"
-        )
+    _require_same(theirs, ours, "parameters")
     batch_norms = [module for module in average.modules() if isinstance(module, _BatchNorm)]
     copied = {id(parameter) for module in batch_norms for parameter in module.parameters()}
     pairs = {_memory(ours[name]): _Pair(ours[name], theirs[name], id(ours[name]) in copied) for name in ours}
     return list(pairs.values())
+
+
+def _pair_buffers(average: nn.Module, new: nn.Module) -> list[_BufferPair]:
+    """Match saved buffers by name; modules and tensors that are tied are taken once."""
+    theirs, ours = dict(_saved_buffers(new)), dict(_saved_buffers(average))
+    _require_same(theirs, ours, "buffers")
+    pairs = {}
+    for path, module in ours.items():
+        name = path.rpartition(".")[2]
+        buffer = module.get_buffer(name)
+        if buffer.numel():
+            pairs[_memory(buffer)] = _BufferPair(name, module, theirs[path])
+    return list(pairs.values())
+
+
+def _saved_buffers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Names of the buffers that a state dict has, and the module that each belongs to."""
+    saved = model.state_dict(keep_vars=True).keys()
+    for path, _ in model.named_buffers(remove_duplicate=False):
+        if path in saved:
+            yield path, model.get_submodule(path.rpartition(".")[0])
+
+
+def _by_dtype(pairs: list[_BufferPair]) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
+    """Averages and what they become, those of one dtype together, which a GPU copies at once."""
+    tensors: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+    for name, average, new in pairs:
+        buffer = getattr(average, name)
+        averages, buffers = tensors.setdefault(buffer.dtype, ([], []))
+        averages.append(buffer)
+        buffers.append(getattr(new, name))
+    yield from tensors.values()
+
+
+def _require_same(theirs: Collection[str], ours: Collection[str], what: str) -> None:
+    if different := sorted(set(theirs) ^ set(ours)):
+        raise InputError(
+            f"ema: the two models have different {what}, such as '{different[0]}'; "
+            "average a deep copy of the model that is trained"
+        )
 
 
 def _memory(tensor: Tensor) -> tuple[Any, ...]:

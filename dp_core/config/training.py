@@ -81,6 +81,11 @@ class EmaOptions:
     single_pass: bool = option(
         True, help="1.5 times as fast on a CPU, no less exact, but other last digits; false: those of the original"
     )
+    buffers: Literal["copy", "keep"] = option(
+        "copy",
+        help="copy: the average takes over buffers, such as the statistics of batch normalisation, at every step; "
+        "keep: it keeps its first ones, as in the original, and batch normalisation does not work in it",
+    )
 
     def check(self) -> Iterable[tuple[str, str]]:
         """The bounds have to leave room."""

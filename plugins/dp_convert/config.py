@@ -34,7 +34,7 @@ class LeRobotConfig:
         True, help="in training each image is cropped at its own random place; false: the centre"
     )
     use_group_norm: bool = option(
-        True, help="replace batch by group normalisation, which the average of weights (EMA) needs"
+        True, help="replace batch by group normalisation, which needs no other windows and no statistics of the data"
     )
     spatial_softmax_num_keypoints: int = option(
         32, help="keypoints of the spatial softmax; a camera's feature is twice as large", validator=ge(1)

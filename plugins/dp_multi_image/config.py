@@ -63,7 +63,7 @@ class MultiImageConfig:
     )
     use_group_norm: bool | None = option(
         None,
-        help="replace batch by group normalisation, which the average of weights (EMA) needs; "
+        help="replace batch by group normalisation, which needs no other windows and no statistics of the data; "
         "null: unless the weights are pretrained",
     )
     share_rgb_model: bool = option(False, help="one network for all cameras, instead of one each")

@@ -31,7 +31,7 @@ class RobomimicConfig:
         validator=optional(deep_iterable(ge(1))),
     )
     obs_encoder_group_norm: bool = option(
-        True, help="replace batch by group normalisation, which the average of weights (EMA) needs"
+        True, help="replace batch by group normalisation, which needs no other windows and no statistics of the data"
     )
     eval_fixed_crop: bool = option(
         True, help="crop by our own fast code; false: by robomimic's, whose version 0.2 cropped at random in eval() too"

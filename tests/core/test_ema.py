@@ -166,6 +166,73 @@ def test_averages_low_precision_weights_in_the_precision_of_the_average() -> Non
     assert torch.equal(ema.averaged_model.weight, model.weight.float())
 
 
+@pytest.fixture
+def trained() -> tuple[Net, Net]:
+    """A model whose batch normalisation has seen data, and a copy from before."""
+    torch.manual_seed(0)
+    model = Net()
+    before = copy.deepcopy(model)
+    model.bn(3 + 2 * torch.randn(100, 4))
+    return model, before
+
+
+def test_buffers_are_copied_where_that_is_wanted(trained) -> None:
+    model, average = trained
+    ema = EMAModel(average, min_value=0.5, buffers="copy")
+
+    ema.step(model)
+
+    assert model.bn.num_batches_tracked == 1
+    for name, buffer in model.named_buffers():
+        assert torch.equal(average.get_buffer(name), buffer), name
+        assert average.get_buffer(name).data_ptr() != buffer.data_ptr()
+
+
+def test_buffers_are_kept_otherwise(trained) -> None:
+    model, average = trained
+
+    EMAModel(average).step(model)
+
+    assert average.bn.running_mean.tolist() == [0] * 4
+    assert average.bn.num_batches_tracked == 0
+
+
+def test_a_buffer_that_the_model_replaces_is_followed(trained) -> None:
+    """Assigning to ``self.running_mean`` puts another tensor in its place."""
+    model, average = trained
+    ema = EMAModel(average, buffers="copy")
+    ema.step(model)
+
+    model.bn.running_mean = torch.full((4,), 7.0)
+    ema.step(model)
+
+    assert average.bn.running_mean.tolist() == [7.0] * 4
+
+
+def test_buffers_that_are_not_saved_stay_the_averages_own() -> None:
+    model = nn.Module()
+    model.register_buffer("cache", torch.ones(2), persistent=False)
+    average = nn.Module()
+    average.register_buffer("cache", torch.zeros(3), persistent=False)
+
+    EMAModel(average, buffers="copy").step(model)
+
+    assert average.cache.tolist() == [0, 0, 0]
+
+
+def test_model_with_other_buffers_is_refused_where_they_are_copied() -> None:
+    model, other = nn.BatchNorm1d(2), nn.BatchNorm1d(2, track_running_stats=False)
+
+    EMAModel(copy.deepcopy(model)).step(other)
+    with pytest.raises(InputError) as error:
+        EMAModel(copy.deepcopy(model), buffers="copy").step(other)
+
+    assert str(error.value) == (
+        "ema: the two models have different buffers, such as 'num_batches_tracked'; "
+        "average a deep copy of the model that is trained"
+    )
+
+
 def test_model_with_other_parameters_is_refused() -> None:
     ema = EMAModel(nn.Linear(2, 2))
 
