@@ -66,7 +66,7 @@ class OurTraining:
 class _NoOrder:
     """Batches come as they are."""
 
-    def set_position(self, epoch: int, start: int = 0) -> None:
+    def set_position(self, epoch: int, *, windows: int = 0) -> None:
         """Nothing to do."""
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dp_core.config.training import LoaderOptions
-from dp_core.interfaces.dataset import BaseDataset
+from dp_core.interfaces.dataset import BaseDataset, Batch
+from dp_core.rng import seed_everything
 
 T = TypeVar("T")
 
@@ -17,35 +19,67 @@ T = TypeVar("T")
 class BatchOrder(Sampler[list[int]]):
     """Indices of the batches of one epoch, from a position on. The last batch may be smaller.
 
-    Every epoch has an order of its own that depends on nothing drawn before it.
+    Every epoch has an order of its own that depends on nothing drawn before it, nor on the size of the batches. As
+    positions are counted in windows, a run that goes on with other batches gets every window once.
+
+    Args:
+        max_batches: of an epoch; None: all.
+        drop_last: leave out a last batch that is smaller than the others.
     """
 
-    def __init__(self, size: int, batch_size: int, *, seed: int, shuffle: bool, max_batches: int | None = None) -> None:
+    def __init__(
+        self,
+        size: int,
+        batch_size: int,
+        *,
+        seed: int,
+        shuffle: bool,
+        max_batches: int | None = None,
+        drop_last: bool = False,
+    ) -> None:
         self._size = size
         self._batch_size = batch_size
         self._seed = seed
         self._shuffle = shuffle
-        self._max_batches = max_batches
+        self._end = size if max_batches is None else min(size, max_batches * batch_size)
+        self._drop_last = drop_last
         self._epoch = 0
         self._start = 0
 
-    def set_position(self, epoch: int, start: int = 0) -> None:
-        """Where the next iteration begins: in ``epoch``, after ``start`` batches."""
+    def set_position(self, epoch: int, *, windows: int = 0) -> None:
+        """Set where the next iteration begins: in ``epoch``, after ``windows`` of it."""
         self._epoch = epoch
-        self._start = start
+        self._start = windows
 
     def batches_per_epoch(self) -> int:
-        """Of a whole epoch."""
-        count = -(-self._size // self._batch_size)
-        return count if self._max_batches is None else min(count, self._max_batches)
+        """Count those of a whole epoch."""
+        return self._count(self._end)
+
+    def last_batch_size(self) -> int:
+        """Windows in the last of the batches that are left; 0 if there is none."""
+        left = self._end - self._start
+        return min(self._batch_size, left - (len(self) - 1) * self._batch_size) if len(self) else 0
+
+    def seeds(self) -> Iterator[int]:
+        """Yield a number for each of the batches that are left, for what is drawn at random while it is made."""
+        for first in self._first_windows():
+            key = f"{self._seed} {self._epoch} {first}".encode()
+            yield int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big")
 
     def __len__(self) -> int:
-        return max(0, self.batches_per_epoch() - self._start)
+        return self._count(self._end - self._start)
 
     def __iter__(self) -> Iterator[list[int]]:
         order = self._indices()
-        for batch in range(self._start, self.batches_per_epoch()):
-            yield order[batch * self._batch_size : (batch + 1) * self._batch_size]
+        for first in self._first_windows():
+            yield order[first : min(first + self._batch_size, self._end)]
+
+    def _first_windows(self) -> Iterable[int]:
+        return range(self._start, self._start + len(self) * self._batch_size, self._batch_size)
+
+    def _count(self, windows: int) -> int:
+        rounded_up = 0 if self._drop_last else self._batch_size - 1
+        return max(0, (windows + rounded_up) // self._batch_size)
 
     def _indices(self) -> list[int]:
         if not self._shuffle:
@@ -57,14 +91,20 @@ class BatchOrder(Sampler[list[int]]):
 def make_loader(
     dataset: BaseDataset, order: BatchOrder, options: LoaderOptions, device: torch.device | None = None
 ) -> DataLoader[Any]:
-    """A loader that takes each batch from the data set in one piece.
+    """Make a loader that takes each batch from the data set in one piece.
+
+    What a data set draws from the global generators in a process of the loader depends on the seed of ``order``, the
+    epoch and the place of the batch in it, not on how many processes there are or where a run was interrupted. In the
+    run's own process it comes from the run's generators.
 
     Args:
         device: where the batches will be copied; only for a GPU is memory page-locked.
     """
+    has_workers = options.num_workers > 0
+    batches: Sampler[Any] = _SeededBatches(order) if has_workers else order
     return DataLoader(
-        dataset,
-        batch_sampler=order,
+        _SeededDataset(dataset) if has_workers else dataset,
+        batch_sampler=batches,
         collate_fn=_as_it_is,
         num_workers=options.num_workers,
         pin_memory=options.pin_memory and device is not None and device.type == "cuda",
@@ -72,6 +112,36 @@ def make_loader(
         # Each pass over a loader draws a seed; from the global state, that would make a resumed run differ.
         generator=torch.Generator(),
     )
+
+
+class _SeededBatches(Sampler[tuple[int, list[int]]]):
+    """Batches and their seeds, for processes that do not know the epoch."""
+
+    def __init__(self, order: BatchOrder) -> None:
+        self._order = order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
+        return zip(self._order.seeds(), self._order, strict=True)
+
+
+class _SeededDataset(Dataset[Any]):
+    """Makes a batch with global generators that are seeded for it."""
+
+    def __init__(self, dataset: BaseDataset) -> None:
+        self._dataset = dataset
+
+    def __getitems__(self, batch: tuple[int, list[int]]) -> Any:
+        seed, indices = batch
+        seed_everything(seed)
+        return self._dataset.__getitems__(indices)
+
+
+def count_windows(batch: Batch) -> int:
+    """B of a batch; the weight of its mean among those of other batches."""
+    return len(batch["action"])
 
 
 def map_tensors(tree: Any, function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
@@ -91,7 +161,7 @@ def on_device(batches: Iterable[T], device: torch.device, *, prefetch: bool = Tr
     """Batches, moved. With ``prefetch``, a GPU copies the next one while it works on the one that was yielded.
 
     So one more is fetched than was yielded. That makes no difference to a run that is interrupted there: it goes on
-    after the last batch it trained on, and data sets draw nothing at random.
+    after the last batch it trained on, and data sets draw nothing at random in the run's own process.
     """
     if device.type != "cuda" or not prefetch:
         for batch in batches:

@@ -1,9 +1,9 @@
 """The training loop: batch, loss, step, average, evaluate, save. Read from top to bottom.
 
 What the original's loop does, with these differences: batches whose gradients are accumulated make one update, to
-which optimizer, schedule and average all count; validation uses fixed noise in eval mode; progress is counted
-absolutely, so a resumed run ends where it was to end; evaluation draws from generators of its own and never disturbs
-training.
+which optimizer, schedule and average all count; every mean is one over windows, whatever the batches; validation uses
+fixed noise in eval mode; progress is counted absolutely, so a resumed run ends where it was to end; evaluation draws
+from generators of its own and never disturbs training.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
-from dp_core.batches import BatchOrder, map_tensors, on_device
+from dp_core.batches import BatchOrder, count_windows, map_tensors, on_device
 from dp_core.config.training import TrainingOptions
 from dp_core.ema import EMAModel
 from dp_core.errors import DpError
@@ -39,28 +39,42 @@ class Progress:
     global_step: int = 0
     """Batches trained on since the start of the run."""
     step_in_epoch: int = 0
-    """Batches of the current epoch trained on."""
+    """Batches of the current epoch trained on; whoever goes on with other batches counts what is done in theirs."""
+    windows_in_epoch: int = 0
+    """Windows of the current epoch trained on: where it goes on, whatever the size of the batches."""
+    dataset_size: int = 0
+    """Windows of the data set, on which the order of an epoch depends; 0: not known."""
+    updates: int = 0
+    """Steps of the learning rate's schedule."""
+    updates_in_run: int = 0
+    """Steps that the schedule was made for; 0: not known."""
     loss_sum: Tensor | float = 0.0
-    """Over the current epoch, on the device: adding to it does not wait for the device."""
+    """Over the windows of the current epoch, on the device: adding to it does not wait for the device."""
     last_metrics: dict[str, Any] = attrs.field(factory=dict)
     """What the last complete epoch measured: numbers, and paths of videos as strings."""
 
-    def advance(self, loss: Tensor) -> None:
-        """Count one batch."""
+    def advance(self, loss: Tensor, windows: int) -> None:
+        """Count one batch of ``windows`` with that mean loss."""
         self.global_step += 1
         self.step_in_epoch += 1
-        self.loss_sum = self.loss_sum + loss.double()
+        self.windows_in_epoch += windows
+        self.loss_sum = self.loss_sum + loss.double() * windows
 
     def mean_loss(self) -> float:
-        """Over the batches of the current epoch so far."""
-        return float(self.loss_sum) / max(1, self.step_in_epoch)
+        """Average over the windows of the current epoch so far."""
+        return float(self.loss_sum) / max(1, self.windows_in_epoch)
+
+    def restart_epoch(self) -> None:
+        """Forget what was done of the current epoch."""
+        self.step_in_epoch = 0
+        self.windows_in_epoch = 0
+        self.loss_sum = 0.0
 
     def finish_epoch(self, metrics: Mapping[str, Any]) -> None:
         """Count one epoch and keep what it measured."""
         self.last_metrics = {key: _plain(value) for key, value in metrics.items()}
         self.epoch += 1
-        self.step_in_epoch = 0
-        self.loss_sum = 0.0
+        self.restart_epoch()
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers and strings."""
@@ -68,6 +82,10 @@ class Progress:
             "epoch": self.epoch,
             "global_step": self.global_step,
             "step_in_epoch": self.step_in_epoch,
+            "windows_in_epoch": self.windows_in_epoch,
+            "dataset_size": self.dataset_size,
+            "updates": self.updates,
+            "updates_in_run": self.updates_in_run,
             "loss_sum": float(self.loss_sum),
             "last_metrics": dict(self.last_metrics),
         }
@@ -137,16 +155,17 @@ def train_epoch(workspace: Trainable, interrupts: Interrupts) -> None:
     """Train on the batches of the current epoch that are left."""
     options, progress, model = workspace.options, workspace.progress, workspace.model
     model.train()
-    workspace.order.set_position(progress.epoch, progress.step_in_epoch)
+    workspace.order.set_position(progress.epoch, windows=progress.windows_in_epoch)
     batches = on_device(workspace.loader, workspace.device, prefetch=options.prefetch)
     for group in steps(_groups(batches, options.gradient_accumulate_every)):
         with interrupts.deferred():
             losses = []
-            for batch in group:
+            windows = [count_windows(batch) for batch in group]
+            for batch, count in zip(group, windows, strict=True):
                 with section("loss"), in_precision(options, workspace.device):
                     loss = model.compute_loss(batch)
                 with section("backward"):
-                    (loss / len(group)).backward()  # type: ignore[no-untyped-call]
+                    (loss * (count / sum(windows))).backward()  # type: ignore[no-untyped-call]
                 losses.append(loss.detach())
             with section("optimizer"):
                 if options.max_grad_norm is not None:
@@ -154,13 +173,14 @@ def train_epoch(workspace: Trainable, interrupts: Interrupts) -> None:
                 workspace.optimizer.step()
                 workspace.optimizer.zero_grad(set_to_none=True)
                 workspace.lr_schedule.step()
+                progress.updates += 1
             if workspace.ema is not None:
                 with section("EMA"):
                     workspace.ema.step(model)
             lr = workspace.optimizer.param_groups[0]["lr"]  # of the next step, as in the original's logs
-            for loss in losses:
+            for loss, count in zip(losses, windows, strict=True):
                 step = {"train_loss": loss, "global_step": progress.global_step, "epoch": progress.epoch, "lr": lr}
-                progress.advance(loss)
+                progress.advance(loss, count)
                 with section("log"):
                     workspace.hooks.dp_after_train_step(workspace=workspace, metrics=step)
 
@@ -208,10 +228,13 @@ def validation_loss(
 ) -> float:
     """Mean loss over held-out windows, with the same noise and times at every call."""
     generator = torch.Generator(device).manual_seed(options.seed)
+    losses, windows = [], []
     with in_precision(options, device):
-        batches = on_device(loader, device, prefetch=options.prefetch)
-        losses = [model.compute_loss(batch, generator) for batch in batches]
-    return float(torch.stack(losses).double().mean())
+        for batch in on_device(loader, device, prefetch=options.prefetch):
+            losses.append(model.compute_loss(batch, generator))
+            windows.append(count_windows(batch))
+    weights = torch.tensor(windows, dtype=torch.float64, device=device)
+    return float((torch.stack(losses).double() * weights).sum() / weights.sum())
 
 
 @section("sampling")
@@ -237,7 +260,7 @@ def _is_due(workspace: Trainable, every: int | None, epoch: int) -> bool:
 
 
 def _groups(batches: Iterable[Any], size: int) -> Iterator[tuple[Any, ...]]:
-    """Batches whose gradients are added up; the last group of an epoch may be smaller, and counts by its own size.
+    """Batches whose gradients are those of one batch of all their windows; the last group of an epoch may be smaller.
 
     All of a group are fetched before the first is trained on, so that Ctrl-C during an update waits for no data.
     """

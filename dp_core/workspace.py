@@ -96,11 +96,16 @@ class BaseWorkspace(ABC):
         """What to type when the run is done."""
         return f"dp-eval {self.get_checkpoint_path()} --episodes 100"
 
-    def attach(self, name: str, value: Any) -> None:
-        """Set an attribute that is saved in checkpoints, and restore it if one was loaded before it existed."""
+    def attach(self, name: str, value: Any, *, restore: bool = True) -> None:
+        """Set an attribute that is saved in checkpoints, and restore it if one was loaded before it existed.
+
+        Args:
+            restore: False where the state in the checkpoint is of no use.
+        """
         setattr(self, name, value)
-        if name in self._deferred:
-            _restore(name, value, self._deferred.pop(name), strict=True)
+        state = self._deferred.pop(name, None)
+        if state is not None and restore:
+            _restore(name, value, state, strict=True)
 
     # -- saving ---------------------------------------------------------------------------------------------------
 

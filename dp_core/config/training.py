@@ -113,3 +113,10 @@ class LoaderOptions:
         """Only processes can persist."""
         if self.persistent_workers and self.num_workers == 0:
             yield "persistent_workers", "true needs processes to keep; set num_workers above 0 or leave it out"
+
+
+@attrs.frozen(kw_only=True)
+class TrainLoaderOptions(LoaderOptions):
+    """How batches for training are made. Validation leaves nothing out."""
+
+    drop_last: bool = option(False, help="leave out the last batch of an epoch if it is smaller than the others")

@@ -18,7 +18,10 @@ class BaseDataset(Dataset[dict[str, Any]], ABC):
     An item is ``{"obs": {key: (T, *shape)}, "action": (Tp, Da)}`` of tensors, where T is Tp, or To when only the
     observations that a policy uses are loaded. Images are uint8 (T, C, H, W); everything else is float32.
     Windows that reach over the border of an episode repeat its first or last step.
-    Draw nothing at random here: the order of the items is the loop's business, augmentation is the encoder's.
+    Draw nothing at random here: the order of the items is the loop's business, augmentation is the encoder's. Where one
+    draws all the same, from the global generators of torch, numpy or Python, the numbers depend on ``training.seed``,
+    the epoch and the batch alone if ``num_workers`` is above 0; if it is 0, they are taken out of those that training
+    draws, and validation takes some, too. A generator of the data set's own starts again in every process.
     """
 
     shape_meta: dict[str, Any]

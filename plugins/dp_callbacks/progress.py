@@ -94,7 +94,8 @@ class ProgressDisplay(BaseCallback):
     def _status(self, workspace: Any, loss: float) -> str:
         now = _Mark.now(workspace)
         speed = workspace.batch_size * self._epoch_start.steps_per_second(now)
-        left = workspace.num_epochs * workspace.steps_per_epoch - now.step
+        progress = workspace.progress
+        left = (workspace.num_epochs - progress.epoch) * workspace.steps_per_epoch - progress.step_in_epoch
         return f"loss {loss:.4g}, {speed:.3g} samples/s, {_duration(left / self._start.steps_per_second(now))} left"
 
 

@@ -11,7 +11,7 @@ from attrs.validators import gt
 from dp_core import Slot, option, slot
 from dp_core.config.schema import WorkspaceConfig
 from dp_core.config.steps import step_mismatches
-from dp_core.config.training import EmaOptions, LoaderOptions, TrainingOptions
+from dp_core.config.training import EmaOptions, LoaderOptions, TrainingOptions, TrainLoaderOptions
 from dp_core.shape_meta import shape_meta_problems
 
 
@@ -37,7 +37,7 @@ class TrainConfig(WorkspaceConfig):
         False, help="measure where the time goes: profile.txt and trace.json in the run directory; slower on a GPU"
     )
     ema: EmaOptions | None = option(factory=EmaOptions, help="moving average of the weights, used to act; null: none")
-    dataloader: LoaderOptions = option(factory=LoaderOptions, help="batches for training")
+    dataloader: TrainLoaderOptions = option(factory=TrainLoaderOptions, help="batches for training")
     val_dataloader: LoaderOptions = option(factory=LoaderOptions, help="batches for validation")
 
     def check(self) -> Iterable[tuple[str, str]]:

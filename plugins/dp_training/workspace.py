@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ from dp_core.profiling import section, set_device
 from dp_core.rng import RandomState, seed_everything
 from dp_core.workspace import BaseWorkspace
 from dp_training.action_range import unreachable_actions
+from dp_training.batch_norm import require_batches_that_it_can_train_on, warn_of_kept_statistics
 from dp_training.config import TrainConfig
 from dp_training.profile import PROFILE_FILE, TRACE_FILE, profiled
+from dp_training.resuming import advance, with_windows
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +76,19 @@ class TrainWorkspace(BaseWorkspace):
         """Windows in a batch."""
         return self.cfg.dataloader.batch_size
 
+    def load_payload(
+        self,
+        payload: Mapping[str, Any],
+        exclude_keys: Iterable[str] | None = None,
+        include_keys: Iterable[str] | None = None,
+        *,
+        strict: bool = True,
+        trust_pickles: bool = False,
+    ) -> None:
+        """Restore what a payload holds; of earlier versions, too, which counted an epoch in batches."""
+        counted = with_windows(payload)
+        super().load_payload(counted, exclude_keys, include_keys, strict=strict, trust_pickles=trust_pickles)
+
     def run(self) -> None:
         """Run to the end; measure where the time goes if that is wanted."""
         with profiled(self) if self.cfg.profile else contextlib.nullcontext():
@@ -98,6 +114,9 @@ class TrainWorkspace(BaseWorkspace):
         if device.type == "cpu":
             keep_freed_memory()
         self._move_to(device)
+        self._find_position(len(dataset))
+        require_batches_that_it_can_train_on(self)
+        warn_of_kept_statistics(self)
         if self.options.compile:
             compile_networks(self.model)
         self._make_schedule()
@@ -154,7 +173,13 @@ class TrainWorkspace(BaseWorkspace):
             seed=options.seed,
             shuffle=True,
             max_batches=options.max_train_steps,
+            drop_last=cfg.dataloader.drop_last,
         )
+        if self.order.batches_per_epoch() == 0:
+            raise DataError(
+                f"dataloader.drop_last: the {len(dataset)} windows are less than a batch of {self.batch_size}, so that "
+                f"nothing is left to train on; set dataloader.batch_size={len(dataset)} or less, or leave drop_last out"
+            )
         self.loader: DataLoader[Any] = make_loader(dataset, self.order, cfg.dataloader, copied_to)
         self.sampling_batch: dict[str, Any] = dataset.__getitems__(next(iter(self.order)))
         self.val_loader: DataLoader[Any] | None = None
@@ -180,15 +205,65 @@ class TrainWorkspace(BaseWorkspace):
         # Loading its own state puts the optimizer's tensors where its parameters are now.
         self.optimizer.load_state_dict(self.optimizer.state_dict())
 
+    def _find_position(self, dataset_size: int) -> None:
+        """Enter the epoch where the progress stands, with the data and the batches of this config."""
+        progress = self.progress
+        if progress.windows_in_epoch and progress.dataset_size not in (0, dataset_size):
+            logger.warning(
+                "the data set has %d windows, not %d as before, and with them another order: epoch %d starts again",
+                dataset_size,
+                progress.dataset_size,
+                progress.epoch,
+            )
+            progress.restart_epoch()
+        progress.dataset_size = dataset_size
+        self.order.set_position(progress.epoch, windows=progress.windows_in_epoch)
+        if progress.windows_in_epoch:
+            progress.step_in_epoch = self.steps_per_epoch - len(self.order)
+
     def _make_schedule(self) -> None:
-        restored = self.optimizer.state_dict() if self.progress.global_step else None
-        updates = -(-self.steps_per_epoch // self.options.gradient_accumulate_every) * self.num_epochs
-        schedule: LRScheduler = self.cfg.lr_schedule.build(optimizer=self.optimizer, num_training_steps=updates)
-        self.attach("lr_schedule", schedule)
-        if restored:
-            # Making a schedule sets the learning rate of its first step.
-            self.optimizer.load_state_dict(restored)
-            self._apply_changed_options()
+        """Build the schedule for the whole run; on resume, continue it at the share of the run that is done."""
+        progress = self.progress
+        total = self._count_updates(self.steps_per_epoch) * self.num_epochs
+        left = self._count_updates(len(self.order))
+        left += self._count_updates(self.steps_per_epoch) * (self.num_epochs - progress.epoch - 1)
+        position = total - max(0, left)
+        if progress.global_step and (progress.updates, progress.updates_in_run or total) == (position, total):
+            self._restore_schedule(total)
+        else:
+            self._continue_schedule(position, total)
+        progress.updates, progress.updates_in_run = position, total
+
+    def _count_updates(self, batches: int) -> int:
+        return -(-batches // self.options.gradient_accumulate_every)
+
+    def _build_schedule(self, total: int) -> LRScheduler:
+        schedule: LRScheduler = self.cfg.lr_schedule.build(optimizer=self.optimizer, num_training_steps=total)
+        return schedule
+
+    def _restore_schedule(self, total: int) -> None:
+        """Continue exactly where the checkpoint was."""
+        restored = self.optimizer.state_dict()
+        self.attach("lr_schedule", self._build_schedule(total))
+        # Making a schedule sets the learning rate of its first step.
+        self.optimizer.load_state_dict(restored)
+        self._apply_changed_options()
+
+    def _continue_schedule(self, position: int, total: int) -> None:
+        """Begin a schedule after ``position`` of its steps: its saved state counts in steps of another length."""
+        for group, configured in zip(self.optimizer.param_groups, self._configured, strict=True):
+            group.pop("initial_lr", None)  # or a new schedule would take it for its own
+            group |= configured
+        schedule = self._build_schedule(total)
+        advance(schedule, position)
+        self.attach("lr_schedule", schedule, restore=False)
+        if 0 < position < total:
+            logger.info(
+                "the learning rate continues at %.3g %% of the run: update %d of %d",
+                100 * position / total,
+                position,
+                total,
+            )
 
     def _apply_changed_options(self) -> None:
         """Options of the optimizer that were changed on resuming count, not those of the checkpoint."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -70,22 +72,54 @@ def test_an_order_is_independent_of_everything_drawn_before() -> None:
     assert list(order()) == expected
 
 
-def test_an_epoch_can_be_entered_at_any_batch() -> None:
-    whole, rest = order(), order()
+@pytest.mark.parametrize("options", [{}, {"shuffle": False}, {"drop_last": True}, {"max_batches": 2}])
+def test_an_epoch_can_be_entered_at_any_batch(options: dict[str, Any]) -> None:
+    whole, rest = order(**options), order(**options)
     whole.set_position(7)
-    rest.set_position(7, start=2)
+    rest.set_position(7, windows=4)
 
-    assert list(rest) == list(whole)[2:]
-    assert (len(rest), rest.batches_per_epoch()) == (1, 3)
+    assert list(rest) == list(whole)[1:]
+    assert (len(rest), rest.batches_per_epoch()) == (len(whole) - 1, len(whole))
 
 
-@pytest.mark.parametrize(("start", "left"), [(3, 0), (5, 0)])
-def test_a_finished_epoch_has_nothing_left(start: int, left: int) -> None:
-    """Also when the batches have become larger since the position was noted."""
+@pytest.mark.parametrize("size", [1, 10, 997, 1000])
+@pytest.mark.parametrize(("former", "now"), [(4, 8), (8, 4), (512, 488), (7, 1000)])
+def test_an_epoch_that_goes_on_with_other_batches_has_every_item_once(size: int, former: int, now: int) -> None:
+    first, rest = order(size, former), order(size, now)
+    seen = next(iter(first))
+    rest.set_position(0, windows=len(seen))
+
+    assert sorted([*seen, *chain(*rest)]) == list(range(size))
+    assert len(rest) == len(list(rest)) == -(-(size - len(seen)) // now)
+
+
+@pytest.mark.parametrize("windows", [10, 99])
+def test_a_finished_epoch_has_nothing_left(windows: int) -> None:
+    """Also if it was longer then: a limit of batches was another number of windows."""
     finished = order()
-    finished.set_position(0, start=start)
+    finished.set_position(0, windows=windows)
 
-    assert (len(finished), list(finished)) == (left, [])
+    assert (len(finished), list(finished), finished.last_batch_size()) == (0, [], 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "sizes"),
+    [
+        ({}, [4, 4, 1]),
+        ({"drop_last": True}, [4, 4]),
+        ({"size": 8, "drop_last": True}, [4, 4]),
+        ({"size": 3, "drop_last": True}, []),
+        ({"max_batches": 2}, [4, 4]),
+        ({"size": 7, "max_batches": 2}, [4, 3]),
+        ({"batch_size": 1, "size": 2}, [1, 1]),
+    ],
+)
+def test_the_last_batch_is_known_beforehand(options: dict[str, Any], sizes: list[int]) -> None:
+    batches = order(**{"size": 9} | options)
+
+    assert [len(batch) for batch in batches] == sizes
+    assert len(batches) == batches.batches_per_epoch() == len(sizes)
+    assert batches.last_batch_size() == (sizes[-1] if sizes else 0)
 
 
 def test_the_number_of_batches_can_be_limited() -> None:
@@ -121,13 +155,52 @@ def test_processes_that_persist_follow_the_position() -> None:
     loader = make_loader(Numbers(10), batches, LoaderOptions(num_workers=1, persistent_workers=True))
     first = [batch["obs"]["x"].tolist() for batch in loader]
 
-    batches.set_position(3, start=1)
+    batches.set_position(3, windows=4)
     found = [batch["obs"]["x"].tolist() for batch in loader]
 
     expected = order()
     assert first == list(expected)
-    expected.set_position(3, start=1)
+    expected.set_position(3, windows=4)
     assert found == list(expected)
+
+
+class Draws(Numbers):
+    """Its batches are what the three global generators give."""
+
+    def __getitems__(self, indices: list[int]) -> dict[str, Any]:
+        return {"obs": {"x": torch.tensor([*torch.rand(1), np.random.rand(), random.random()])}}
+
+
+def drawn(epoch: int = 0, windows: int = 0, seed: int = 1, **options: Any) -> list[list[float]]:
+    batches = order(seed=seed)
+    batches.set_position(epoch, windows=windows)
+    loader = make_loader(Draws(10), batches, LoaderOptions(**{"num_workers": 1} | options))
+    return [batch["obs"]["x"].tolist() for batch in loader]
+
+
+def test_draws_in_a_loaders_process_are_other_ones_for_every_seed_epoch_and_batch() -> None:
+    found = [*drawn(), *drawn(epoch=1), *drawn(seed=2)]
+
+    assert len({number for batch in found for number in batch}) == 3 * 9
+
+
+def test_draws_in_a_loaders_process_depend_on_nothing_else() -> None:
+    """Neither on how many there are, nor on where the run was interrupted."""
+    expected = drawn(epoch=3)
+
+    assert drawn(epoch=3, num_workers=2) == expected
+    assert drawn(epoch=3, windows=4) == expected[1:]
+
+
+def test_processes_that_persist_draw_what_new_ones_do() -> None:
+    batches = order()
+    loader = make_loader(Draws(10), batches, LoaderOptions(num_workers=2, persistent_workers=True))
+    found = []
+    for epoch in range(2):
+        batches.set_position(epoch)
+        found.append([batch["obs"]["x"].tolist() for batch in loader])
+
+    assert found == [drawn(epoch=0), drawn(epoch=1)]
 
 
 def test_every_tensor_of_a_batch_is_mapped() -> None:

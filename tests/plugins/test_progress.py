@@ -70,6 +70,18 @@ def test_time_left_counts_what_rollouts_take(monkeypatch) -> None:
     assert run.err.getvalue() == "epoch 4/10, step 1/100: loss 0.01235, 128 samples/s, 5 h 50 min left\n"
 
 
+def test_time_left_is_that_of_the_batches_to_come_however_many_there_were(monkeypatch) -> None:
+    """A run that goes on with larger batches has made more steps than it would have with these."""
+    run = Run(monkeypatch, is_terminal=False, line_seconds=20)
+    run.progress.global_step = 2400
+    run.display.dp_before_run(workspace=run)
+    run.display.dp_before_epoch(workspace=run)
+
+    run.train(40)
+
+    assert run.err.getvalue() == "epoch 3/10, step 40/100: loss 0.01235, 128 samples/s, 5 min 30 s left\n"
+
+
 def test_bar_on_a_terminal_disappears_with_its_epoch(monkeypatch) -> None:
     run = Run(monkeypatch, is_terminal=True)
 

@@ -37,8 +37,8 @@ def read_training(top: Block, notes: list[str]) -> dict[str, Any]:
         "ema": _ema(ema) if use_ema else None,
         "optimizer": _optimizer(top.block("optimizer")),
         "lr_schedule": _schedule(str(schedule), warmup, notes),
-        "dataloader": _loader(top.block("dataloader")),
-        "val_dataloader": _loader(top.block("val_dataloader")),
+        "dataloader": _loader(top.block("dataloader"), {"batch_size": 64, "drop_last": False}),
+        "val_dataloader": _loader(top.block("val_dataloader"), {"batch_size": 64}),
     }
 
 
@@ -86,9 +86,9 @@ def _schedule(name: str, warmup: int, notes: list[str]) -> dict[str, Any]:
     return {"name": name} if name == "constant" else {"name": name, "num_warmup_steps": warmup}
 
 
-def _loader(loader: Block) -> dict[str, Any]:
-    # How batches are loaded is this machine's business; shuffling is not an option here.
-    block = {"batch_size": loader.take("batch_size", 64)}
+def _loader(loader: Block, defaults: dict[str, Any]) -> dict[str, Any]:
+    # How batches are loaded is this machine's business; shuffling is not an option here, nor is validation on a part.
+    block = {name: loader.take(name, default) for name, default in defaults.items()}
     loader.ignore("num_workers", "shuffle", "pin_memory", "persistent_workers", "drop_last")
     loader.finish()
     return block

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dp_core.batches import BatchOrder
+from dp_core.batches import BatchOrder, count_windows
 from dp_core.interfaces import BaseDataset, BasePolicy
 from dp_core.loop import Progress
 from dp_core.rng import seed_everything
@@ -55,8 +55,8 @@ class KestrelWorkspace(BaseWorkspace):
         self.hooks.dp_before_run(workspace=self)
         self.hooks.dp_before_epoch(workspace=self)
         while self.progress.global_step < self.cfg.num_steps:
-            passes, batch = divmod(self.progress.global_step, order.batches_per_epoch())
-            order.set_position(passes, batch)
+            passes, windows = divmod(self.progress.windows_in_epoch, len(dataset))
+            order.set_position(passes, windows=windows)
             self._step(dataset.__getitems__(next(iter(order))))
         metrics = {"train_loss": self.progress.mean_loss(), "global_step": self.progress.global_step - 1, "epoch": 0}
         self.hooks.dp_after_epoch(workspace=self, metrics=metrics)
@@ -73,5 +73,5 @@ class KestrelWorkspace(BaseWorkspace):
         self.optimizer.step()
         self.optimizer.zero_grad()
         metrics = {"train_loss": loss.detach(), "global_step": self.progress.global_step, "epoch": 0}
-        self.progress.advance(loss.detach())
+        self.progress.advance(loss.detach(), count_windows(batch))
         self.hooks.dp_after_train_step(workspace=self, metrics=metrics)
