@@ -57,6 +57,10 @@ PAPER = {
         ("real_pusht_image_*",),
         {"n_action_steps": 6, "policy.scheduler.num_inference_steps": 16},
     ),
+    "the original's average keeps buffers, which are those of frozen networks here and in the paper": (
+        ("real_pusht_image_unet_imagenet", "real_pusht_image_unet_r3m"),
+        {"ema.buffers": "keep"},
+    ),
     "Push-T on a robot with the transformer: 80 million parameters": (
         ("real_pusht_image_transformer_hybrid",),
         {"policy.denoiser.n_emb": 768},

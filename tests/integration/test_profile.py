@@ -57,8 +57,8 @@ def test_an_interrupted_run_leaves_what_it_has_and_is_measured_on_when_it_goes_o
     program = (
         "import os, signal, sys, dp_core.cli.run, dp_core.loop\n"
         "advance = dp_core.loop.Progress.advance\n"
-        "def advance_and_die(progress, loss):\n"
-        "    advance(progress, loss)\n"
+        "def advance_and_die(progress, *arguments):\n"
+        "    advance(progress, *arguments)\n"
         "    if progress.global_step == 5: os.kill(os.getpid(), signal.SIGINT)\n"
         "dp_core.loop.Progress.advance = advance_and_die\n"
         "sys.exit(dp_core.cli.run.main(sys.argv[1:]))\n"
