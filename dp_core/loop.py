@@ -43,7 +43,9 @@ class Progress:
     windows_in_epoch: int = 0
     """Windows of the current epoch trained on: where it goes on, whatever the size of the batches."""
     dataset_size: int = 0
-    """Windows of the data set, on which the order of an epoch depends; 0: not known."""
+    """Windows of the data set; 0: not known. The order of an epoch depends on it and on the seed."""
+    seed: int = 0
+    """Of the order of the epochs."""
     updates: int = 0
     """Steps of the learning rate's schedule."""
     updates_in_run: int = 0
@@ -84,6 +86,7 @@ class Progress:
             "step_in_epoch": self.step_in_epoch,
             "windows_in_epoch": self.windows_in_epoch,
             "dataset_size": self.dataset_size,
+            "seed": self.seed,
             "updates": self.updates,
             "updates_in_run": self.updates_in_run,
             "loss_sum": float(self.loss_sum),

@@ -73,7 +73,7 @@ class TopKCheckpointManager(BaseCallback):
         """Decide, so that the checkpoint itself holds the decision."""
         progress = workspace.progress
         # In the middle of an epoch (Ctrl-C) the metrics are those of other weights.
-        is_measured = bool(metrics) and progress.step_in_epoch == 0
+        is_measured = bool(metrics) and progress.windows_in_epoch == 0
         position = {"epoch": progress.epoch, "global_step": progress.global_step}
         self._last = self.select(position | metrics) if is_measured else None
         self._decided.append(self._last)

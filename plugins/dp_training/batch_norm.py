@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -49,6 +49,19 @@ def warn_of_kept_statistics(workspace: TrainWorkspace) -> None:
         logger.warning(
             "ema.buffers: with 'keep', the average, which is the policy that acts, never gets the statistics of %d "
             "layers of batch normalisation; set ema.buffers=copy unless you want the original's numbers",
+            count,
+        )
+
+
+def warn_of_an_earlier_average(workspace: TrainWorkspace, payload: Mapping[str, Any]) -> None:
+    """Say so if the average in a payload kept its first statistics because its version knew nothing else."""
+    average = payload["cfg"].get("ema")
+    if average is None or "buffers" in average:
+        return
+    if count := len(list(_trained_statistics(workspace.model.train()))):
+        logger.warning(
+            "this checkpoint's average, which is the policy that acts, has the first statistics of %d layers of batch "
+            "normalisation: its version never copied them; act with it after one more epoch, see ema.buffers",
             count,
         )
 

@@ -1,4 +1,4 @@
-"""What a run that is resumed makes of counts in other units: batches of earlier versions, steps of another schedule."""
+"""What a resumed run makes of counts in other units: batches of earlier versions, steps of another schedule."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch.optim.lr_scheduler import LRScheduler
+
+from dp_core.config.structure import unstructure
+from dp_training.config import TrainConfig
 
 _UNKNOWN = -1
 
@@ -27,6 +30,12 @@ def with_windows(payload: Mapping[str, Any]) -> Mapping[str, Any]:
         "updates": states.get("lr_schedule", {}).get("last_epoch", _UNKNOWN),
     }
     return {**payload, "state_dicts": {**states, "progress": {**progress, **counted}}}
+
+
+def has_other_rates(payload: Mapping[str, Any], cfg: TrainConfig) -> bool:
+    """Tell whether options on which learning rates depend, or others of the optimizer, are not those of the payload."""
+    now = unstructure(cfg)
+    return any(payload["cfg"].get(name) != now[name] for name in ("policy", "optimizer", "lr_schedule"))
 
 
 def advance(schedule: LRScheduler, steps: int) -> None:

@@ -27,10 +27,14 @@ from dp_core.profiling import section, set_device
 from dp_core.rng import RandomState, seed_everything
 from dp_core.workspace import BaseWorkspace
 from dp_training.action_range import unreachable_actions
-from dp_training.batch_norm import require_batches_that_it_can_train_on, warn_of_kept_statistics
+from dp_training.batch_norm import (
+    require_batches_that_it_can_train_on,
+    warn_of_an_earlier_average,
+    warn_of_kept_statistics,
+)
 from dp_training.config import TrainConfig
 from dp_training.profile import PROFILE_FILE, TRACE_FILE, profiled
-from dp_training.resuming import advance, with_windows
+from dp_training.resuming import advance, has_other_rates, with_windows
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +61,7 @@ class TrainWorkspace(BaseWorkspace):
         self.ema = EMAModel(self.ema_model, **attrs.asdict(cfg.ema)) if cfg.ema and self.ema_model else None
         self.optimizer: torch.optim.Optimizer = cfg.optimizer.build(policy=self.model)
         self._configured = [_options_of(group) for group in self.optimizer.param_groups]
+        self._has_other_rates = False
         self.progress = Progress()
         self.random_state = RandomState()
         self.runner: BaseRunner | None = None
@@ -87,7 +92,9 @@ class TrainWorkspace(BaseWorkspace):
     ) -> None:
         """Restore what a payload holds; of earlier versions, too, which counted an epoch in batches."""
         counted = with_windows(payload)
+        self._has_other_rates = has_other_rates(payload, self.cfg)
         super().load_payload(counted, exclude_keys, include_keys, strict=strict, trust_pickles=trust_pickles)
+        warn_of_an_earlier_average(self, payload)
 
     def run(self) -> None:
         """Run to the end; measure where the time goes if that is wanted."""
@@ -208,15 +215,17 @@ class TrainWorkspace(BaseWorkspace):
     def _find_position(self, dataset_size: int) -> None:
         """Enter the epoch where the progress stands, with the data and the batches of this config."""
         progress = self.progress
-        if progress.windows_in_epoch and progress.dataset_size not in (0, dataset_size):
+        former, now = (progress.dataset_size, progress.seed), (dataset_size, self.options.seed)
+        if progress.windows_in_epoch and progress.dataset_size and former != now:
             logger.warning(
-                "the data set has %d windows, not %d as before, and with them another order: epoch %d starts again",
-                dataset_size,
-                progress.dataset_size,
+                "epoch %d starts again: it was in the order of %d windows and seed %d, and that of %d and seed %d is "
+                "another",
                 progress.epoch,
+                *former,
+                *now,
             )
             progress.restart_epoch()
-        progress.dataset_size = dataset_size
+        progress.dataset_size, progress.seed = now
         self.order.set_position(progress.epoch, windows=progress.windows_in_epoch)
         if progress.windows_in_epoch:
             progress.step_in_epoch = self.steps_per_epoch - len(self.order)
@@ -228,10 +237,18 @@ class TrainWorkspace(BaseWorkspace):
         left = self._count_updates(len(self.order))
         left += self._count_updates(self.steps_per_epoch) * (self.num_epochs - progress.epoch - 1)
         position = total - max(0, left)
-        if progress.global_step and (progress.updates, progress.updates_in_run or total) == (position, total):
+        has_same_steps = (progress.updates, progress.updates_in_run or total) == (position, total)
+        if progress.global_step and has_same_steps and not self._has_other_rates:
             self._restore_schedule(total)
         else:
             self._continue_schedule(position, total)
+        if not has_same_steps and 0 < position < total:
+            logger.info(
+                "the learning rate continues at %.3g %% of the run: update %d of %d",
+                100 * position / total,
+                position,
+                total,
+            )
         progress.updates, progress.updates_in_run = position, total
 
     def _count_updates(self, batches: int) -> int:
@@ -247,33 +264,18 @@ class TrainWorkspace(BaseWorkspace):
         self.attach("lr_schedule", self._build_schedule(total))
         # Making a schedule sets the learning rate of its first step.
         self.optimizer.load_state_dict(restored)
-        self._apply_changed_options()
 
     def _continue_schedule(self, position: int, total: int) -> None:
-        """Begin a schedule after ``position`` of its steps: its saved state counts in steps of another length."""
+        """Begin a schedule after ``position`` of its steps, with the optimizer's options of this config.
+
+        Its saved state is of no use: it counts in steps of another length, or belongs to other options.
+        """
         for group, configured in zip(self.optimizer.param_groups, self._configured, strict=True):
             group.pop("initial_lr", None)  # or a new schedule would take it for its own
             group |= configured
         schedule = self._build_schedule(total)
         advance(schedule, position)
         self.attach("lr_schedule", schedule, restore=False)
-        if 0 < position < total:
-            logger.info(
-                "the learning rate continues at %.3g %% of the run: update %d of %d",
-                100 * position / total,
-                position,
-                total,
-            )
-
-    def _apply_changed_options(self) -> None:
-        """Options of the optimizer that were changed on resuming count, not those of the checkpoint."""
-        groups = zip(self.optimizer.param_groups, self._configured, strict=True)
-        for index, (group, configured) in enumerate(groups):
-            group |= {name: value for name, value in configured.items() if name != "lr"}
-            former = self.lr_schedule.base_lrs[index]
-            if configured["lr"] != former and former:
-                group["lr"] *= configured["lr"] / former
-                group["initial_lr"] = self.lr_schedule.base_lrs[index] = configured["lr"]
 
 
 def _say_that_there_is_no_validation(dataset: Slot) -> None:

@@ -152,3 +152,19 @@ def test_an_average_that_keeps_its_first_statistics_is_mentioned(
         "ema.buffers: with 'keep', the average, which is the policy that acts, never gets the statistics of 20 layers "
         "of batch normalisation; set ema.buffers=copy unless you want the original's numbers"
     ) in caplog.messages
+
+
+def test_an_average_that_an_earlier_version_left_with_its_first_statistics_is_mentioned(
+    image_config: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace = workspace_for(image_config, *IMAGES, "dataloader.batch_size=13")
+    path = workspace.save_checkpoint(use_thread=False)
+    payload = dict(read_payload(path))
+    del payload["cfg"]["ema"]["buffers"]
+
+    workspace.load_payload(payload)
+
+    assert caplog.messages == [
+        "this checkpoint's average, which is the policy that acts, has the first statistics of 20 layers of batch "
+        "normalisation: its version never copied them; act with it after one more epoch, see ema.buffers"
+    ]

@@ -73,8 +73,8 @@ def rates(folder: Path) -> list[float]:
     return list({record["epoch"]: record["lr"] for record in records(folder)}.values())
 
 
-def order_of(epoch: int, size: int) -> list[int]:
-    order = BatchOrder(size, size, seed=42, shuffle=True)
+def order_of(epoch: int, size: int, seed: int = 42) -> list[int]:
+    order = BatchOrder(size, size, seed=seed, shuffle=True)
     order.set_position(epoch)
     return next(iter(order))
 
@@ -195,8 +195,35 @@ def test_data_that_grew_in_the_middle_of_an_epoch_start_it_again(
     assert size > former
     assert read[8:] == order_of(0, size)
     assert (
-        f"the data set has {size} windows, not {former} as before, and with them another order: epoch 0 starts again"
+        f"epoch 0 starts again: it was in the order of {former} windows and seed 42, and that of {size} and seed 42 is "
+        "another"
     ) in caplog.messages
+
+
+def test_another_seed_in_the_middle_of_an_epoch_starts_it_again(
+    interrupted: Callable[..., Path], read: list[int]
+) -> None:
+    folder = interrupted("advance", 5, "training.num_epochs=1")
+    read.clear()
+
+    assert main(["--resume", str(folder), "training.seed=7"]) == 0
+    size = states_of(folder)["progress"]["dataset_size"]
+    assert read[8:] == order_of(0, size, seed=7)
+
+
+@pytest.mark.parametrize(
+    ("option", "after"),
+    [
+        ("lr_schedule={name: linear, num_warmup_steps: 0}", 0.25e-3),
+        ("lr_schedule.num_warmup_steps=4", 0.75e-3),
+        ("optimizer.lr=0.002", 2e-3 * (1 + math.cos(math.pi * 3 / 4)) / 2),
+    ],
+)
+def test_other_learning_rates_count(option: str, after: float, interrupted: Callable[..., Path]) -> None:
+    folder = interrupted("finish_epoch", 2, "training.num_epochs=4", "training.gradient_accumulate_every=99")
+
+    assert main(["--resume", str(folder), option]) == 0
+    assert rates(folder)[2] == pytest.approx(after, abs=1e-12)
 
 
 def as_it_was_written_earlier(folder: Path) -> None:
@@ -205,7 +232,7 @@ def as_it_was_written_earlier(folder: Path) -> None:
     payload = dict(read_payload(path))
     progress = payload["state_dicts"]["progress"]
     progress["loss_sum"] /= 8  # every batch had as many
-    for name in ("windows_in_epoch", "dataset_size", "updates", "updates_in_run"):
+    for name in ("windows_in_epoch", "dataset_size", "seed", "updates", "updates_in_run"):
         del progress[name]
     write_payload(path, payload)
 

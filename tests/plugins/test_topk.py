@@ -22,7 +22,7 @@ class Run:
 
     def __init__(self, folder: Path, callback: TopKCheckpointManager) -> None:
         self.folder, self.callback = folder, callback
-        self.progress = SimpleNamespace(epoch=0, global_step=0, step_in_epoch=0)
+        self.progress = SimpleNamespace(epoch=0, global_step=0, windows_in_epoch=0)
         callback.dp_before_run(workspace=self)
 
     def get_checkpoint_path(self, tag: str) -> Path:
@@ -232,7 +232,7 @@ def test_summary_names_the_best_file(tmp_path) -> None:
 def test_checkpoint_in_the_middle_of_an_epoch_is_not_ranked(tmp_path, caplog) -> None:
     """Its metrics are those of the epoch before, of other weights."""
     run = Run(tmp_path, manager())
-    run.progress.step_in_epoch = 3
+    run.progress.windows_in_epoch = 3
 
     run.save(epoch=0, score=1.0)
 
