@@ -21,7 +21,8 @@ from typing import Any
 import attrs
 from tqdm import tqdm
 
-from dp_core.download import cannot_be_written, checked, fetch, is_address, open_local, whole_file
+from dp_core.atomic import whole_file
+from dp_core.download import cannot_be_written, checked, fetch, is_address, open_local
 from dp_core.errors import DataError, DownloadError
 from dp_core.remote_file import open_remote_file
 

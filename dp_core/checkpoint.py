@@ -7,9 +7,7 @@ Payload: ``{"format": 1, "cfg": plain dict, "state_dicts": {...}, "callbacks": {
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Mapping
@@ -21,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dp_core.atomic import whole_file
 from dp_core.config.fields import Slot
 from dp_core.config.schema import WorkspaceConfig
 from dp_core.config.structure import structure_parts, structure_run
@@ -41,20 +40,11 @@ def write_payload(path: Path, payload: Mapping[str, Any]) -> None:
     Raises:
         CheckpointError: the disk is full, or the folder cannot be written to.
     """
-    temporary = path.with_name(f"{path.name}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with whole_file(path) as temporary, temporary.open("wb") as file:
             torch.save(dict(payload), file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except (OSError, RuntimeError) as error:
         raise CheckpointError(f"{path}: cannot be written: {_why_not_written(error)}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-    _flush_folder(path.parent)
 
 
 def read_payload(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
@@ -208,13 +198,3 @@ def _is_whole(path: Path) -> bool:
             return archive.testzip() is None
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError):
         return False
-
-
-def _flush_folder(folder: Path) -> None:
-    # The rename itself has to reach the disk. Not every file system lets a folder be opened.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

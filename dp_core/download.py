@@ -5,19 +5,17 @@ Only what a user asks for is fetched. Whoever calls says what to do where an add
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import io
-import os
 import urllib.error
 import urllib.request
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from tqdm import tqdm
 
+from dp_core.atomic import whole_file
 from dp_core.errors import DataError, DownloadError
 
 _BLOCK_BYTES = 1 << 20
@@ -43,20 +41,6 @@ def download(address: str, target: Path, *, otherwise: str, check: Callable[[Pat
                 check(temporary)
     except OSError as error:
         raise cannot_be_written(target, error) from error
-
-
-@contextlib.contextmanager
-def whole_file(target: Path) -> Iterator[Path]:
-    """Give a path beside ``target`` to write to; it becomes ``target`` at the end of the block, unless that fails."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def fetch(address: str, target: Path, *, otherwise: str) -> None:

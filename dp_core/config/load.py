@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from dp_core.atomic import whole_file
 from dp_core.config.compose import compose, parse_override
 from dp_core.config.schema import WorkspaceConfig
 from dp_core.config.structure import components_of, structure_run, unstructure
@@ -100,15 +101,16 @@ def dump_config(config: Any) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(unstructure(config)))
 
 
-def save_config(config: WorkspaceConfig, path: Path) -> None:
-    """Write `dump_config` and the manifest; reading the file gives the same config again."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
+def save_config(config: WorkspaceConfig, path: Path, *, exclusive: bool = False) -> None:
+    """Write `dump_config` and the manifest; reading the file gives the same config again.
+
+    Raises:
+        FileExistsError: ``exclusive``, and there is such a file.
+    """
     provenance = OmegaConf.to_yaml(OmegaConf.create({MANIFEST: manifest(config)}))
-    temporary.write_text(
-        f"{dump_config(config)}# What it was made with, to be compared when it is read.\n{provenance}", encoding="utf-8"
-    )
-    temporary.replace(path)
+    text = f"{dump_config(config)}# What it was made with, to be compared when it is read.\n{provenance}"
+    with whole_file(path, exclusive=exclusive) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _with_origin(problem: Problem, given: Iterable[str]) -> Problem:

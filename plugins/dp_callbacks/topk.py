@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import os
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 
 from dp_callbacks.config import TopKConfig
 from dp_core import hookimpl
+from dp_core.atomic import whole_file
 from dp_core.errors import InputError
 from dp_core.interfaces import BaseCallback
 
@@ -176,13 +176,8 @@ def _quoted(names: Iterable[str]) -> str:
 
 def _link(source: Path, target: Path) -> None:
     """Give ``source`` a second name, replacing what has it; there is no moment without a file of that name."""
-    temporary = target.with_name(f"{target.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(source, temporary)
-    except OSError:  # file systems without hard links
-        shutil.copyfile(source, temporary)
-    temporary.replace(target)
-    # Renaming one link of a file over another of the same file does nothing, and leaves both.
-    with contextlib.suppress(FileNotFoundError):
-        temporary.unlink()
+    with whole_file(target) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:  # file systems without hard links
+            shutil.copyfile(source, temporary)

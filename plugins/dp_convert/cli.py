@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import glob
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -85,15 +86,14 @@ def _progress(output: Path, states: Mapping[str, Any]) -> Iterator[None]:
         for key in WEIGHTS
         for tensor in states.get(key, {}).values()
     }
-    temporary = output.with_name(f"{output.name}.tmp")
     done = threading.Event()
     total = sum(tensors.values())
     with tqdm(total=total, unit="B", unit_scale=True, desc=f"writing {output.name}") as bar:
 
         def watch() -> None:
             while not done.wait(0.2):
-                with contextlib.suppress(OSError):
-                    bar.update(min(temporary.stat().st_size, total) - bar.n)
+                written = max(map(_size, output.parent.glob(f".{glob.escape(output.name)}.*.part")), default=0)
+                bar.update(min(written, total) - bar.n)
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
@@ -103,3 +103,10 @@ def _progress(output: Path, states: Mapping[str, Any]) -> Iterator[None]:
         finally:
             done.set()
             watcher.join()
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file that may be renamed at any moment."""
+    with contextlib.suppress(OSError):
+        return path.stat().st_size
+    return 0

@@ -16,7 +16,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from dp_core.download import whole_file
+from dp_core.atomic import whole_file
 from dp_core.errors import DataError, InputError
 
 SHIPPED = Path(__file__).parent / "data" / "demonstrations.npz"

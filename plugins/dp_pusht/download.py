@@ -6,7 +6,8 @@ import shutil
 from functools import partial
 from pathlib import Path
 
-from dp_core.download import checked, fetch, is_address, open_local, whole_file
+from dp_core.atomic import whole_file
+from dp_core.download import checked, fetch, is_address, open_local
 from dp_core.errors import DataError, DownloadError
 from dp_replay.store import open_store
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from dp_core.atomic import whole_file
 from dp_core.cache import cache_folder
-from dp_core.download import whole_file
 from dp_core.errors import DataError
 from dp_replay.images import convert_images, layout_of
 from dp_robomimic.demonstrations import DemonstrationFile

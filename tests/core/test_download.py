@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dp_core.download import download, whole_file
+from dp_core.atomic import whole_file
+from dp_core.download import download
 from dp_core.errors import DownloadError
 
 CONTENT = bytes(range(256)) * 12_000

@@ -1,0 +1,73 @@
+"""Files that appear whole, and names that only one process gets, however many start in the same second."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+LONGEST_NAME = 255 - len("..12345678.part")
+"""Bytes of the name of a file that `whole_file` can write: 255 are what file systems allow."""
+
+
+@contextlib.contextmanager
+def whole_file(target: Path, *, exclusive: bool = False) -> Iterator[Path]:
+    """Give a path beside ``target`` to write to; it becomes ``target`` at the end of the block, unless that fails.
+
+    Whenever the machine dies, the name holds either the old content or the new, whole. Nobody else writes to the path
+    that is given: of several processes that write the same target, the last to end the block counts.
+
+    Args:
+        exclusive: never replace a file. Of several processes that write the same target, one succeeds.
+
+    Raises:
+        FileExistsError: ``exclusive``, and the target exists at the end of the block.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        if exclusive:
+            _place(temporary, target)
+        else:
+            temporary.replace(target)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+    _flush_folder(target.parent)
+
+
+def new_folder(paths: Iterable[Path]) -> Path:
+    """Make the first of ``paths`` that does not exist, and return it. Making it is the lock: nobody else gets it."""
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            return path
+    raise AssertionError("paths must not end")
+
+
+def _place(source: Path, target: Path) -> None:
+    """Give ``source`` the name of ``target`` if nobody has it."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # file systems without hard links
+        with source.open("rb") as original, target.open("xb") as copy:
+            shutil.copyfileobj(original, copy)
+
+
+def _flush_folder(folder: Path) -> None:
+    # The rename itself has to reach the disk. Not every file system lets a folder be opened.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
