@@ -61,5 +61,9 @@ class CheckpointError(DpError):
     """A checkpoint cannot be read, or was made with plugins that are not available here."""
 
 
+class UnsoundStateError(CheckpointError):
+    """The state of a run holds NaN or infinity where numbers have to be: it is neither kept nor gone on from."""
+
+
 class InputError(DpError, ValueError):
     """A tensor or value handed to a component has the wrong shape, dtype or range."""

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from dp_core.batches import BatchOrder, count_windows, map_tensors, on_device
 from dp_core.config.training import TrainingOptions
 from dp_core.ema import EMAModel
-from dp_core.errors import DpError
+from dp_core.errors import DpError, UnsoundStateError
 from dp_core.interfaces import BasePolicy, BaseRunner
 from dp_core.interrupts import Interrupts
 from dp_core.profiling import section, steps
@@ -78,6 +78,11 @@ class Progress:
         self.epoch += 1
         self.restart_epoch()
 
+    def unsound(self) -> str | None:
+        """Say so if the loss is not finite any more."""
+        mean_loss = self.mean_loss()
+        return None if math.isfinite(mean_loss) else f"the mean loss of epoch {self.epoch} is {mean_loss}"
+
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers and strings."""
         return {
@@ -130,8 +135,9 @@ def train(workspace: Trainable) -> None:
     """Train from where the progress stands to the last epoch.
 
     Raises:
-        KeyboardInterrupt: on Ctrl-C or SIGTERM, after the state was saved. A second one does not wait for that.
-        DpError: the loss is not finite any more.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM, after the state was saved; otherwise its text says why it was not. A
+            second one does not wait for that.
+        DpError: the loss or the weights are not finite any more.
     """
     progress = workspace.progress
     with section("log"):
@@ -149,9 +155,19 @@ def train(workspace: Trainable) -> None:
                     if _is_due(workspace, workspace.options.checkpoint_every, metrics["epoch"]):
                         workspace.save_checkpoint(metrics=metrics)
         except KeyboardInterrupt:
-            if interrupts.state_is_whole:
-                workspace.save_checkpoint(use_thread=False, metrics=progress.last_metrics)
+            _save_interrupted(workspace, interrupts)
             raise
+
+
+def _save_interrupted(workspace: Trainable, interrupts: Interrupts) -> None:
+    if not interrupts.state_is_whole:
+        raise KeyboardInterrupt("the state is not saved: the second signal came in the middle of an update")
+    try:
+        workspace.save_checkpoint(use_thread=False, metrics=workspace.progress.last_metrics)
+    except UnsoundStateError as error:
+        raise KeyboardInterrupt(str(error)) from error
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the state is not saved: the second signal came while it was written") from None
 
 
 def train_epoch(workspace: Trainable, interrupts: Interrupts) -> None:

@@ -12,10 +12,11 @@ import torch
 from dp_core.checkpoint import payload_parts, read_payload
 from dp_core.config.compose import apply_overrides, resolve
 from dp_core.config.fields import Slot
-from dp_core.errors import CheckpointError
+from dp_core.errors import CheckpointError, UnsoundStateError
 from dp_core.interfaces import BasePolicy
 from dp_core.noise_process import keep_process
 from dp_core.registry import Registry
+from dp_core.soundness import unsound
 from dp_core.weights import skip_pretrained_weights
 
 
@@ -59,6 +60,9 @@ def policy_from(payload: Mapping[str, Any], policy: Slot, data: Mapping[str, Any
 
     Args:
         policy: the block ``policy`` of ``data``, which is the config of the run.
+
+    Raises:
+        CheckpointError: there are no weights, they do not fit the policy, or they are not finite.
     """
     states = payload["state_dicts"]
     key = next((key for key in ("ema_model", "model") if states.get(key) is not None), None)
@@ -72,4 +76,8 @@ def policy_from(payload: Mapping[str, Any], policy: Slot, data: Mapping[str, Any
         raise CheckpointError(
             f"{path}: the weights do not fit the policy that its config describes: {textwrap.shorten(str(error), 400)}"
         ) from error
+    if problems := unsound({key: built}):
+        raise UnsoundStateError(
+            f"{path}: its weights are not finite: {problems[0]}; its training diverged; take another checkpoint"
+        )
     return built.eval()

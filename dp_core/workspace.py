@@ -13,6 +13,7 @@ from typing import Any, Self
 import dill
 import torch
 
+from dp_core.atomic import whole_file
 from dp_core.checkpoint import (
     FORMAT,
     CheckpointWriter,
@@ -23,13 +24,14 @@ from dp_core.checkpoint import (
 )
 from dp_core.config.schema import WorkspaceConfig
 from dp_core.config.structure import unstructure
-from dp_core.errors import CheckpointError, PluginError
+from dp_core.errors import CheckpointError, PluginError, UnsoundStateError
 from dp_core.hook_manager import HookManager
 from dp_core.hooks import RunHooks, hookimpl
 from dp_core.interfaces.callback import BaseCallback
 from dp_core.manifest import manifest
 from dp_core.profiling import section
 from dp_core.registry import Registry
+from dp_core.soundness import unsound
 from dp_core.weights import skip_pretrained_weights
 
 logger = logging.getLogger(__name__)
@@ -47,12 +49,16 @@ class BaseWorkspace(ABC):
     for with ``trust_pickles=True``; prefer giving the object a state dict."""
     exclude_keys: tuple[str, ...] = ()
     """Attributes left out of checkpoints."""
+    remedy: str = "a lower learning rate"
+    """What to try once weights are not finite any more; ends a message."""
 
     def __init__(self, cfg: WorkspaceConfig, output_dir: str | Path | None = None) -> None:
         self.cfg = cfg
         self._output_dir = Path(output_dir) if output_dir is not None else None
         self._deferred: dict[str, Any] = {}
         self._writer = CheckpointWriter()
+        self._positions: dict[Path, str] = {}
+        """How far the run was when a checkpoint of this process was written or loaded, by its absolute path."""
         self.callbacks: dict[str, BaseCallback] = {key: slot.build() for key, slot in cfg.callbacks.items()}
         self.hooks = _run_hooks(self.callbacks)
 
@@ -68,8 +74,13 @@ class BaseWorkspace(ABC):
     # -- running --------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Run to the end, or go on to it after a checkpoint was loaded."""
+        """Run to the end, or go on to it after a checkpoint was loaded.
+
+        Raises:
+            UnsoundStateError: what it starts from is not finite.
+        """
         try:
+            self._require_sound_start()
             self.hooks.dp_run(workspace=self)
             with section("checkpoint"):
                 self._writer.wait()
@@ -95,6 +106,27 @@ class BaseWorkspace(ABC):
     def next_step(self) -> str:
         """What to type when the run is done."""
         return f"dp-eval {self.get_checkpoint_path()} --episodes 100"
+
+    def position(self) -> str:
+        """How far the run is, in words; empty where a workspace does not say."""
+        return ""
+
+    def is_saved(self, tag: str = "latest") -> bool:
+        """Whether a checkpoint is of where the run is now; False where a workspace does not say where that is."""
+        return bool(self.position()) and self._position_of(self.get_checkpoint_path(tag)) == self.position()
+
+    def kept(self, tag: str = "latest") -> str:
+        """What is on disk, in words: which checkpoint, and how far the run was when it was written."""
+        path = self.get_checkpoint_path(tag)
+        if not path.exists():
+            return "there is no checkpoint yet"
+        position = self._position_of(path)
+        return f"the last checkpoint is {path}" + (f", of {position}" if position else "")
+
+    def unsound(self, exclude_keys: Iterable[str] | None = None) -> list[str]:
+        """What of the state must not be kept, since it is not finite; see `dp_core.soundness.unsound`."""
+        excluded = set(self.exclude_keys if exclude_keys is None else exclude_keys)
+        return unsound({key: value for key, value in self._stateful().items() if key not in excluded})
 
     def attach(self, name: str, value: Any, *, restore: bool = True) -> None:
         """Set an attribute that is saved in checkpoints, and restore it if one was loaded before it existed.
@@ -133,18 +165,22 @@ class BaseWorkspace(ABC):
             metrics: of the moment, for callbacks such as the best-checkpoint list.
 
         Raises:
+            UnsoundStateError: weights, or what goes with them, are not finite. What is on disk stays as it is.
             CheckpointError: a file cannot be written, this one or the one before, or a state is not plain.
 
         Returns:
             The absolute path. With ``use_thread`` the file appears there, whole, a moment later.
         """
+        self._require_sound(exclude_keys)
         target = Path(path) if path is not None else self.get_checkpoint_path(tag)
+        position = self.position()
         payload = self._payload(exclude_keys, include_keys)
         self.hooks.dp_before_checkpoint_save(workspace=self, payload=payload, metrics=dict(metrics or {}))
         payload["callbacks"] = {key: state for key, cb in self.callbacks.items() if (state := cb.state_dict())}
         payload = copy_to_cpu(payload)
 
         def announce() -> None:
+            self._positions[target.absolute()] = position
             self.hooks.dp_after_checkpoint_save(workspace=self, path=target)
 
         if use_thread:
@@ -156,12 +192,15 @@ class BaseWorkspace(ABC):
         return str(target.absolute())
 
     def save_snapshot(self, tag: str = "latest") -> str:
-        """Pickle the whole workspace, code references included, to ``<output_dir>/snapshots/<tag>.pkl``."""
+        """Pickle the whole workspace, code references included, to ``<output_dir>/snapshots/<tag>.pkl``.
+
+        Raises:
+            UnsoundStateError: as `save_checkpoint`.
+        """
+        self._require_sound(())
         path = self.output_dir / "snapshots" / f"{tag}.pkl"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.tmp")
-        temporary.write_bytes(pickle.dumps(self))
-        temporary.replace(path)
+        with whole_file(path) as temporary:
+            temporary.write_bytes(pickle.dumps(self))
         return str(path.absolute())
 
     def __getstate__(self) -> dict[str, Any]:
@@ -223,8 +262,10 @@ class BaseWorkspace(ABC):
     ) -> dict[str, Any]:
         """Restore from a file, see `load_payload`. Tensors go to the device of what they are loaded into."""
         self._writer.wait()
-        payload = read_payload(path if path is not None else self.get_checkpoint_path(tag))
+        path = Path(path) if path is not None else self.get_checkpoint_path(tag)
+        payload = read_payload(path)
         self.load_payload(payload, exclude_keys, include_keys, strict=strict, trust_pickles=trust_pickles)
+        self._positions[path.absolute()] = self.position()
         return payload
 
     @classmethod
@@ -270,6 +311,30 @@ class BaseWorkspace(ABC):
             "pickles": {key: dill.dumps(getattr(self, key)) for key in included},
             "manifest": manifest(self.cfg),
         }
+
+    def _position_of(self, path: Path) -> str:
+        self._writer.wait()
+        return self._positions.get(path.absolute(), "")
+
+    def _require_sound(self, exclude_keys: Iterable[str] | None) -> None:
+        if not (problems := self.unsound(exclude_keys)):
+            return
+        self._writer.wait()
+        again = f"go on from it with {self.remedy}: dp-run --resume {self.output_dir}"
+        if not self.get_checkpoint_path().exists():
+            again = f"start again with {self.remedy}"
+        raise UnsoundStateError(
+            f"the state is not saved, since it is not finite: {', '.join(problems)}; {self.kept()}; {again}"
+        )
+
+    def _require_sound_start(self) -> None:
+        """Refuse what an earlier run, or another program, saved when its weights were not finite any more."""
+        if problems := self.unsound():
+            loaded = next(reversed(self._positions), "the new workspace")
+            raise UnsoundStateError(
+                f"{loaded}: the state is not finite: {', '.join(problems)}; a run cannot start from it, take another "
+                f"checkpoint or start again, with {self.remedy}"
+            )
 
     def _stateful(self) -> dict[str, Any]:
         return {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dp_core.cli.messages import INTERRUPTED, run_command, set_up_logging
 from dp_core.cli.plugin_option import add_plugin_option
-from dp_core.errors import ConfigError, DpError, Problem
+from dp_core.errors import ConfigError, DpError, Problem, UnsoundStateError
 from dp_core.registry import Registry
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ RESOLVED_CONFIG = "config.resolved.yaml"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of ``dp-run``. Status 0: done; 2: a mistake in the input; 130: interrupted and saved."""
+    """Entry point of ``dp-run``. Status 0: done; 2: a mistake in the input, or training diverged; 130: interrupted."""
     parser = _parser()
     arguments = parser.parse_intermixed_args(argv)
     return run_command("dp-run", lambda: _dispatch(parser, arguments), arguments.traceback, arguments.plugins)
@@ -168,12 +168,24 @@ def _resume(registry: Registry, folder: Path, overrides: list[str], trust_pickle
 def _run(workspace: BaseWorkspace) -> int:
     try:
         workspace.run()
-    except KeyboardInterrupt:
-        what = "the state is saved" if workspace.get_checkpoint_path().exists() else "there was nothing to save yet"
-        print(f"\ninterrupted; {what}. Go on with: dp-run --resume {workspace.output_dir}")
+    except KeyboardInterrupt as interruption:
+        print(f"\ninterrupted; {_what_is_saved(workspace, interruption)}")
         return INTERRUPTED
     print("\n".join(["", *summary(workspace)]))
     return 0
+
+
+def _what_is_saved(workspace: BaseWorkspace, interruption: KeyboardInterrupt) -> str:
+    """In words, and how to go on. A workspace that could not save says why in the text of the interruption."""
+    if isinstance(interruption.__cause__, UnsoundStateError):
+        return str(interruption)  # says both
+    if reason := str(interruption):
+        what = f"{reason}; {workspace.kept()}"
+    elif workspace.is_saved():
+        what = "the state is saved"
+    else:
+        what = workspace.kept() if workspace.get_checkpoint_path().exists() else "there was nothing to save yet"
+    return f"{what}. Go on with: dp-run --resume {workspace.output_dir}"
 
 
 def summary(workspace: BaseWorkspace) -> list[str]:

@@ -47,6 +47,7 @@ class TrainWorkspace(BaseWorkspace):
     """
 
     cfg: TrainConfig
+    remedy = "a lower optimizer.lr or training.max_grad_norm=1.0"
     lr_schedule: LRScheduler
     """Made by `setup`: how long it is depends on the data."""
 
@@ -155,6 +156,13 @@ class TrainWorkspace(BaseWorkspace):
             names = [name for name in (PROFILE_FILE, TRACE_FILE) if (self.output_dir / name).is_file()]
             lines.append("where the time went: " + ", ".join(str(self.output_dir / name) for name in names))
         return lines
+
+    def position(self) -> str:
+        """By epoch and batch, counted as in the logs."""
+        epoch, step = self.progress.epoch, self.progress.step_in_epoch
+        if step:
+            return f"epoch {epoch}, step {step}"
+        return f"the end of epoch {epoch - 1}" if epoch else "the start"
 
     def next_step(self) -> str:
         """Without a runner there is nothing that `dp-eval` could do."""

@@ -13,7 +13,7 @@ import torch
 from dp_core import Component, Slot, hookimpl
 from dp_core.checkpoint import read_payload, write_payload
 from dp_core.config.schema import WorkspaceConfig
-from dp_core.errors import CheckpointError, PluginError
+from dp_core.errors import CheckpointError, PluginError, UnsoundStateError
 from dp_core.interfaces import BaseCallback
 from dp_core.registry import Registry
 from dp_core.workspace import BaseWorkspace
@@ -95,6 +95,82 @@ def test_a_file_that_cannot_be_written_stops_the_next_save(make_workspace: MakeW
         workspace.save_checkpoint()
     with pytest.raises(CheckpointError, match=r"latest\.ckpt: cannot be written: "):
         workspace.save_checkpoint(use_thread=False)
+
+
+# -- what is not finite -----------------------------------------------------------------------------------------------
+
+
+def diverge(workspace: Any) -> None:
+    workspace.train_step()
+    with torch.no_grad():
+        workspace.model.layer.weight[0, 0] = float("nan")
+
+
+def test_weights_that_are_not_finite_leave_the_last_checkpoint_as_it_is(
+    make_workspace: MakeWorkspace, tmp_path: Path
+) -> None:
+    workspace = make_workspace(callbacks={"first": "note"})
+    path = Path(workspace.save_checkpoint(use_thread=False, include_keys=()))
+    before = path.read_bytes()
+    notes = list(workspace.callbacks["first"].notes)
+    diverge(workspace)
+
+    for use_thread in (True, False):
+        with pytest.raises(UnsoundStateError) as caught:
+            workspace.save_checkpoint(use_thread=use_thread, include_keys=())
+
+    assert str(caught.value) == (
+        "the state is not saved, since it is not finite: model (1 of 2 tensors, first 'layer.weight'); the last "
+        f"checkpoint is {path}; go on from it with a lower learning rate: dp-run --resume {tmp_path}/run"
+    )
+    assert path.read_bytes() == before
+    assert [each.name for each in path.parent.iterdir()] == ["latest.ckpt"]
+    assert workspace.callbacks["first"].notes == notes, "nothing was decided for a file that is not written"
+
+
+def test_a_snapshot_is_not_replaced_either(make_workspace: MakeWorkspace) -> None:
+    workspace = make_workspace()
+    path = Path(workspace.save_snapshot())
+    before = path.read_bytes()
+    diverge(workspace)
+
+    with pytest.raises(UnsoundStateError) as caught:
+        workspace.save_snapshot()
+
+    assert str(caught.value) == (
+        "the state is not saved, since it is not finite: model (1 of 2 tensors, first 'layer.weight'); there is no "
+        "checkpoint yet; start again with a lower learning rate"
+    )
+    assert path.read_bytes() == before
+
+
+def test_what_is_left_out_may_be_anything(make_workspace: MakeWorkspace) -> None:
+    workspace = make_workspace()
+    diverge(workspace)
+
+    payload = read_payload(workspace.save_checkpoint(use_thread=False, exclude_keys=("model",)))
+
+    assert "model" not in payload["state_dicts"]
+
+
+def test_a_run_does_not_start_from_a_checkpoint_that_is_not_finite(
+    make_workspace: MakeWorkspace, tmp_path: Path
+) -> None:
+    workspace = make_workspace()
+    path = tmp_path / "old.ckpt"
+    payload = read_payload(workspace.save_checkpoint(use_thread=False, include_keys=()))
+    payload["state_dicts"]["model"]["layer.bias"][:] = float("inf")
+    write_payload(path, payload)
+
+    workspace.load_checkpoint(path)
+    with pytest.raises(UnsoundStateError) as caught:
+        workspace.run()
+
+    assert str(caught.value) == (
+        f"{path}: the state is not finite: model (1 of 2 tensors, first 'layer.bias'); a run cannot start from it, "
+        "take another checkpoint or start again, with a lower learning rate"
+    )
+    assert workspace.counter.count == 0
 
 
 # -- restoring --------------------------------------------------------------------------------------------------------

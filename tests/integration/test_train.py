@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import signal
 import subprocess
 import sys
@@ -20,19 +21,22 @@ from dp_core.checkpoint import read_payload
 from dp_core.cli.run import main
 from dp_replay.sampler import get_val_mask
 
-# Interrupts itself with a signal at a known place, "<function of the loop>:<its call>": a real process.
+# Interrupts itself with a signal at known places, "<function of the loop>:<its call>,...": a real process.
 INTERRUPTER = """
 import os, signal, sys, dp_core.cli.run, dp_core.loop
-name, call = sys.argv[1].split(":")
-owner = dp_core.loop.Progress if hasattr(dp_core.loop.Progress, name) else dp_core.loop
-function, calls = getattr(owner, name), []
-def function_and_die(*arguments):
-    calls.append(name)
-    result = function(*arguments)
-    if len(calls) == int(call):
-        os.kill(os.getpid(), getattr(signal, sys.argv[2]))
-    return result
-setattr(owner, name, function_and_die)
+def interrupt(place):
+    name, call = place.split(":")
+    owner = dp_core.loop.Progress if hasattr(dp_core.loop.Progress, name) else dp_core.loop
+    function, calls = getattr(owner, name), []
+    def function_and_die(*arguments):
+        calls.append(name)
+        result = function(*arguments)
+        if len(calls) == int(call):
+            os.kill(os.getpid(), getattr(signal, sys.argv[2]))
+        return result
+    setattr(owner, name, function_and_die)
+for place in sys.argv[1].split(","):
+    interrupt(place)
 sys.exit(dp_core.cli.run.main(sys.argv[3:]))
 """
 
@@ -43,9 +47,16 @@ def run(config: Path, output: Path, *overrides: str) -> Path:
 
 
 def run_until(place: str, signal_name: str, config: Path, output: Path) -> subprocess.CompletedProcess[str]:
-    arguments = [place, signal_name, str(config), f"output_dir={output}"]
+    return interrupted_at(place, signal_name, str(config), f"output_dir={output}")
+
+
+def interrupted_at(place: str, signal_name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", INTERRUPTER, *arguments], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", INTERRUPTER, place, signal_name, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
 
@@ -138,6 +149,74 @@ def test_an_interrupted_run_saves_says_how_to_resume_and_goes_on_where_it_was(
     assert resumed == 0
     assert_equal_trees(state_of(straight), state_of(folder))
     assert records(straight) == records(folder)
+
+
+@pytest.mark.parametrize(
+    ("places", "reason"),
+    [
+        # Of the second epoch: the first signal waits for the end of an update, the second does not.
+        ("advance:10,advance:10", "the second signal came in the middle of an update"),
+        ("advance:10,state_dict:2", "the second signal came while it was written"),
+    ],
+)
+def test_a_second_signal_leaves_the_last_checkpoint_and_says_so(
+    places: str, reason: str, tiny_config: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "interrupted"
+
+    interrupted = run_until(places, "SIGINT", tiny_config, folder)
+
+    assert interrupted.returncode == 130
+    assert interrupted.stdout.splitlines()[-1] == (
+        f"interrupted; the state is not saved: {reason}; the last checkpoint is {folder}/checkpoints/latest.ckpt, of "
+        f"the end of epoch 0. Go on with: dp-run --resume {folder}"
+    )
+    assert state_of(folder)["state_dicts"]["progress"]["epoch"] == 1
+    assert [path.name for path in (folder / "checkpoints").glob("*.part")] == []
+
+
+DIVERGING = ("training.num_epochs=3", "optimizer.lr=1.0e+30", "lr_schedule=constant")
+
+
+@pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM"])
+def test_a_diverged_run_that_is_interrupted_keeps_the_last_sound_checkpoint(
+    signal_name: str, tiny_config: Path, tmp_path: Path
+) -> None:
+    folder = run(tiny_config, tmp_path / "run", "training.num_epochs=1")
+    before = state_of(folder)
+
+    interrupted = interrupted_at("advance:5", signal_name, "--resume", str(folder), *DIVERGING)
+
+    assert interrupted.returncode == 130
+    said = re.sub(r"\d+ of \d+ tensors, first '[^']*'", "...", interrupted.stdout.splitlines()[-1])
+    assert said == (
+        "interrupted; the state is not saved, since it is not finite: model (...), ema_model (...), optimizer (...), "
+        f"progress (the mean loss of epoch 1 is nan); the last checkpoint is {folder}/checkpoints/latest.ckpt, of the "
+        "end of epoch 0; go on from it with a lower optimizer.lr or training.max_grad_norm=1.0: "
+        f"dp-run --resume {folder}"
+    )
+    assert_equal_trees(before, state_of(folder))
+
+
+def test_a_last_update_that_destroys_the_weights_is_not_saved_at_the_end_of_the_epoch(
+    tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The loss of every batch is finite: it was computed before the update."""
+    folder = run(tiny_config, tmp_path / "run", "training.num_epochs=1", "lr_schedule=constant")
+    before = state_of(folder)
+    capsys.readouterr()
+
+    one_step = ("training.max_train_steps=1", "dataset.val_ratio=0", "training.sample_every=9")
+    status = main(["--resume", str(folder), *DIVERGING, *one_step, "optimizer.lr=1.0e+39"])
+
+    assert status == 2
+    said = re.sub(r"\d+ of \d+ tensors, first '[^']*'", "...", capsys.readouterr().err.splitlines()[-1])
+    assert said == (
+        "dp-run: error: the state is not saved, since it is not finite: model (...), ema_model (...); the last "
+        f"checkpoint is {folder}/checkpoints/latest.ckpt, of the end of epoch 0; go on from it with a lower "
+        f"optimizer.lr or training.max_grad_norm=1.0: dp-run --resume {folder}"
+    )
+    assert_equal_trees(before, state_of(folder))
 
 
 def test_a_finished_run_that_is_resumed_trains_no_further(straight: Path) -> None:
