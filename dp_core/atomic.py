@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import uuid
@@ -50,6 +51,13 @@ def new_folder(paths: Iterable[Path]) -> Path:
             path.mkdir()
             return path
     raise AssertionError("paths must not end")
+
+
+def numbered(path: Path) -> Iterator[Path]:
+    """Yield ``path``, then ``path`` with ``_2``, ``_3`` and so on at its end."""
+    yield path
+    for number in itertools.count(2):
+        yield path.with_name(f"{path.name}_{number}")
 
 
 def _place(source: Path, target: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Self
 import dill
 import torch
 
-from dp_core.atomic import whole_file
+from dp_core.atomic import new_folder, numbered, whole_file
 from dp_core.checkpoint import (
     FORMAT,
     CheckpointWriter,
@@ -64,11 +64,11 @@ class BaseWorkspace(ABC):
 
     @property
     def output_dir(self) -> Path:
-        """The run directory."""
+        """The run directory. Where its name is not given, who asks first makes it, so that no other run has it."""
         if self._output_dir is None:
             now = datetime.datetime.now().astimezone()
             default = Path("runs", f"{now:%Y-%m-%d_%H-%M-%S}_{self.cfg.run_name}")
-            self._output_dir = self.cfg.output_dir or default
+            self._output_dir = self.cfg.output_dir or new_folder(numbered(default))
         return self._output_dir
 
     # -- running --------------------------------------------------------------------------------------------------

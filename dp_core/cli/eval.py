@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dp_core.atomic import new_folder, numbered, whole_file
 from dp_core.cli.messages import run_command, set_up_logging
 from dp_core.cli.plugin_option import add_plugin_option
 from dp_core.errors import ConfigError, DpError, Problem
@@ -24,7 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="options to change: policy.scheduler, runner")
     parser.add_argument("--episodes", type=int, metavar="N", help="test episodes; default: as in the run")
     parser.add_argument(
-        "--output", metavar="DIR", help="where the log and videos go; default: eval_<checkpoint> in the run directory"
+        "--output",
+        metavar="DIR",
+        help="where the log and videos go; default: eval_<checkpoint> in the run directory, the next with _2, ...",
     )
     parser.add_argument("--device", default="auto", help="'auto', 'cpu', 'cuda', ...")
     parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
@@ -64,7 +67,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if mismatches:
         raise ConfigError(str(path), mismatches)
     policy = policy_from(payload, parts["policy"], data, path).to(find_device(arguments.device, "--device"))
-    output = Path(arguments.output) if arguments.output else _beside(path)
+    # Each evaluation has a folder of its own, also of those that start at once, unless it was given one.
+    output = Path(arguments.output) if arguments.output else new_folder(numbered(_beside(path)))
     runner = parts["runner"].build(shape_meta=data["shape_meta"], output_dir=output)
     try:
         with torch.no_grad():
@@ -118,6 +122,6 @@ def _with_interval(metrics: dict[str, Any], key: str) -> str:
 
 
 def _write_log(path: Path, record: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     plain = {key: value if isinstance(value, int | float | str) else str(value) for key, value in record.items()}
-    path.write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -130,15 +130,22 @@ def _with_config(registry: Registry, arguments: argparse.Namespace) -> int:
 def _train(cfg: WorkspaceConfig) -> int:
     from dp_core.config.load import save_config
 
+    if cfg.output_dir is not None and (cfg.output_dir / RESOLVED_CONFIG).exists():
+        raise _is_taken(cfg.output_dir)  # before weights are made
     workspace = cfg.workspace.load()(cfg)
-    if (workspace.output_dir / RESOLVED_CONFIG).exists():
-        raise DpError(
-            f"{workspace.output_dir} holds a run already; go on with `dp-run --resume {workspace.output_dir}`, "
-            "or choose another output_dir"
-        )
-    save_config(workspace.cfg, workspace.output_dir / RESOLVED_CONFIG)
+    try:
+        save_config(workspace.cfg, workspace.output_dir / RESOLVED_CONFIG, exclusive=True)
+    except FileExistsError as error:
+        # Another run may have started meanwhile: of several in one directory, one gets this far.
+        if not (workspace.output_dir / RESOLVED_CONFIG).exists():
+            raise
+        raise _is_taken(workspace.output_dir) from error
     print(f"run directory: {workspace.output_dir}")
     return _run(workspace)
+
+
+def _is_taken(folder: Path) -> DpError:
+    return DpError(f"{folder} holds a run already; go on with `dp-run --resume {folder}`, or choose another output_dir")
 
 
 def _resume(registry: Registry, folder: Path, overrides: list[str], trust_pickles: bool) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from dp_core.atomic import new_folder
 from dp_core.errors import InputError
 from dp_core.interfaces import BasePolicy, BaseRunner
 from dp_core.rollout.config import RolloutOptions
@@ -21,6 +24,8 @@ from dp_core.rollout.environment import Environment, Split, Start
 from dp_core.rollout.episode import EpisodeGroup, EpisodeOptions, Outcome, Report, Window
 from dp_core.rollout.intervals import mean_interval, wilson_interval
 from dp_core.rollout.workers import WorkerGroup
+
+_NUMBERED = re.compile("rollout_[0-9]+").fullmatch
 
 
 class RolloutRunner(BaseRunner):
@@ -91,12 +96,12 @@ class RolloutRunner(BaseRunner):
     # -- episodes -------------------------------------------------------------------------------------------------
 
     def _all_starts(self) -> list[Start]:
-        """Of both splits; the first of each film into a folder that no earlier run has used."""
-        media = self.output_dir / "media"
-        number = 1 + max((int(path.name.split("_")[1]) for path in media.glob("rollout_*")), default=-1)
-        folder = media / f"rollout_{number:04d}"
+        """Of both splits; the first of each film into a folder that no other run has used."""
         options = self._rollout
         wanted = {"train": (options.n_train, options.n_train_vis), "test": (options.n_test, options.n_test_vis)}
+        films = any(n_episodes and n_videos for n_episodes, n_videos in wanted.values())  # or there is no folder
+        media = self.output_dir / "media"
+        folder = _new_media_folder(media) if films else media
         starts: list[Start] = []
         for split in get_args(Split):
             n_episodes, n_videos = wanted[split]
@@ -161,6 +166,12 @@ class RolloutRunner(BaseRunner):
         if not torch.isfinite(actions).all():
             raise InputError("the policy returned actions that are not finite; did its training diverge?")
         return actions[:, :n_steps].float().cpu().numpy()
+
+
+def _new_media_folder(media: Path) -> Path:
+    """The next in number; two evaluations at once get one each."""
+    taken = [int(path.name.removeprefix("rollout_")) for path in media.glob("rollout_*") if _NUMBERED(path.name)]
+    return new_folder(media / f"rollout_{number:04d}" for number in itertools.count(1 + max(taken, default=-1)))
 
 
 class _Progress:

@@ -69,6 +69,18 @@ def test_weights_that_do_not_fit_are_told_in_one_line(payload: dict[str, Any], t
     assert len(str(caught.value)) < len(str(tmp_path)) + 500
 
 
+def test_weights_that_are_not_finite_never_get_onto_a_robot(payload: dict[str, Any], tmp_path: Path) -> None:
+    payload["state_dicts"]["model"]["layer.bias"][:] = float("nan")
+
+    with pytest.raises(CheckpointError) as caught:
+        load(payload, tmp_path)
+
+    assert str(caught.value) == (
+        f"{tmp_path}/x.ckpt: its weights are not finite: model (1 of 2 tensors, first 'layer.bias'); "
+        "its training diverged; take another checkpoint"
+    )
+
+
 def test_a_file_without_a_policy(payload: dict[str, Any], tmp_path: Path) -> None:
     del payload["state_dicts"]["model"]
 

@@ -166,6 +166,23 @@ def test_a_worker_that_has_ended_meanwhile_is_reported_in_words(tmp_path: Path) 
     assert str(caught.value).startswith("the process 'counting 0' of the counting runner was killed, ")
 
 
+def test_evaluations_at_once_have_folders_of_their_own_and_other_names_are_left_alone(tmp_path: Path) -> None:
+    for name in ("rollout_x", "rollout_0007", "rollout_", "rollout_2_best"):
+        (tmp_path / "media" / name).mkdir(parents=True)
+    both = [runner(tmp_path, n_test_vis=1) for _ in range(2)]
+
+    starts = [each._all_starts() for each in both]
+
+    videos = [start.video for each in starts for start in each if start.video]
+    assert videos == [tmp_path / "media" / f"rollout_000{number}" / "test_0.mp4" for number in (8, 9)]
+
+
+def test_evaluations_without_films_leave_no_folder(tmp_path: Path) -> None:
+    runner(tmp_path, n_train=0, n_train_vis=3)._all_starts()
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_films_have_a_frame_every_so_many_steps(tmp_path: Path) -> None:
     pytest.importorskip("imageio")
     cv2 = pytest.importorskip("cv2")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from dp_core import Component, Slot, hookimpl
 from dp_core.checkpoint import read_payload, write_payload
 from dp_core.config.schema import WorkspaceConfig
-from dp_core.errors import CheckpointError, PluginError, UnsoundStateError
+from dp_core.errors import CheckpointError, ConfigError, PluginError, UnsoundStateError
 from dp_core.interfaces import BaseCallback
 from dp_core.registry import Registry
 from dp_core.workspace import BaseWorkspace
@@ -513,7 +514,10 @@ def test_a_hook_that_would_never_be_called_is_an_error(tmp_path: Path, callback:
 # -- where ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_directory_has_a_date_and_a_name_unless_one_is_given(make_workspace: MakeWorkspace) -> None:
+def test_a_run_directory_has_a_date_and_a_name_unless_one_is_given(
+    make_workspace: MakeWorkspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     workspace = make_workspace(run_name="push", output_dir="there")
     workspace._output_dir = None
     assert workspace.output_dir == Path("there")
@@ -522,6 +526,33 @@ def test_a_run_directory_has_a_date_and_a_name_unless_one_is_given(make_workspac
     workspace._output_dir = None
     assert workspace.output_dir.match("runs/????-??-??_??-??-??_push")
     assert workspace.output_dir is workspace.output_dir
+    assert not Path("there").exists(), "a directory that was given is made with what is written into it"
+
+
+def test_runs_that_start_in_the_same_second_get_a_directory_each(
+    make_workspace: MakeWorkspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    workspaces = [make_workspace(run_name="push") for _ in range(20)]  # within two seconds, that is
+    for workspace in workspaces:
+        workspace._output_dir = None
+
+    with ThreadPoolExecutor(max_workers=20) as pool:
+        folders = list(pool.map(lambda workspace: workspace.output_dir, workspaces))
+
+    assert len(set(folders)) == len(folders) == len(list(Path("runs").iterdir()))
+    assert any(folder.name.endswith("_push_2") for folder in folders)
+
+
+@pytest.mark.parametrize("name", ["../../../escaped", "sweep/1", "", "x" * 201, "a\0b"])
+def test_the_name_of_a_run_is_part_of_a_file_name(make_workspace: MakeWorkspace, name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_workspace(run_name=name)
+
+    assert str(caught.value) == (
+        "toy.yaml has 1 problem\n  run_name: expected a part of a file name, without '/' and of 1 to 200 bytes, got "
+        f"{name!r}; the folder of a run is set by output_dir"
+    )
 
 
 def test_the_toys_are_discovered_like_every_plugin(toys: Registry) -> None:

@@ -39,7 +39,7 @@ def test_evaluation_needs_only_the_file(checkpoint: Path, tmp_path: Path, capsys
 
 
 @pytest.mark.parametrize(("folder", "output"), [("run/checkpoints", "run"), ("copied", "copied")])
-def test_results_go_into_the_run_directory_or_beside_a_copy(
+def test_results_go_into_the_run_directory_or_beside_a_copy_and_replace_none(
     folder: str, output: str, checkpoint: Path, tmp_path: Path
 ) -> None:
     copied = tmp_path / folder / "best.ckpt"
@@ -48,6 +48,12 @@ def test_results_go_into_the_run_directory_or_beside_a_copy(
 
     assert dp_eval([str(copied), "--episodes", "1"]) == 0
     assert (tmp_path / output / "eval_best" / "eval_log.json").is_file()
+
+    assert dp_eval([str(copied), "--episodes", "2"]) == 0
+    logs = [
+        json.loads((tmp_path / output / name / "eval_log.json").read_text()) for name in ("eval_best", "eval_best_2")
+    ]
+    assert [sum(key.startswith("test/sim_max_reward") for key in log) for log in logs] == [1, 2]
 
 
 def test_equal_evaluations_give_equal_scores(checkpoint: Path, tmp_path: Path) -> None:

@@ -101,6 +101,31 @@ def test_a_run_leaves_config_log_and_checkpoints(straight: Path) -> None:
     assert {"train_loss", "val_loss", "lr", "global_step", "train_action_mse_error"} <= last.keys()
 
 
+def test_of_runs_that_start_at_once_in_one_directory_one_trains_and_the_others_are_refused(
+    tiny_config: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    program = "import sys; from dp_core.cli.run import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", program, str(tiny_config), f"output_dir={folder}"]
+    started = [
+        subprocess.Popen(
+            [*command, "training.num_epochs=1", f"training.seed={seed}"], stderr=subprocess.PIPE, text=True
+        )
+        for seed in range(3)
+    ]
+    said = {process.args[-1]: process.communicate(timeout=120)[1] for process in started}
+
+    assert sorted(process.returncode for process in started) == [0, 2, 2]
+    (winner,) = [process.args[-1] for process in started if process.returncode == 0]
+    refusal = (
+        f"dp-run: error: {folder} holds a run already; go on with `dp-run --resume {folder}`, "
+        "or choose another output_dir\n"
+    )
+    assert [text for seed, text in said.items() if seed != winner and not text.endswith(refusal)] == []
+    assert f"seed: {winner.rpartition('=')[2]}\n" in (folder / "config.resolved.yaml").read_text()
+    assert len({record["global_step"] for record in records(folder)}) == len(records(folder))
+
+
 def test_a_finished_run_says_what_to_type_next(
     tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
