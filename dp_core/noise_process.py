@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from dp_core.component import Component
+from dp_core.config.environment import without_marks
 from dp_core.errors import ConfigError, PluginError, Problem
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def _keep_one(registry: Registry, former: Mapping[str, Any], block: dict[str, An
     for name in (name for name in attrs.fields_dict(sampler.config) if name in former):
         if name not in block and name in process.options + process.data_options:
             block[name] = former[name]
-        elif name in process.options and block[name] != former[name]:
+        elif name in process.options and without_marks(block[name]) != former[name]:
             yield Problem(
                 f"{path}.{name}",
                 f"{block[name]!r}, but the weights were trained with {former[name]!r}; leave it out, or train again",

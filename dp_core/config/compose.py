@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import os
 import re
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
+from dp_core.config.environment import FromEnvironment
 from dp_core.config.presets import find_config, why_not_found
 from dp_core.errors import ConfigError, Problem
 
@@ -19,6 +22,10 @@ RESOLVERS = ("oc.env", "dp.now")
 """The only functions that ``${...}`` may call: none of them runs code from a config."""
 
 _INTERPOLATION = re.compile(r"\$\{([^:{}]*)([:{}]?)")
+_FROM_ENVIRONMENT = re.compile(
+    r"\$\{\s*oc\.env\s*:\s*(?P<variable>[^\s,:{}'\"]+)\s*(?:,(?P<default>[^{}]*|\s*\$\{[^{}]*\}\s*))?\}"
+)
+"""A value that is nothing but a question to the environment."""
 _NOW = re.compile(r"\$\{\s*dp\.now\s*:([^{}]*)\}")
 _NOW_FORMAT = "%Y-%m-%d_%H-%M-%S"
 
@@ -78,16 +85,19 @@ def _is_same_component(name: Any, former: Any) -> bool:
 
 
 def resolve(data: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """Replace every ``${...}`` by its value."""
+    """Replace every ``${...}`` by its value; one that is the environment's, and it alone, by `FromEnvironment`."""
     if problems := list(_forbidden_interpolations(data)):
         raise ConfigError(source, problems)
+    environment = _Environment()
     try:
-        config = OmegaConf.create(_fill_in_now(data, datetime.datetime.now().astimezone()))
+        now = datetime.datetime.now().astimezone()
+        config = OmegaConf.create(environment.hide(_fill_in_now(data, now)))
         OmegaConf.resolve(config)
     except OmegaConfBaseException as error:
         key = str(getattr(error, "full_key", "") or "")
         raise ConfigError(source, [Problem(key, _reason(error))]) from error
-    return _plain(config)
+    resolved: dict[str, Any] = environment.show(_plain(config))
+    return resolved
 
 
 def _read_with_extends(text: str | Path, folder: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
@@ -151,6 +161,60 @@ def _items(node: Any) -> Iterable[tuple[str, Any]]:
     if isinstance(node, list | tuple):
         return ((f"[{index}]", value) for index, value in enumerate(node))
     return ()
+
+
+class _Environment:
+    """Marks values of the environment, so that one is known wherever names lead to it: in ``${training.seed}``, too.
+
+    While OmegaConf resolves, which knows strings only, a word that is in no config stands for each.
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[str, FromEnvironment] = {}
+        self._word = uuid.uuid4().hex
+
+    def hide(self, node: Any) -> Any:
+        """Put words in the place of questions to the environment. What has no value is left for OmegaConf to report."""
+        if isinstance(node, Mapping):
+            return {key: self.hide(value) for key, value in node.items()}
+        if isinstance(node, list | tuple):
+            return [self.hide(value) for value in node]
+        if not isinstance(node, str) or (match := _FROM_ENVIRONMENT.fullmatch(node)) is None:
+            return node
+        origin, default = f"the environment variable {match['variable']}", match["default"]
+        if (text := os.environ.get(match["variable"])) is not None:
+            return self._word_for(text, origin)
+        if default is None or "${" in default:
+            return default.strip() if default else node
+        text = OmegaConf.select(OmegaConf.create({"default": node}), "default")
+        return None if text is None else self._word_for(text, f"the default of {origin}")
+
+    def _word_for(self, text: str, origin: str) -> str:
+        word = f"{self._word}.{len(self._values)}."
+        self._values[word] = FromEnvironment(text, origin, _as_yaml(text))
+        return word
+
+    def show(self, node: Any) -> Any:
+        """Put values in the place of words; inside of longer texts, plain text."""
+        if isinstance(node, dict):
+            return {key: self.show(value) for key, value in node.items()}
+        if isinstance(node, list):
+            return [self.show(value) for value in node]
+        if not isinstance(node, str) or self._word not in node:
+            return node
+        if node in self._values:
+            return self._values[node]
+        for word, value in self._values.items():
+            node = node.replace(word, value)
+        return node
+
+
+def _as_yaml(text: str) -> Any:
+    """What ``key=text`` would mean on the command line; text that is not YAML is itself."""
+    try:
+        return parse_override(f"value={text}")["value"]
+    except ConfigError:
+        return text
 
 
 def _fill_in_now(node: Any, now: datetime.datetime) -> Any:

@@ -21,6 +21,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import attrs
 
 from dp_core.component import Component
+from dp_core.config.environment import FromEnvironment, without_marks
 from dp_core.config.fields import SLOT, Slot
 from dp_core.config.schema import WorkspaceConfig
 from dp_core.errors import ConfigError, DpError, PluginError, Problem
@@ -76,7 +77,7 @@ def structure_parts(registry: Registry, data: Mapping[str, Any], kinds: Iterable
     structurer = _Structurer(registry)
     parts = {kind: structurer.slot(kind, data.get(kind), kind) for kind in kinds}
     for kind, part in parts.items():
-        structurer.judge(part, kind, (types.SimpleNamespace(**data),))
+        structurer.judge(part, kind, (types.SimpleNamespace(**without_marks(dict(data))),))
     structurer.report(source)
     return parts
 
@@ -147,6 +148,8 @@ class _Structurer:
         self.registry = registry
         self.problems: list[Problem] = []
         self.advice: list[Problem] = []
+        self._origins: dict[str, str] = {}
+        """Of values from the environment, by the path of the option that they are for."""
         self._unsound: dict[int, tuple[Any, set[str]]] = {}
         """By id: a config object (kept, so that no other gets its id), and its options that something is wrong with."""
 
@@ -244,9 +247,11 @@ class _Structurer:
                 yield field.name
 
     def _typed(self, hint: Any, value: Any, path: str, kind: str | None) -> Any:
+        if isinstance(value, FromEnvironment):
+            return self._from_environment(hint, value, path, kind)
         origin, args = get_origin(hint), get_args(hint)
         if hint is Any:
-            return value
+            return without_marks(value)
         if origin in (Union, types.UnionType):
             return self._union(args, value, path, kind)
         if hint is Slot:
@@ -262,6 +267,16 @@ class _Structurer:
         if attrs.has(hint):
             return self.options(hint, value, path)
         return self._scalar(hint, value, path)
+
+    def _from_environment(self, hint: Any, value: FromEnvironment, path: str, kind: str | None) -> Any:
+        """As text where the option takes text, else as YAML."""
+        self._origins[path] = value.origin
+        mark = len(self.problems)
+        structured = _INVALID if hint is Any else self._typed(hint, str(value), path, kind)
+        if structured is not _INVALID:
+            return structured
+        del self.problems[mark:]
+        return self._typed(hint, value.reading, path, kind)
 
     def _union(self, args: tuple[Any, ...], value: Any, path: str, kind: str | None) -> Any:
         if value is None and type(None) in args:
@@ -305,7 +320,7 @@ class _Structurer:
         if not isinstance(value, Mapping):
             return self._fail(path, f"expected a mapping, got {_show(value)}")
         if not args:
-            return dict(value)
+            return without_marks(dict(value))
         if keys := [key for key in value if type(key) is not args[0]]:
             return self._fail(path, f"the key {_show(keys[0])} is not {_describe(args[0])}")
         items = {}
@@ -328,6 +343,8 @@ class _Structurer:
         return self._fail(path, f"expected {_describe(hint)}, got {_show(value)}")
 
     def _fail(self, path: str, message: str) -> Any:
+        if path in self._origins:
+            message += f" (from {self._origins[path]})"
         self.problems.append(Problem(path, message))
         return _INVALID
 

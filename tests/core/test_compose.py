@@ -12,6 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from dp_core.config.compose import compose, merge, parse_override, resolve
+from dp_core.config.environment import FromEnvironment
 from dp_core.errors import ConfigError
 
 
@@ -220,6 +221,53 @@ def test_the_environment_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("DP_TEST_DATA", "/data")
 
     assert compose(write(tmp_path, run="path: ${oc.env:DP_TEST_DATA}/x.zarr")) == {"path": "/data/x.zarr"}
+
+
+def test_a_value_of_the_environment_is_known_wherever_names_lead_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DP_TEST_SEED", "7")
+
+    data = {"training": {"seed": "${oc.env:DP_TEST_SEED}"}, "alone": "${training.seed}", "inside": "run_${alone}"}
+    resolved = resolve(data, "")
+
+    assert resolved == {"training": {"seed": "7"}, "alone": "7", "inside": "run_7"}
+    for value in (resolved["training"]["seed"], resolved["alone"]):
+        assert (type(value), value.reading) == (FromEnvironment, 7)
+        assert value.origin == "the environment variable DP_TEST_SEED"
+    assert type(resolved["inside"]) is str
+
+
+@pytest.mark.parametrize(
+    ("value", "reading"),
+    [
+        ("${oc.env:DP_TEST_UNSET,42}", 42),
+        ("${ oc.env : DP_TEST_UNSET , 1e-4 }", 1e-4),
+        ("${oc.env:DP_TEST_UNSET,'a, b'}", "a, b"),
+    ],
+)
+def test_a_default_is_text_as_the_environment_is(value: str, reading: Any) -> None:
+    found = resolve({"a": value}, "")["a"]
+
+    assert (found.reading, found.origin) == (reading, "the default of the environment variable DP_TEST_UNSET")
+
+
+def test_a_default_may_be_another_value_or_none() -> None:
+    data = {"a": "${oc.env:DP_TEST_UNSET,${seed}}", "b": "${oc.env:DP_TEST_UNSET,null}", "seed": 3}
+
+    assert resolve(data, "") == {"a": 3, "b": None, "seed": 3}
+
+
+def test_what_the_environment_holds_is_never_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DP_TEST_TEXT", "${seed} [1")
+
+    found = resolve({"a": "${oc.env:DP_TEST_TEXT}", "seed": 3}, "")["a"]
+
+    assert found == found.reading == "${seed} [1"
+
+
+def test_text_that_was_quoted_stays_text(tmp_path: Path) -> None:
+    found = compose(write(tmp_path, run="name: '007'\nother: ${name}"))
+
+    assert [type(value) for value in found.values()] == [str, str]
 
 
 def test_now_is_one_moment_in_the_whole_config() -> None:

@@ -13,6 +13,7 @@ from attrs.validators import ge, gt
 
 from dp_core import Component, Slot, option, slot
 from dp_core.config import components_of, preflight, structure_block, structure_parts, structure_run, unstructure
+from dp_core.config.compose import resolve
 from dp_core.config.schema import WorkspaceConfig
 from dp_core.discovery import PluginRecord
 from dp_core.errors import ConfigError, PluginError
@@ -207,6 +208,69 @@ def problems(data: dict[str, Any]) -> list[str]:
 
 def everything(**options: Any) -> Any:
     return structure_block(REGISTRY, "encoder", {"name": "everything", **options}).config
+
+
+# -- the environment --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("integer", "7", 7),
+        ("number", "1e-4", 1e-4),
+        ("flag", "true", True),
+        ("text", "007", "007"),
+        ("text", "true", "true"),
+        ("text", "", ""),
+        ("path", "1", Path("1")),
+        ("choice", "max", "max"),
+        ("choice", "1", 1),
+        ("maybe", "null", None),
+        ("maybe", "2", 2),
+        ("several", "[1, 2]", [1.0, 2.0]),
+        ("mapping", "{a: 1}", {"a": 1.0}),
+        ("nested", "{steps: 5}", Nested(steps=5)),
+    ],
+)
+def test_text_of_the_environment_becomes_what_the_option_is(
+    name: str, text: str, expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DP_TEST", text)
+
+    found = getattr(everything(**resolve({name: "${oc.env:DP_TEST}"}, "")), name)
+
+    assert (found, type(found)) == (expected, type(expected))
+
+
+def test_where_anything_goes_it_is_read_as_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DP_TEST", "7")
+
+    found = everything(**resolve({"anything": {"shape": ["${oc.env:DP_TEST}"]}}, "")).anything
+
+    assert found == {"shape": [7]}
+    assert type(found["shape"][0]) is int
+
+
+@pytest.mark.parametrize(
+    ("text", "block", "problem"),
+    [
+        ("abc", {"integer": "${oc.env:DP_TEST}"}, "integer: expected a whole number, got 'abc'"),
+        ("1.5", {"integer": "${oc.env:DP_TEST}"}, "integer: expected a whole number, got 1.5"),
+        ("7", {"integer": "x${oc.env:DP_TEST}"}, "integer: expected a whole number, got 'x7'"),
+        ("-1", {"nested": {"decay": "${oc.env:DP_TEST}"}}, "nested.decay: must be > 0: -1.0"),
+        ("101", {"nested": {"steps": "${oc.env:DP_TEST}"}}, "nested.steps: 101 is larger than 100"),
+    ],
+)
+def test_a_problem_names_the_variable_that_it_comes_from(
+    text: str, block: dict[str, Any], problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DP_TEST", text)
+
+    with pytest.raises(ConfigError) as caught:
+        everything(**resolve(block, ""))
+
+    origin = "" if "'x7'" in problem else " (from the environment variable DP_TEST)"
+    assert [str(each).replace("'decay' ", "") for each in caught.value.problems] == [f"{problem}{origin}"]
 
 
 # -- types ------------------------------------------------------------------------------------------------------------
