@@ -12,7 +12,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dp_callbacks.config import TopKConfig
+from dp_callbacks.config import TopKConfig, fields_of
 from dp_core import hookimpl
 from dp_core.atomic import whole_file
 from dp_core.errors import InputError
@@ -39,7 +39,9 @@ class TopKCheckpointManager(BaseCallback):
 
     def __init__(self, config: TopKConfig) -> None:
         self._config = config
-        self._monitor_key = _sanitised(config.monitor_key)
+        self._monitor_key = config.metric
+        self._file_name = config.file_name
+        self._needed = {config.metric, *fields_of(config.file_name)}
         self.best: dict[str, float] = {}
         """Value of the metric by file name, in the order in which files were made."""
         self._folder = Path()
@@ -48,7 +50,7 @@ class TopKCheckpointManager(BaseCallback):
         self._last: Selection | None = None
         """The newest decision. Killed before it was carried out, the run makes up for it when it resumes."""
         self._unranked: tuple[str, ...] = ()
-        """What was measured when the metric was not, the last time."""
+        """What was measured when the metric, or one that the name needs, was not, the last time."""
 
     def state_dict(self) -> dict[str, Any]:
         """The list of files, and what the checkpoint that holds it has to become."""
@@ -93,11 +95,12 @@ class TopKCheckpointManager(BaseCallback):
 
     @hookimpl
     def dp_after_run(self) -> None:
-        """Say so if the metric was never there: its name may be mistyped."""
+        """Say so if a metric was never there: its name may be mistyped."""
         if self._config.k and not self.best and self._unranked:
+            absent = [name for name in sorted(self._needed) if name not in self._unranked] or [self._monitor_key]
             logger.warning(
-                "topk: '%s' was never measured, so no checkpoint was kept for it; measured were %s",
-                self._monitor_key,
+                "topk: %s was never measured, so no checkpoint was kept for it; measured were %s",
+                _quoted(absent),
                 _quoted(self._unranked),
             )
 
@@ -118,9 +121,9 @@ class TopKCheckpointManager(BaseCallback):
         that the list would name last. A file of the same name is replaced.
 
         Raises:
-            InputError: ``format_str`` does not fit the metrics.
+            InputError: ``format_str`` does not fit the kind of number that a metric is.
         """
-        values = {_sanitised(key): value for key, value in metrics.items()}
+        values = {key.replace("/", "_"): value for key, value in metrics.items()}
         value = self._monitored(values) if self._config.k else None
         if value is None:
             return None
@@ -146,28 +149,17 @@ class TopKCheckpointManager(BaseCallback):
 
     def _name(self, values: Mapping[str, Any]) -> str:
         try:
-            return self._config.format_str.format_map(values)
-        except KeyError as error:
-            raise InputError(
-                f"topk: format_str '{self._config.format_str}' needs the metric {error}, which was not measured; "
-                f"measured were {_quoted(values)}"
-            ) from error
+            return self._file_name.format_map(values)
         except ValueError as error:
-            raise InputError(
-                f"topk: format_str '{self._config.format_str}' does not fit the metrics: {error}"
-            ) from error
+            raise InputError(f"topk: format_str '{self._file_name}' does not fit the metrics: {error}") from error
 
     def _monitored(self, values: Mapping[str, Any]) -> float | None:
-        """The metric that ranks, or None where there is no such number: only epochs that measure it are ranked."""
+        """The metric that ranks, or None where it or one that the name needs is no number: only other epochs count."""
         value = values.get(self._monitor_key)
-        if isinstance(value, Real) and math.isfinite(value):
+        if isinstance(value, Real) and math.isfinite(value) and self._needed <= values.keys():
             return float(value)
         self._unranked = tuple(values)
         return None
-
-
-def _sanitised(key: str) -> str:
-    return key.replace("/", "_")
 
 
 def _quoted(names: Iterable[str]) -> str:

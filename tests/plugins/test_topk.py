@@ -12,6 +12,7 @@ import pytest
 
 from dp_callbacks.config import TopKConfig
 from dp_callbacks.topk import TopKCheckpointManager
+from dp_core.atomic import LONGEST_NAME
 from dp_core.errors import InputError
 
 SEQUENCES = ["max_k2", "min_k3", "max_k1", "max_k0", "max_k2_same_name"]
@@ -240,16 +241,88 @@ def test_checkpoint_in_the_middle_of_an_epoch_is_not_ranked(tmp_path, caplog) ->
     assert caplog.messages == []
 
 
-def test_name_that_needs_another_metric_is_refused(tmp_path) -> None:
+def test_only_epochs_that_measure_what_the_name_needs_are_ranked(tmp_path, caplog) -> None:
+    """A rollout every tenth epoch, a checkpoint in each: the run goes on."""
+    run = Run(tmp_path, manager(format_str="{epoch}-{test_mean_score:.3f}.ckpt"))
+
+    run.save(epoch=0, score=1.0)
+    run.save(epoch=1, score=0.5, **{"test/mean_score": 0.25})
+    run.callback.dp_after_run()
+
+    assert run.files() == ["1-0.250.ckpt"]
+    assert caplog.messages == []
+
+
+def test_metric_of_the_name_that_was_never_measured_is_mentioned_at_the_end(tmp_path, caplog) -> None:
     run = Run(tmp_path, manager(format_str="{epoch}-{val_loss:.3f}.ckpt"))
 
+    run.save(epoch=0, score=1.0)
+    run.callback.dp_after_run()
+
+    assert caplog.messages == [
+        "topk: 'val_loss' was never measured, so no checkpoint was kept for it; measured were 'epoch', "
+        "'global_step', 'score'"
+    ]
+
+
+def test_name_that_does_not_fit_the_kind_of_a_value_is_refused(tmp_path) -> None:
+    run = Run(tmp_path, manager(format_str="{epoch}-{video:.3f}.ckpt"))
+
     with pytest.raises(InputError) as error:
-        run.save(epoch=0, score=1.0)
+        run.save(epoch=0, score=1.0, video="a.mp4")
 
     assert str(error.value) == (
-        "topk: format_str '{epoch}-{val_loss:.3f}.ckpt' needs the metric 'val_loss', which was not measured; "
-        "measured were 'epoch', 'global_step', 'score'"
+        "topk: format_str '{epoch}-{video:.3f}.ckpt' does not fit the metrics: "
+        "Unknown format code 'f' for object of type 'str'"
     )
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("test/mean_score", "epoch=0003-test_mean_score=0.500.ckpt"),
+        ("train_loss", "epoch=0003-train_loss=0.500.ckpt"),
+        ("val_loss", "epoch=0003-val_loss=0.500.ckpt"),
+    ],
+)
+def test_default_name_follows_the_metric(tmp_path, key, name) -> None:
+    run = Run(tmp_path, TopKCheckpointManager(TopKConfig(monitor_key=key)))
+
+    run.save(**{"epoch": 3, key: 0.5})
+
+    assert run.files() == [name]
+
+
+def test_the_longest_name_that_is_accepted_can_be_written(tmp_path) -> None:
+    format_str = "{epoch:04d}-" + "x" * (LONGEST_NAME - 5)
+    assert list(TopKConfig(format_str=format_str).check()) == []
+    run = Run(tmp_path, manager(format_str=format_str))
+
+    run.save(epoch=9999, score=0.5)
+
+    assert [len(name) for name in run.files()] == [LONGEST_NAME]
+
+
+def test_name_of_what_only_a_runner_measures_is_refused_where_there_is_none() -> None:
+    text = "epoch={epoch:04d}-test_mean_score={test_mean_score:.3f}.ckpt"
+    config = TopKConfig(monitor_key="train_loss", format_str=text)
+
+    assert list(config.check(runner=None)) == [
+        (
+            "format_str",
+            f"'{text}' needs 'test_mean_score', which a runner measures, and there is none; set it to null for "
+            "'epoch={epoch:04d}-train_loss={train_loss:.3f}.ckpt'",
+        )
+    ]
+    assert list(config.check(runner="some")) == list(config.check()) == []
+    assert list(TopKConfig(format_str=text).check(runner=None)) == [], "nothing is ranked, and nothing needs a name"
+
+
+def test_metric_that_cannot_be_part_of_a_format_needs_a_format_of_its_own() -> None:
+    assert list(TopKConfig(monitor_key="top.1").check()) == [
+        ("monitor_key", "'top.1' cannot be part of the name of a file; set format_str")
+    ]
+    assert list(TopKConfig(monitor_key="top.1", format_str="{epoch}.ckpt").check()) == []
 
 
 @pytest.mark.parametrize(
@@ -259,6 +332,31 @@ def test_name_that_needs_another_metric_is_refused(tmp_path) -> None:
         ("{}.ckpt", "'{}.ckpt' has a field without a name; write '{epoch}' or a metric"),
         ("best/{epoch}.ckpt", "'best/{epoch}.ckpt' must be a file name without '/'; write '_' for '/' in metrics"),
         ("{epoch.ckpt", "'{epoch.ckpt' is not a format string: expected '}' before end of string"),
+        (
+            "{epoch:0999999999}.ckpt",
+            "'{epoch:0999999999}.ckpt' has the width ':0999999999' for 'epoch'; write a number up to 99",
+        ),
+        (
+            "{epoch}-{score:.100f}.ckpt",
+            "'{epoch}-{score:.100f}.ckpt' has the width ':.100f' for 'score'; write a number up to 99",
+        ),
+        (
+            "{epoch:0{global_step}d}.ckpt",
+            "'{epoch:0{global_step}d}.ckpt' has the width ':0{global_step}d' for 'epoch'; write a number up to 99",
+        ),
+        (
+            "{epoch.__class__}.ckpt",
+            "'{epoch.__class__}.ckpt' has the field 'epoch.__class__'; write the name of a metric, without '.' and '['",
+        ),
+        (
+            "{epoch}-{train_loss:d}.ckpt",
+            "'{epoch}-{train_loss:d}.ckpt' does not fit numbers such as 9999 for 'epoch' and -1234.5678 for a metric: "
+            "Unknown format code 'd' for object of type 'float'",
+        ),
+        (
+            "{epoch}" + "x" * 300,
+            f"'{{epoch}}{'x' * 300}' makes names of 304 bytes, such as '9999{'x' * 36}...'; a file can have 240",
+        ),
     ],
 )
 def test_format_is_checked_before_the_run(format_str, message) -> None:
