@@ -6,12 +6,16 @@ import contextlib
 import itertools
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 LONGEST_NAME = 255 - len("..12345678.part")
 """Bytes of the name of a file that `whole_file` can write: 255 are what file systems allow."""
+
+_SECONDS_WITHOUT_A_BYTE = 600
+"""After that long nobody writes to an unfinished file any more."""
 
 
 @contextlib.contextmanager
@@ -41,6 +45,14 @@ def whole_file(target: Path, *, exclusive: bool = False) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             temporary.unlink()
     _flush_folder(target.parent)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what `whole_file` had not finished when its process was killed; it has the size of what it was to be."""
+    for path in folder.glob(".*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _SECONDS_WITHOUT_A_BYTE:
+                path.unlink()
 
 
 def new_folder(paths: Iterable[Path]) -> Path:

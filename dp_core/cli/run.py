@@ -149,6 +149,7 @@ def _is_taken(folder: Path) -> DpError:
 
 
 def _resume(registry: Registry, folder: Path, overrides: list[str], trust_pickles: bool) -> int:
+    from dp_core.atomic import remove_leftovers
     from dp_core.config.load import load_config, load_resumed_config, save_config
     from dp_core.config.structure import preflight
     from dp_core.weights import skip_pretrained_weights
@@ -157,6 +158,7 @@ def _resume(registry: Registry, folder: Path, overrides: list[str], trust_pickle
     if not path.is_file():
         raise ConfigError(str(folder), [Problem("", f"not a run directory: there is no {RESOLVED_CONFIG} in it")])
     set_up_logging()
+    remove_leftovers(folder / "checkpoints")
     has_checkpoint = (folder / "checkpoints" / "latest.ckpt").is_file()
     cfg = (load_resumed_config if has_checkpoint and overrides else load_config)(registry, path, overrides)
     with skip_pretrained_weights() if has_checkpoint else contextlib.nullcontext():

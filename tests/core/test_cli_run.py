@@ -291,6 +291,18 @@ def test_a_run_goes_on_from_its_checkpoint(config: Path, tmp_path: Path, capsys:
     assert "run_name: again\n" in (tmp_path / "run" / "config.resolved.yaml").read_text()
 
 
+def test_what_a_kill_left_half_written_is_removed_when_the_run_goes_on(config: Path, tmp_path: Path) -> None:
+    main([str(config)])
+    old, new = (tmp_path / "run" / "checkpoints" / f".latest.ckpt.{name}.part" for name in ("0123abcd", "4567abcd"))
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (0, 0))
+
+    main(["--resume", str(tmp_path / "run")])
+
+    assert sorted(path.name for path in old.parent.iterdir()) == [new.name, "latest.ckpt"], "somebody may be writing"
+
+
 def test_a_run_without_a_checkpoint_starts_again(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
