@@ -1,12 +1,13 @@
 """`LinearNormalizer`: the one place that scales data. Made by the data set, owned by the policy, stored in its weights.
 
-``normalized = x * scale + offset``, per key and per dimension. What data means (which keys are images, which range
-suits an action) is decided by the data set that builds it.
+``normalized = x * scale + offset``, per key and per dimension. Which range suits an action is decided by the data set
+that builds it; what ``x`` is, an image or numbers as they are, by the type of the key (`dp_core.observations`).
 """
 
 from __future__ import annotations
 
 import copy
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypedDict, Unpack, cast, get_args, overload
@@ -16,6 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from dp_core.errors import InputError
+from dp_core.observations import as_float
+from dp_core.resolution import coarse_entries, constant_entries
+from dp_core.shape_meta import obs_type
+
+logger = logging.getLogger(__name__)
 
 Mode = Literal["limits", "gaussian"]
 Stats = dict[str, Tensor]
@@ -25,6 +31,7 @@ STATS = ("max", "mean", "min", "std")
 """Order of the original's state dict."""
 _TENSORS = ("offset", "scale", *(f"input_stats.{name}" for name in STATS))
 _DEFAULT_KEY = "_default"
+_TYPES = "types"
 
 
 class FitOptions(TypedDict, total=False):
@@ -71,15 +78,15 @@ class SingleFieldLinearNormalizer(nn.Module):
             fit_offset: False keeps zero at zero.
 
         Raises:
-            InputError: there is no data, or it is not finite.
+            InputError: there is no data, it is not finite, or float32 cannot tell its values apart.
         """
         if mode not in get_args(Mode):
             raise InputError(f"normalizer: mode '{mode}' is not one of {_quoted(get_args(Mode))}")
-        flat = _as_tensor(data, dtype)
-        flat = flat.reshape(-1, flat.shape[-last_n_dims:].numel() if last_n_dims else 1)
-        count = len(flat)
-        if not count:
+        given = _as_tensor(data)
+        given = given.reshape(-1, given.shape[-last_n_dims:].numel() if last_n_dims else 1)
+        if not len(given):
             raise InputError("normalizer: there is no data to fit; expected at least one sample")
+        flat = given.to(dtype)
         stats = {
             "max": flat.amax(0),
             "mean": flat.mean(0),
@@ -88,16 +95,21 @@ class SingleFieldLinearNormalizer(nn.Module):
         }
         if not torch.isfinite(stats["mean"]).all():
             raise InputError("normalizer: the data has NaN or infinite values; remove them before fitting")
+        low, high = _limits(given)
+        if fit_offset and (problem := coarse_entries(low, high, range_eps)):
+            raise InputError(f"normalizer: {problem}")
         if mode == "limits" and fit_offset:
-            return cls.create_range(stats, output_max=output_max, output_min=output_min, range_eps=range_eps)
-        if mode == "limits":
-            reach = torch.maximum(stats["min"].abs(), stats["max"].abs())
-            target = min(abs(output_min), abs(output_max))
-            scale = target / torch.where(reach < range_eps, target, reach)
+            field = cls.create_range(stats, output_max=output_max, output_min=output_min, range_eps=range_eps)
+            field.params_dict.remark = constant_entries(low, high, range_eps)
         else:
-            scale = 1 / torch.where(stats["std"] < range_eps, 1, stats["std"])
-        offset = -stats["mean"] * scale if mode == "gaussian" and fit_offset else torch.zeros_like(scale)
-        return cls.create_manual(scale, offset, stats)
+            reach = torch.maximum(stats["min"].abs(), stats["max"].abs())
+            size, target = (reach, min(abs(output_min), abs(output_max))) if mode == "limits" else (stats["std"], 1.0)
+            scale = target / torch.where(_is_constant(size, range_eps), target, size)
+            offset = -stats["mean"] * scale if mode == "gaussian" and fit_offset else torch.zeros_like(scale)
+            remark = constant_entries(torch.zeros(len(size)), size.cpu(), range_eps)
+            field = cls.create_manual(scale, offset, stats, remark=remark)
+        field.params_dict.key_type = "low_dim"
+        return field
 
     @classmethod
     def create_range(
@@ -105,30 +117,40 @@ class SingleFieldLinearNormalizer(nn.Module):
     ) -> SingleFieldLinearNormalizer:
         """Map [min, max] of ``stats`` (see `array_to_stats`) to [output_min, output_max].
 
-        Dimensions with a range below ``range_eps`` are shifted to the middle of the output, not scaled.
+        Dimensions with a range below ``range_eps`` are shifted to the middle of the output, not scaled. Where float32
+        has few numbers in a range, the normalizer that the field goes to says so.
         """
-        low, high = _as_tensor(stats["min"]), _as_tensor(stats["max"])
-        constant = high - low < range_eps
+        low, high = _as_tensor(stats["min"], torch.float32), _as_tensor(stats["max"], torch.float32)
+        constant = _is_constant(high - low, range_eps)
         scale = (output_max - output_min) / torch.where(constant, output_max - output_min, high - low)
         offset = torch.where(constant, (output_max + output_min) / 2 - low, output_min - scale * low)
-        return cls.create_manual(scale, offset, stats)
+        exact_low, exact_high = (_as_tensor(stats[name], torch.float64).cpu() for name in ("min", "max"))
+        remarks = (say(exact_low, exact_high, range_eps) for say in (constant_entries, coarse_entries))
+        return cls.create_manual(scale, offset, stats, remark="; ".join(filter(None, remarks)))
 
     @classmethod
-    def create_manual(cls, scale: Any, offset: Any, input_stats: Mapping[str, Any]) -> SingleFieldLinearNormalizer:
+    def create_manual(
+        cls, scale: Any, offset: Any, input_stats: Mapping[str, Any], *, remark: str = ""
+    ) -> SingleFieldLinearNormalizer:
         """Use numbers that are known. All have the same shape (D,).
+
+        Args:
+            remark: see `remark`.
 
         Raises:
             InputError: shapes differ, or a statistic is absent.
         """
         given = {"offset": offset, "scale": scale}
         given |= {f"input_stats.{name}": input_stats[name] for name in STATS if name in input_stats}
-        tensors = {name: _as_tensor(value).clone() for name, value in given.items()}
+        tensors = {name: _as_tensor(value, torch.float32).clone() for name, value in given.items()}
         if missing := [name for name in _TENSORS if name not in tensors]:
             raise InputError(f"normalizer: {_quoted(missing)} missing; expected {_quoted(STATS)} in the statistics")
         if len({tensor.shape for tensor in tensors.values()}) != 1:
             shapes = ", ".join(f"'{name}' {tuple(tensor.shape)}" for name, tensor in tensors.items())
             raise InputError(f"normalizer: shapes differ: {shapes}; expected one shape (D,) for all")
-        return cls(_Field(tensors))
+        field = cls(_Field(tensors))
+        field.params_dict.remark = remark
+        return field
 
     @classmethod
     def create_identity(cls) -> SingleFieldLinearNormalizer:
@@ -138,9 +160,11 @@ class SingleFieldLinearNormalizer(nn.Module):
 
     @classmethod
     def create_image(cls) -> SingleFieldLinearNormalizer:
-        """Map images in [0, 1] to [-1, 1]; the statistics are those of uniformly distributed values."""
+        """Map images to [-1, 1]; the statistics are those of uniformly distributed values in [0, 1]."""
         stats = {"min": [0.0], "max": [1.0], "mean": [0.5], "std": [12**-0.5]}
-        return cls.create_manual([2.0], [-1.0], stats)
+        field = cls.create_manual([2.0], [-1.0], stats)
+        field.params_dict.key_type = "rgb"
+        return field
 
     @property
     def scale(self) -> Tensor:
@@ -151,6 +175,11 @@ class SingleFieldLinearNormalizer(nn.Module):
     def offset(self) -> Tensor:
         """As `scale`."""
         return self.params_dict.offset
+
+    @property
+    def remark(self) -> str:
+        """Says what was taken for constant when it was made. The `LinearNormalizer` that it goes to logs it, once."""
+        return self.params_dict.remark
 
     @property
     def input_stats(self) -> Stats:
@@ -177,19 +206,35 @@ class LinearNormalizer(nn.Module):
     ``params_dict.<key>.input_stats.{max,mean,min,std}``. Loading takes over the fields of the state dict, whatever was
     there before, onto the device that this module was moved to. The tensors are buffers: data constants, which no
     optimizer has to skip.
+
+    The names have no place for what a key is. ``shape_meta`` says it; without, it is known of fields that
+    `SingleFieldLinearNormalizer.create_image` or ``create_fit`` made, and of loaded ones that have the numbers of the
+    former.
     """
 
     params_dict: _Fields
 
-    def __init__(self) -> None:
+    def __init__(self, shape_meta: Mapping[str, Any] | None = None) -> None:
+        """Start without fields.
+
+        Args:
+            shape_meta: says which keys are images; a policy always gives it.
+        """
         super().__init__()
-        self.params_dict = _Fields()
+        self.params_dict = _Fields({} if shape_meta is None else _types(shape_meta))
 
     def fit(self, data: Any, **options: Unpack[FitOptions]) -> None:
-        """Fit every field of ``data``, a dictionary or a bare array, with the same options."""
+        """Fit every field of ``data``, a dictionary or a bare array, with the same options.
+
+        Raises:
+            InputError: see `SingleFieldLinearNormalizer.create_fit`.
+        """
         fields = data if isinstance(data, Mapping) else {_DEFAULT_KEY: data}
         for key, values in fields.items():
-            self[key] = SingleFieldLinearNormalizer.create_fit(values, **options)
+            try:
+                self[key] = SingleFieldLinearNormalizer.create_fit(values, **options)
+            except InputError as error:
+                raise InputError(f"'{key}': {error}" if isinstance(data, Mapping) else str(error)) from error
 
     def keys(self) -> list[str]:
         """Fields that have statistics."""
@@ -203,8 +248,12 @@ class LinearNormalizer(nn.Module):
         return SingleFieldLinearNormalizer(self.params_dict.get([key])[0])
 
     def __setitem__(self, key: str, field: SingleFieldLinearNormalizer) -> None:
-        """Store a copy of ``field`` on this normalizer's device."""
-        self.params_dict.set(key, copy.deepcopy(field.params_dict))
+        """Store a copy of ``field`` on this normalizer's device, and say what its making took for constant."""
+        stored = copy.deepcopy(field.params_dict)
+        if stored.remark:
+            logger.warning("normalizer: '%s': %s", key, stored.remark)
+            stored.remark = ""
+        self.params_dict.set(key, stored)
 
     @overload
     def normalize(self, x: Tensor | np.ndarray) -> Tensor: ...
@@ -213,13 +262,14 @@ class LinearNormalizer(nn.Module):
     def normalize(self, x: Any) -> Tensor | dict[str, Tensor]:
         """Scale raw values; what comes out has the same structure and shapes, and is float.
 
-        Images travel as uint8 and become float here: uint8 values are divided by 255 before scale and offset apply.
+        Images travel as uint8 and become float here, in [0, 1], before scale and offset apply; see
+        `dp_core.observations`, also for the other forms they may have.
 
         Args:
             x: (..., D), or a dictionary of such. Tensors must be on this normalizer's device.
 
         Raises:
-            InputError: a key has no statistics, or a value is on another device or has another size.
+            InputError: a key has no statistics, or a value is on another device, has another size, or is no image.
         """
         return self._apply_fields(_normalize, x)
 
@@ -262,6 +312,10 @@ class _Field(nn.Module):
 
     offset: Tensor
     scale: Tensor
+    key_type: str | None = None
+    """Of the key, as in `shape_meta`; None where nobody said."""
+    remark: str = ""
+    """About its making, until somebody can say it with the key."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -276,9 +330,12 @@ class _Fields(nn.Module):
 
     _marker: Tensor
     """Empty; knows the device when there are no fields yet."""
+    _types: Mapping[str, str] = {}
+    """Of the keys that `shape_meta` names."""
 
-    def __init__(self) -> None:
+    def __init__(self, types: Mapping[str, str]) -> None:
         super().__init__()
+        self._types = dict(types)
         self.register_buffer("_marker", torch.empty(0), persistent=False)
 
     def names(self) -> list[str]:
@@ -291,6 +348,7 @@ class _Fields(nn.Module):
         return [cast(_Field, self._modules[key]) for key in keys]
 
     def set(self, key: str, field: _Field) -> None:
+        field.key_type = self._types.get(key, field.key_type)
         self._modules[key] = field.to(self._marker.device)
 
     def _no_statistics(self, unknown: list[str]) -> str:
@@ -320,9 +378,19 @@ class _Fields(nn.Module):
         unexpected_keys.extend(name for name in foreign if not name.startswith(owned))
         if not incoming:
             return  # a state dict without a normalizer leaves this one alone; torch reports what is missing
+        saved_types = local_metadata.get(_TYPES, {})
         fields = {key: self._field_for(key, tensors) for key, tensors in incoming.items()}
         self._modules.clear()
-        self._modules.update(fields)
+        for key, field in fields.items():
+            field.key_type = saved_types.get(key) or _type_by_numbers(incoming[key]) or field.key_type
+            self.set(key, field)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        """Types travel beside the tensors, as torch's versions do: they are lost in a file, and nothing misses them."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if hasattr(destination, "_metadata"):
+            types = {key: field.key_type for key, field in zip(self.names(), self.get(self.names()), strict=True)}
+            destination._metadata[prefix[:-1]][_TYPES] = types
 
     def _field_for(self, key: str, tensors: dict[str, Tensor]) -> _Field:
         """The field there is if it fits, so that its tensors keep their identity, else a new one full of NaN."""
@@ -341,30 +409,27 @@ class _Fields(nn.Module):
 
 
 def _normalize(x: Tensor | np.ndarray, field: _Field, name: str) -> Tensor:
-    values = _as_float(x, field, name)
-    if x.dtype in (torch.uint8, np.uint8):
-        values = values / 255
+    values = as_float(_on_device(x, field, name), field.key_type, f"normalizer: {name}", field.scale.dtype)
     scale, offset = (_aligned(tensor, values, name) for tensor in (field.scale, field.offset))
     return values * scale + offset
 
 
 def _unnormalize(x: Tensor | np.ndarray, field: _Field, name: str) -> Tensor:
-    values = _as_float(x, field, name)
+    values = _on_device(x, field, name).to(field.scale.dtype)
     scale, offset = (_aligned(tensor, values, name) for tensor in (field.scale, field.offset))
     return (values - offset) / scale
 
 
-def _as_float(x: Tensor | np.ndarray, field: _Field, name: str) -> Tensor:
-    """Convert to the type of the statistics. Never moves a tensor: the copy would hide in every step."""
-    scale = field.scale
+def _on_device(x: Tensor | np.ndarray, field: _Field, name: str) -> Tensor:
+    """As a tensor beside the statistics. Never moves a tensor: the copy would hide in every step."""
+    device = field.scale.device
     if not isinstance(x, Tensor):
-        return _as_tensor(x, scale.dtype).to(scale.device)
-    if x.device != scale.device:
+        return _as_tensor(x).to(device)
+    if x.device != device:
         raise InputError(
-            f"normalizer: {name} is on {x.device}, the normalizer on {scale.device}; "
-            "move the data to the policy's device"
+            f"normalizer: {name} is on {x.device}, the normalizer on {device}; move the data to the policy's device"
         )
-    return x.to(scale.dtype)
+    return x
 
 
 def _aligned(tensor: Tensor, values: Tensor, name: str) -> Tensor:
@@ -383,7 +448,31 @@ def _aligned(tensor: Tensor, values: Tensor, name: str) -> Tensor:
     )
 
 
-def _as_tensor(value: Any, dtype: torch.dtype = torch.float32) -> Tensor:
+def _types(shape_meta: Mapping[str, Any]) -> dict[str, str]:
+    return {key: obs_type(shape_meta, key) for key in shape_meta["obs"]} | {"action": "low_dim"}
+
+
+def _type_by_numbers(tensors: Mapping[str, Tensor]) -> str | None:
+    """``"rgb"`` for the numbers of `create_image`, which no data have: 0 and 1 alone do not deviate so little."""
+    if any(tensor.shape != (1,) or tensor.is_meta for tensor in tensors.values()):
+        return None
+    image = SingleFieldLinearNormalizer.create_image().params_dict.state_dict()
+    is_image = all(name in tensors and torch.equal(tensors[name].cpu(), value) for name, value in image.items())
+    return "rgb" if is_image else None
+
+
+def _is_constant(spread: Tensor, range_eps: float) -> Tensor:
+    """Whether a range is below ``range_eps``, or nothing that can be divided by."""
+    return spread < max(range_eps, torch.finfo(spread.dtype).tiny)
+
+
+def _limits(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Smallest and largest of (N, D), exact as the numbers are, on the CPU."""
+    comparable = values if values.is_floating_point() else values.double()
+    return comparable.amin(0).double().cpu(), comparable.amax(0).double().cpu()
+
+
+def _as_tensor(value: Any, dtype: torch.dtype | None = None) -> Tensor:
     """Without a copy where memory and dtype allow it; the result is only read."""
     if isinstance(value, Tensor):
         return value.detach().to(dtype)

@@ -10,7 +10,12 @@ TYPES = ("rgb", "low_dim")
 
 def keys_of_type(shape_meta: Mapping[str, Any], wanted: str) -> list[str]:
     """Observation keys of type ``"rgb"`` or ``"low_dim"``, in the order of `shape_meta`, which is that of features."""
-    return [key for key, spec in shape_meta["obs"].items() if spec.get("type", "low_dim") == wanted]
+    return [key for key in shape_meta["obs"] if obs_type(shape_meta, key) == wanted]
+
+
+def obs_type(shape_meta: Mapping[str, Any], key: str) -> str:
+    """Type of an observation key, ``"rgb"`` or ``"low_dim"``; `dp_core.observations` says what they mean."""
+    return str(shape_meta["obs"][key].get("type", "low_dim"))
 
 
 def obs_shape(shape_meta: Mapping[str, Any], key: str) -> tuple[int, ...]:

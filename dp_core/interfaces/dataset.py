@@ -42,7 +42,7 @@ class BaseDataset(Dataset[dict[str, Any]], ABC):
     def get_normalizer(self) -> LinearNormalizer:
         """Statistics of every key of ``obs`` and of ``action``.
 
-        Image keys map [0, 1] to [-1, 1]; uint8 images are divided by 255 before the normalizer sees them.
+        Image keys map [0, 1] to [-1, 1]; the normalizer divides uint8 images by 255 first.
         """
 
     @abstractmethod

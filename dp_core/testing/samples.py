@@ -56,7 +56,7 @@ def raw_batch(shape_meta: Mapping[str, Any], batch_size: int, horizon: int, seed
 
 def normalizer_for(shape_meta: Mapping[str, Any], action_offset: float = 0.0) -> LinearNormalizer:
     """Of data as `raw_batch` draws them; actions in [0, 100] + ``action_offset``."""
-    normalizer = LinearNormalizer()
+    normalizer = LinearNormalizer(shape_meta)
     for key, spec in shape_meta["obs"].items():
         normalizer[key] = (
             SingleFieldLinearNormalizer.create_image()

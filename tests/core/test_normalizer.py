@@ -216,6 +216,70 @@ def test_uint8_images_are_divided_by_255() -> None:
     assert torch.equal(from_uint8, normalizer.normalize({"image": image.numpy()})["image"])
 
 
+SHAPE_META = {
+    "obs": {"image": {"shape": [3, 4, 4], "type": "rgb"}, "grip": {"shape": [1], "type": "low_dim"}},
+    "action": {"shape": [1]},
+}
+
+
+def flags() -> LinearNormalizer:
+    """Of an image, and of a gripper flag whose limits are those of an image."""
+    normalizer = LinearNormalizer(SHAPE_META)
+    normalizer["image"] = SingleFieldLinearNormalizer.create_image()
+    normalizer["grip"] = SingleFieldLinearNormalizer.create_fit(torch.tensor([[0.0], [1.0], [1.0]]))
+    return normalizer
+
+
+def loaded(state: dict[str, torch.Tensor], shape_meta: dict | None) -> LinearNormalizer:
+    normalizer = LinearNormalizer(shape_meta)
+    normalizer.load_state_dict(state)
+    return normalizer
+
+
+WHITE_AND_CLOSED = {"image": torch.tensor([255], dtype=torch.uint8), "grip": torch.tensor([1], dtype=torch.uint8)}
+
+
+@pytest.mark.parametrize(
+    "survive",
+    [
+        copy.deepcopy,
+        lambda normalizer: pickle.loads(pickle.dumps(normalizer)),
+        lambda normalizer: loaded(dict(normalizer.state_dict()), SHAPE_META),
+        lambda normalizer: loaded(normalizer.state_dict(), None),
+        lambda normalizer: loaded(copy.deepcopy(normalizer.state_dict()), None),
+    ],
+    ids=["deepcopy", "pickle", "names and tensors", "a bare normalizer", "a copied state dict"],
+)
+def test_whether_uint8_is_an_image_is_a_matter_of_the_key(survive) -> None:
+    normalized = survive(flags()).normalize(WHITE_AND_CLOSED)
+
+    assert {key: value.tolist() for key, value in normalized.items()} == {"image": [1], "grip": [1]}
+
+
+def test_shape_meta_tells_images_whose_numbers_are_unusual() -> None:
+    state = flags().state_dict()
+    state["params_dict.image.input_stats.std"] = torch.tensor([torch.nan])  # as converted from elsewhere
+
+    assert loaded(dict(state), SHAPE_META).normalize(WHITE_AND_CLOSED)["image"].tolist() == [1]
+
+
+def test_a_bare_normalizer_knows_images_by_their_numbers_and_asks_about_the_rest() -> None:
+    normalizer = loaded(dict(flags().state_dict()), None)
+
+    assert normalizer.normalize({"image": WHITE_AND_CLOSED["image"]})["image"].tolist() == [1]
+    assert normalizer.normalize({"grip": torch.tensor([True])})["grip"].tolist() == [1]
+    with pytest.raises(InputError) as caught:
+        normalizer.normalize(WHITE_AND_CLOSED)
+    assert str(caught.value) == (
+        "normalizer: 'grip' is torch.uint8, and nothing says whether that is an image or a number; build the "
+        "normalizer as LinearNormalizer(shape_meta)"
+    )
+
+
+def test_what_a_key_is_stays_out_of_the_names_of_the_state_dict() -> None:
+    assert not [name for name in flags().state_dict() if "type" in name]
+
+
 def test_memory_format_of_images_is_kept() -> None:
     image = torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last)
 

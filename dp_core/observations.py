@@ -1,0 +1,133 @@
+"""What an observation means. The type of its key in `shape_meta` decides, for data sets and policies alike.
+
+Images (``rgb``) are whole numbers in 0..255, bool (black and white) or floats in [0, 1]; they become floats in [0, 1].
+Low-dimensional keys are numbers of any type, taken as they are. The type of the numbers alone tells nothing: a gripper
+flag may be uint8 as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dp_core.errors import InputError
+from dp_core.shape_meta import obs_type
+
+LARGEST = 255
+"""White, where images are whole numbers."""
+UNIT_TOLERANCE = 1e-3
+"""A quarter of a grey level: interpolation rounds, so that images in [0, 1] come out a little larger."""
+_EXPECTED = {
+    "rgb": "expected an image: uint8 or other whole numbers in 0..255, bool, or floats in [0, 1]; "
+    "divide floats in 0..255 by 255, and clip what interpolation overshot",
+    "low_dim": "expected finite numbers; check the sensor or the message that they come from",
+}
+
+
+def as_float(values: Tensor, type_: str | None, name: str, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Convert raw values to floats that scale and offset apply to: images in [0, 1], numbers as they are.
+
+    Args:
+        type_: of the key, ``"rgb"`` or ``"low_dim"``; None if nobody said.
+        name: of the key, for messages.
+
+    Raises:
+        InputError: such values have no meaning for this type. Ranges are looked at on the CPU only, as a GPU would have
+            to be waited for; `ObservationCheck` looks everywhere.
+    """
+    if values.is_complex():
+        raise InputError(f"{name} is {values.dtype}; {_EXPECTED[type_ or 'low_dim']}")
+    if type_ is None and values.dtype == torch.uint8:
+        raise InputError(
+            f"{name} is torch.uint8, and nothing says whether that is an image or a number; "
+            "build the normalizer as LinearNormalizer(shape_meta)"
+        )
+    if type_ != "rgb":
+        return values.to(dtype)
+    if values.device.type == "cpu" and _has_range_to_check(values, type_):
+        _refuse_bad(name, type_, values.dtype, *(float(limit) for limit in _limits(values)))
+    return values.to(dtype) if _is_unit(values) else values.to(dtype) / LARGEST
+
+
+class ObservationCheck:
+    """Finds NaN, infinite values and images out of range without making the host wait for a GPU.
+
+    On a GPU, making it starts the search, and `finish` gives its result when the host has launched everything that
+    comes after; anywhere else, the search is over when it is made::
+
+        check = ObservationCheck(obs, shape_meta)
+        actions = ...  # sample
+        check.finish()
+        return actions
+    """
+
+    def __init__(self, obs: Mapping[str, Tensor], shape_meta: Mapping[str, Any]) -> None:
+        """Start looking.
+
+        Args:
+            obs: raw, of any shapes, all on one device. What is no key of ``shape_meta`` is taken for numbers.
+
+        Raises:
+            InputError: see `finish`.
+        """
+        types = {key: obs_type(shape_meta, key) if key in shape_meta["obs"] else "low_dim" for key in obs}
+        looked_at = {key: value for key, value in obs.items() if _has_range_to_check(value, types[key])}
+        self._looked_at = [(key, types[key], value.dtype) for key, value in looked_at.items()]
+        self._event: torch.cuda.Event | None = None
+        if not looked_at:
+            return
+        limits = torch.stack([limit for value in looked_at.values() for limit in _limits(value)])
+        self._limits = limits.to("cpu", non_blocking=limits.is_cuda)
+        if limits.is_cuda:
+            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._event.record(torch.cuda.current_stream(limits.device))
+        else:
+            self.finish()
+
+    def finish(self) -> None:
+        """Say what was found.
+
+        Raises:
+            InputError: an observation is NaN or infinite, or an image is out of range.
+        """
+        if self._event is not None:
+            self._event.synchronize()
+        if not self._looked_at:
+            return
+        limits = self._limits.tolist()
+        for (key, type_, dtype), low, high in zip(self._looked_at, limits[::2], limits[1::2], strict=True):
+            _refuse_bad(f"predict_action: '{key}'", type_, dtype, low, high)
+
+
+def _has_range_to_check(values: Tensor, type_: str) -> bool:
+    """Whether some values of this data type are not legal."""
+    if type_ == "rgb":
+        return values.dtype not in (torch.uint8, torch.bool)
+    return values.is_floating_point()
+
+
+def _is_unit(values: Tensor) -> bool:
+    """Whether images of this data type go up to 1."""
+    return values.is_floating_point() or values.dtype == torch.bool
+
+
+def _limits(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Smallest and largest value, NaN if there is one; NaN of nothing is not found."""
+    if not values.numel():
+        return values.new_zeros((), dtype=torch.float32), values.new_zeros((), dtype=torch.float32)
+    low, high = torch.aminmax(values if values.is_floating_point() else values.float())
+    return low, high
+
+
+def _refuse_bad(name: str, type_: str, dtype: torch.dtype, low: float, high: float) -> None:
+    if type_ != "rgb":
+        is_good = -torch.inf < low and high < torch.inf  # false for NaN, too
+    elif dtype.is_floating_point:
+        is_good = low >= -UNIT_TOLERANCE and high <= 1 + UNIT_TOLERANCE
+    else:
+        is_good = low >= 0 and high <= LARGEST
+    if not is_good:
+        raise InputError(f"{name} is {dtype} with values from {low:.6g} to {high:.6g}; {_EXPECTED[type_]}")
