@@ -16,8 +16,9 @@ from dp_core.normalizer import LinearNormalizer
 class BasePolicy(ModuleAttrMixin, ABC):
     """Maps a window of observations to a chunk of actions, all in raw units.
 
-    Images are uint8 in 0..255, or float in [0, 1]; low-dimensional values are in the task's own units. Normalising is
-    the policy's business: it owns the normalizer, which travels in its state dict.
+    What images and low-dimensional values may be is the same as in data sets, and said in `dp_core.observations`: the
+    type of a key decides, not that of its numbers. Normalising is the policy's business: it owns the normalizer,
+    ``LinearNormalizer(shape_meta)``, which travels in its state dict.
     Randomness comes from ``generator`` only, or from torch's global state where it is None.
     """
 
@@ -38,7 +39,8 @@ class BasePolicy(ModuleAttrMixin, ABC):
         """Return the training loss, a scalar.
 
         Args:
-            batch: ``{"obs": {key: (B, To or more, *shape)}, "action": (B, Tp, Da)}`` on this policy's device.
+            batch: ``{"obs": {key: (B, To or more, *shape)}, "action": (B, Tp, Da)}`` on this policy's device, from the
+                first step of the window on: the first To steps are observed.
             generator: on this policy's device.
         """
 
@@ -47,7 +49,12 @@ class BasePolicy(ModuleAttrMixin, ABC):
         """Sample a chunk of actions.
 
         Args:
-            obs: ``{key: (B, To, *shape)}``, oldest first; the last is now. Longer windows are cut to the first To.
+            obs: ``{key: (B, To or more, *shape)}``, oldest first; the last is now: of a longer history, the last To
+                steps count. Keys that ``shape_meta`` does not name are ignored.
+
+        Raises:
+            InputError: an observation is NaN or infinite, or an image is out of range: no action comes of it. See
+                `dp_core.observations.ObservationCheck`.
 
         Returns:
             ``{"action": (B, Ta, Da), "action_pred": (B, Tp, Da)}``: what to execute, the first of them now, and the

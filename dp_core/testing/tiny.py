@@ -26,6 +26,7 @@ from dp_core.interfaces import (
 from dp_core.interfaces.scheduler import Denoise
 from dp_core.loop import Progress, train
 from dp_core.normalizer import LinearNormalizer
+from dp_core.observations import ObservationCheck
 from dp_core.shape_meta import action_dim, obs_shape
 from dp_core.testing.examples import SHAPE_METAS
 from dp_core.testing.samples import normalizer_for, raw_batch, raw_obs
@@ -129,23 +130,25 @@ class TinyPolicy(BasePolicy):
         self._keys = list(shape_meta["obs"])
         size = sum(math.prod(obs_shape(shape_meta, key)) for key in self._keys)
         self.layer = nn.Linear(size, action_dim(shape_meta))
-        self.normalizer = LinearNormalizer()
+        self._shape_meta = shape_meta
+        self.normalizer = LinearNormalizer(shape_meta)
 
     def compute_loss(self, batch: dict[str, Any], generator: torch.Generator | None = None) -> Tensor:
         target = self.normalizer["action"].normalize(batch["action"])
         noise = torch.empty_like(target).normal_(generator=generator)
-        return (self._predict(batch["obs"]) - target - 0.1 * noise).square().mean()
+        return (self._predict(batch["obs"], self.config.n_obs_steps - 1) - target - 0.1 * noise).square().mean()
 
     @torch.no_grad()
     def predict_action(self, obs: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        actions = self.normalizer["action"].unnormalize(self._predict(obs))
+        ObservationCheck(obs, self._shape_meta).finish()
+        actions = self.normalizer["action"].unnormalize(self._predict(obs, -1))
         first = self.config.n_obs_steps - 1
         return {"action": actions[:, first : first + self.config.n_action_steps], "action_pred": actions}
 
-    def _predict(self, obs: dict[str, Tensor]) -> Tensor:
-        seen = self.normalizer.normalize({key: obs[key] for key in self._keys})
-        now = torch.cat([value[:, self.config.n_obs_steps - 1].flatten(1) for value in seen.values()], dim=-1)
-        action: Tensor = self.layer(now)
+    def _predict(self, obs: dict[str, Tensor], now: int) -> Tensor:
+        seen = self.normalizer.normalize({key: obs[key][:, now] for key in self._keys})
+        features = torch.cat([value.flatten(1) for value in seen.values()], dim=-1)
+        action: Tensor = self.layer(features)
         return action[:, None].expand(-1, self.config.horizon, -1)
 
 

@@ -12,6 +12,10 @@ Encode = Callable[[Obs], Tensor]
 """``encode({key: (B, T, *shape)}) -> (B, T, Do)``, each step for itself."""
 
 
+def _form(value: Tensor) -> tuple[object, ...]:
+    return value.shape, value.dtype, value.device
+
+
 class FeatureCache:
     """Keeps the observations and the features of the last call.
 
@@ -46,9 +50,8 @@ class FeatureCache:
         """How many of the first steps of ``obs`` are the last steps of the call before."""
         if self._features is None or self._version != self._current_version():
             return 0
-        if any(
-            value.shape != self._obs[key].shape or value.device != self._features.device for key, value in obs.items()
-        ):
+        # The same numbers of another data type may be another image.
+        if any(_form(value) != _form(self._obs[key]) for key, value in obs.items()):
             return 0
         counts = range(self._features.shape[1], 0, -1)
         return next((count for count in counts if self._is_known(obs, count)), 0)

@@ -14,15 +14,26 @@ from dp_core.shape_meta import action_dim, obs_shape
 def first_steps(
     obs: Mapping[str, Tensor], shape_meta: Mapping[str, Any], n_steps: int, hint: str = ""
 ) -> dict[str, Tensor]:
-    """Take the first ``n_steps`` of every key of `shape_meta`; other keys are ignored.
+    """Take what is observed of training windows: the first ``n_steps`` of every key of `shape_meta`.
 
     Args:
-        obs: ``{key: (B, T, *shape)}``.
+        obs: ``{key: (B, T, *shape)}``; other keys are ignored.
         hint: what to do about too few steps, for the message.
 
     Raises:
         InputError: a key is missing, has another shape or too few steps, or batch sizes differ.
     """
+    return {key: value[:, :n_steps] for key, value in _checked(obs, shape_meta, n_steps, hint).items()}
+
+
+def last_steps(obs: Mapping[str, Tensor], shape_meta: Mapping[str, Any], n_steps: int) -> dict[str, Tensor]:
+    """Take what is observed of a history that ends now: the last ``n_steps``; otherwise as `first_steps`."""
+    return {key: value[:, value.shape[1] - n_steps :] for key, value in _checked(obs, shape_meta, n_steps).items()}
+
+
+def _checked(
+    obs: Mapping[str, Tensor], shape_meta: Mapping[str, Any], n_steps: int, hint: str = ""
+) -> dict[str, Tensor]:
     checked = {}
     for key in shape_meta["obs"]:
         if key not in obs:
@@ -33,7 +44,7 @@ def first_steps(
         if value.shape[1] < n_steps:
             found = f"obs: '{key}' has {value.shape[1]} steps, expected at least {n_steps}"
             raise InputError(f"{found}; {hint}" if hint else found)
-        checked[key] = value[:, :n_steps]
+        checked[key] = value
     if len({len(value) for value in checked.values()}) > 1:
         sizes = ", ".join(f"'{key}' {len(value)}" for key, value in checked.items())
         raise InputError(f"obs: batch sizes differ: {sizes}; give every key the same")

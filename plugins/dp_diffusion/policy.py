@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -11,6 +14,7 @@ from torch.nn import functional as F
 from dp_core.errors import InputError
 from dp_core.interfaces import BaseDenoiser, BaseEncoder, BasePolicy, BaseScheduler, Inpaint
 from dp_core.normalizer import LinearNormalizer
+from dp_core.observations import ObservationCheck
 from dp_core.profiling import section
 from dp_core.shape_meta import action_dim
 from dp_diffusion.conditioning import (
@@ -23,11 +27,13 @@ from dp_diffusion.conditioning import (
 )
 from dp_diffusion.cuda_graph import SamplingGraph
 from dp_diffusion.feature_cache import FeatureCache
-from dp_diffusion.inputs import check_action, check_prefix, first_steps
+from dp_diffusion.inputs import check_action, check_prefix, first_steps, last_steps
 from dp_diffusion.mask_generator import LowdimMaskGenerator
 
 if TYPE_CHECKING:
     from dp_diffusion.config import DiffusionConfig
+
+logger = logging.getLogger(__name__)
 
 DENOISER_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -75,8 +81,9 @@ class DiffusionPolicy(BasePolicy):
             local_cond_dim=self.conditioning.local_cond_dim,
         )
         self.mask_generator = mask_generator
-        self.normalizer = LinearNormalizer()
+        self.normalizer = LinearNormalizer(shape_meta)
         self.scheduler: BaseScheduler = config.scheduler.build()
+        self._ignored: frozenset[str] = frozenset()
         self._denoiser_dtype: torch.dtype | None = None
         self._graph: SamplingGraph | None = None
         self._cache = FeatureCache(self.obs_encoder, self.normalizer) if config.cache_obs_features else None
@@ -102,7 +109,7 @@ class DiffusionPolicy(BasePolicy):
         super().prepare_inference(obs)
         if self.device.type == "cuda":
             with torch.no_grad():
-                condition = self._observed(obs)
+                condition = self._observed(last_steps(obs, self.shape_meta, self.config.n_obs_steps))
                 self._graph = SamplingGraph(lambda known: self._sample(known, None), condition, self.device)
             self.reset()
 
@@ -172,14 +179,18 @@ class DiffusionPolicy(BasePolicy):
                 example because the robot will have executed them by the time that this call returns. They are held
                 fixed while the others are sampled, so that the chunk continues them.
         """
+        self._name_ignored(obs)
+        obs = last_steps(obs, self.shape_meta, self.config.n_obs_steps)
         condition = self._observed(obs)
+        given = obs
         if fixed_action_prefix is not None:
             batch_size = len(condition.tensors()[0])
             check_prefix(fixed_action_prefix, batch_size, self.config.n_action_steps, self.action_dim)
             prefix = self.normalizer["action"].normalize(fixed_action_prefix)
             condition = condition._replace(known=self._with_prefix(condition.known, prefix))
+            given = {**obs, "fixed_action_prefix": fixed_action_prefix}
 
-        with section("denoise"):
+        with self._checked(given), section("denoise"):
             if self._graph is not None and self._graph.fits(condition):
                 trajectory = self._graph(condition, generator)
             else:
@@ -208,9 +219,29 @@ class DiffusionPolicy(BasePolicy):
             )
         return features.unflatten(0, (-1, n_steps))
 
+    @contextmanager
+    def _checked(self, given: dict[str, Tensor]) -> Iterator[None]:
+        """Look at what was given while the sampling is launched, and refuse it afterwards if it is bad."""
+        if not self.config.check_obs:
+            yield
+            return
+        try:
+            check = ObservationCheck(given, self.shape_meta)
+            yield
+            check.finish()
+        except InputError:
+            self.reset()  # features of it may be kept
+            raise
+
+    def _name_ignored(self, obs: dict[str, Tensor]) -> None:
+        """Say once which observations make no difference. Not refused: robots hand over all that they have."""
+        if ignored := obs.keys() - self.shape_meta["obs"].keys() - self._ignored:
+            self._ignored |= ignored
+            names = ", ".join(f"'{name}'" for name in sorted(ignored))
+            logger.warning("predict_action: %s not in shape_meta, and ignored", names)
+
     def _observed(self, obs: dict[str, Tensor]) -> Condition:
-        """What observations tell, from the cache where they were seen before."""
-        obs = first_steps(obs, self.shape_meta, self.config.n_obs_steps)
+        """What the observations of To steps tell, from the cache where they were seen before."""
         cache = None if self.training else self._cache
         return self.conditioning.condition(self._encode(obs) if cache is None else cache.features(obs, self._encode))
 

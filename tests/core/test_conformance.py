@@ -65,6 +65,22 @@ FOUND: dict[tuple[str, str], tuple[str, str]] = {
         "policy 'scaled' for an image and states: with data 1000 higher, actions are 1 higher; expected 1000; "
         "end predict_action with self.normalizer['action'].unnormalize(...)",
     ),
+    ("policy", "backward"): (
+        "a_longer_history_ends_now",
+        "policy 'backward' for an image and states: given 4 steps, it acted otherwise than given the last 2 of them; "
+        "expected the same; cut what predict_action is given to its last steps: value[:, -n_obs_steps:]",
+    ),
+    ("policy", "typed"): (
+        "observations_mean_what_their_key_says",
+        "policy 'typed' for an image and states: numbers as torch.uint8, with images as uint8, made it act otherwise "
+        "than as floats; expected the same; leave it to LinearNormalizer(shape_meta), which goes by the type of the "
+        "key",
+    ),
+    ("policy", "numb"): (
+        "nan_never_becomes_an_action",
+        "policy 'numb' for an image and states: with nan in 'state', it acted, and otherwise than without; expected an "
+        "InputError; check = ObservationCheck(obs, shape_meta) first, and check.finish() before returning",
+    ),
     ("policy", "unseeded"): (
         "the_loss_draws_from_the_generator_alone",
         "policy 'unseeded' for an image and states: with the same generator, the loss was 0.48 and then 0.457; "

@@ -135,7 +135,8 @@ def target(name):
 
 
 def act(policy, obs):
-    return policy.predict_action(obs, generator=torch.Generator().manual_seed(1234))
+    observed = {key: value[:, : policy.config.n_obs_steps] for key, value in obs.items()}  # as the original cuts them
+    return policy.predict_action(observed, generator=torch.Generator().manual_seed(1234))
 
 
 UNET_LOWDIM = {

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -41,6 +42,11 @@ def build(registry):
         return policy
 
     return build_policy
+
+
+def plain(state_dict):
+    """As a file has it that was written by other means: names and tensors alone."""
+    return dict(state_dict)
 
 
 def normalizer():
@@ -128,17 +134,79 @@ def test_the_denoiser_sees_the_features_of_all_observed_steps_oldest_first(build
 
 
 @BOTH
-def test_observations_after_the_first_and_other_keys_do_not_change_actions(build, obs_as_global_cond):
+def test_of_a_longer_history_the_last_steps_count_and_what_came_before_may_be_anything(build, obs_as_global_cond):
     policy = build(obs_as_global_cond=obs_as_global_cond)
     obs = batch(8)["obs"]
-    expected = policy.predict_action({key: value[:, :2] for key, value in obs.items()}, seeded())
+    expected = policy.predict_action({key: value[:, -2:] for key, value in obs.items()}, seeded())
 
-    obs = {
-        key: torch.cat([value[:, :2], torch.full_like(value[:, 2:], torch.nan)], dim=1) for key, value in obs.items()
-    }
-    result = policy.predict_action({**obs, "unknown": torch.ones(1)}, seeded())
+    for value in obs.values():
+        value[:, :-2] = torch.nan
+    result = policy.predict_action(obs, seeded())
 
     assert torch.equal(result["action_pred"], expected["action_pred"])
+
+
+def test_observations_that_shape_meta_does_not_name_are_ignored_and_named_once(build, caplog):
+    policy, obs = build(), batch(2)["obs"]
+    more = {**obs, "wrench": torch.full((1,), torch.nan), "clock": torch.ones(1)}
+
+    results = [policy.predict_action(given, seeded())["action"] for given in (obs, more, more)]
+
+    assert torch.equal(results[0], results[1])
+    assert caplog.messages == ["predict_action: 'clock', 'wrench' not in shape_meta, and ignored"]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool, torch.float64])
+def test_a_gripper_flag_means_the_same_in_every_type(build, dtype):
+    policy, obs = build(), batch(2)["obs"]
+    flag = torch.tensor([0.0, 1.0]).reshape(1, 2, 1).expand(3, -1, -1)
+
+    expected = policy.predict_action({**obs, "grip": flag}, seeded())["action"]
+
+    assert torch.equal(policy.predict_action({**obs, "grip": flag.to(dtype)}, seeded())["action"], expected)
+
+
+def test_the_type_of_a_key_outlives_copies_and_weights_that_do_not_know_it(build):
+    policy, other = build(), build(is_fitted=False)
+    other.load_state_dict(plain(policy.state_dict()))
+    flag = {"grip": torch.ones(1, dtype=torch.uint8)}
+
+    for each in (policy, other, copy.deepcopy(other), pickle.loads(pickle.dumps(other))):
+        assert each.normalizer.normalize(flag)["grip"].tolist() == [1]
+
+
+@pytest.mark.parametrize("cache_obs_features", [False, True])
+def test_what_is_not_a_number_never_becomes_an_action_and_is_not_remembered(build, cache_obs_features):
+    policy, obs = build(cache_obs_features=cache_obs_features), batch(2)["obs"]
+    expected = policy.predict_action(obs, seeded())["action"]
+    bad = {**obs, "pose": obs["pose"].clone()}
+    bad["pose"][1, 0, 2] = torch.inf
+
+    for _ in range(2):
+        with pytest.raises(InputError) as caught:
+            policy.predict_action(bad, seeded())
+
+        assert str(caught.value) == (
+            f"predict_action: 'pose' is torch.float32 with values from {obs['pose'].min():.6g} to inf; expected finite "
+            "numbers; check the sensor or the message that they come from"
+        )
+    assert policy._cache is None or policy._cache._features is None
+    assert torch.equal(policy.predict_action(obs, seeded())["action"], expected)
+
+
+def test_a_prefix_that_is_not_a_number_never_becomes_an_action(build):
+    with pytest.raises(
+        InputError, match=r"^predict_action: 'fixed_action_prefix' is torch.float32 with values from nan"
+    ):
+        build().predict_action(batch(2)["obs"], seeded(), fixed_action_prefix=torch.full((3, 1, 2), torch.nan))
+
+
+def test_the_check_of_observations_can_be_switched_off(build):
+    policy, obs = build(check_obs=False), batch(2)["obs"]
+
+    actions = policy.predict_action({**obs, "pose": obs["pose"] * torch.nan}, seeded())["action"]
+
+    assert actions.isnan().any()
 
 
 def test_training_looks_at_the_observed_steps_only(build):
@@ -158,7 +226,8 @@ def test_inpainting_shows_the_denoiser_the_observed_features(build):
 
     features = torch.cat([data["obs"]["pose"], data["obs"]["grip"]], dim=-1)
     assert len(seen) == 1 + 4
-    assert all(torch.equal(sample[:, :2, 2:], features[:, :2]) for sample in seen)
+    assert torch.equal(seen[0][:, :2, 2:], features[:, :2])
+    assert all(torch.equal(sample[:, :2, 2:], features[:, -2:]) for sample in seen[1:])
     assert all(not torch.equal(sample[:, 2:, 2:], features[:, 2:]) for sample in seen)
 
 
@@ -447,6 +516,16 @@ def test_the_cache_forgets_what_it_cannot_know_to_be_right(cached, change):
 
     change(cached)
     cached.predict_action(window)
+
+    assert cached.encoded == [3, 3]
+
+
+def test_the_cache_tells_the_same_numbers_of_another_type_apart(cached):
+    """As an image, 1 is white as float, and nearly black as uint8."""
+    window = {key: torch.ones_like(value) for key, value in sliding_windows(1)[0].items()}
+
+    cached.predict_action(window)
+    cached.predict_action({key: value.to(torch.uint8) for key, value in window.items()})
 
     assert cached.encoded == [3, 3]
 

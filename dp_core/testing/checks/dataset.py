@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dp_core.interfaces import BaseDataset
 from dp_core.rng import RandomState
+from dp_core.shape_meta import keys_of_type
 from dp_core.testing.case import Case, NotChecked
 from dp_core.testing.checks.description import it_is_built_as_its_kind_is, options_survive_a_config_file
 from dp_core.testing.checks.modules import pickled
@@ -83,18 +84,20 @@ def the_normalizer_covers_the_task(case: Case) -> None:
     """The normalizer has finite statistics of every observation and of the action, and brings images to [-1, 1]."""
     dataset = _filled(case)
     normalizer, window = dataset.get_normalizer(), dataset[0]
+    images = keys_of_type(case.setting.runtime["shape_meta"], "rgb")
     for key, value in {**window["obs"], "action": window["action"]}.items():
         if key not in normalizer:
             case.fail(
                 f"the normalizer has no statistics of '{key}'; expected one for every key of shape_meta and 'action'",
                 "fit it to every array: normalizer[key] = SingleFieldLinearNormalizer.create_fit(values)",
             )
-        if value.dtype == torch.uint8:
-            value = torch.tensor([0, 255], dtype=torch.uint8).reshape(2, *[1] * value.ndim).expand(2, *value.shape)
+        is_image = key in images
+        if is_image:
+            value = torch.tensor([0.0, 1.0]).reshape(2, *[1] * value.ndim).expand(2, *value.shape)
         scaled = normalizer[key].normalize(value)
         if not scaled.isfinite().all():
             case.fail(f"normalised, '{key}' is not finite; expected numbers", "do not divide by ranges of zero")
-        if value.dtype == torch.uint8 and (scaled.min(), scaled.max()) != (-1, 1):
+        if is_image and (scaled.min(), scaled.max()) != (-1, 1):
             case.fail(
                 f"normalised, '{key}' goes from {scaled.min():g} to {scaled.max():g}; expected images in [-1, 1]",
                 "use SingleFieldLinearNormalizer.create_image(); encoders convert from there",

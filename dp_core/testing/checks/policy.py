@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dp_core.shape_meta import action_dim
+from dp_core.errors import InputError
+from dp_core.shape_meta import action_dim, keys_of_type
 from dp_core.testing.case import Case
 from dp_core.testing.checks import modules
 from dp_core.testing.checks.description import it_is_built_as_its_kind_is, options_survive_a_config_file
@@ -95,6 +96,58 @@ def actions_are_in_raw_units(case: Case) -> None:
         )
 
 
+def a_longer_history_ends_now(case: Case) -> None:
+    """Of more than To steps, `predict_action` acts on the last: the last is now."""
+    policy, steps = modules.built(case).eval(), modules.window_of(case)["n_obs_steps"]
+    history = raw_obs(case.setting.runtime["shape_meta"], 2, steps + 2)
+    found = _act(policy, history)["action"]
+    policy.reset()
+    expected = _act(policy, {key: value[:, -steps:] for key, value in history.items()})["action"]
+    if not torch.equal(found, expected):
+        case.fail(
+            f"given {steps + 2} steps, it acted otherwise than given the last {steps} of them; expected the same",
+            "cut what predict_action is given to its last steps: value[:, -n_obs_steps:]",
+        )
+
+
+def observations_mean_what_their_key_says(case: Case) -> None:
+    """A number is the same as float, integer or bool, and an image the same as uint8 and as float in [0, 1]."""
+    policy, shape_meta = modules.built(case).eval(), case.setting.runtime["shape_meta"]
+    images = keys_of_type(shape_meta, "rgb")
+    obs = raw_obs(shape_meta, 2, modules.window_of(case)["n_obs_steps"])
+    as_floats = {key: value / 255 if key in images else (value > 50).float() for key, value in obs.items()}
+    expected = _act(policy, as_floats)["action"]
+    for dtype in (torch.uint8, torch.int64, torch.bool):
+        policy.reset()
+        given = {key: obs[key] if key in images else value.to(dtype) for key, value in as_floats.items()}
+        if not torch.allclose(_act(policy, given)["action"], expected, rtol=1e-4, atol=1e-4):
+            case.fail(
+                f"numbers as {dtype}, with images as uint8, made it act otherwise than as floats; expected the same",
+                "leave it to LinearNormalizer(shape_meta), which goes by the type of the key",
+            )
+
+
+def nan_never_becomes_an_action(case: Case) -> None:
+    """`predict_action` raises InputError if it is to look at NaN or infinite values."""
+    policy, shape_meta = modules.built(case).eval(), case.setting.runtime["shape_meta"]
+    obs = raw_obs(shape_meta, 2, modules.window_of(case)["n_obs_steps"])
+    expected = _act(policy, obs)["action"]
+    for key in keys_of_type(shape_meta, "low_dim"):
+        for value in (torch.nan, torch.inf):
+            policy.reset()
+            bad = clone(obs)
+            bad[key][1, -1] = value
+            try:
+                actions = _act(policy, bad)["action"]
+            except InputError:
+                continue
+            if not torch.equal(actions, expected):
+                case.fail(
+                    f"with {value} in '{key}', it acted, and otherwise than without; expected an InputError",
+                    "check = ObservationCheck(obs, shape_meta) first, and check.finish() before returning",
+                )
+
+
 def reset_forgets(case: Case) -> None:
     """After `reset`, a policy acts as one that has seen nothing."""
     fresh, used = (modules.built(case).eval() for _ in range(2))
@@ -117,6 +170,9 @@ CHECKS = (
     a_batch_is_left_as_it_is,
     actions_have_the_shapes_of_the_contract,
     actions_are_in_raw_units,
+    a_longer_history_ends_now,
+    observations_mean_what_their_key_says,
+    nan_never_becomes_an_action,
     reset_forgets,
     *modules.CHECKS,
 )

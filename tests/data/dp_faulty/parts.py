@@ -184,6 +184,22 @@ class Hoarding(TinyPolicy):
         return self.__dict__ | {"first": None}
 
 
+class Backward(TinyPolicy):
+    def predict_action(self, obs: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        return super().predict_action({key: obs[key][:, : self.config.n_obs_steps] for key in obs}, generator)
+
+
+class Typed(TinyPolicy):
+    def predict_action(self, obs: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        scaled = {key: value / 255 if value.dtype == torch.uint8 else value for key, value in obs.items()}
+        return super().predict_action(scaled, generator)
+
+
+class Numb(TinyPolicy):
+    def predict_action(self, obs: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        return super().predict_action({key: value.nan_to_num(7) for key, value in obs.items()}, generator)
+
+
 class Unseeded(TinyPolicy):
     def compute_loss(self, batch: dict[str, Any], generator: torch.Generator | None = None) -> Tensor:
         return super().compute_loss(batch)

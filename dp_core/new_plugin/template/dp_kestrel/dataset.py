@@ -11,6 +11,7 @@ import torch
 from dp_core.errors import DataError
 from dp_core.interfaces import BaseDataset
 from dp_core.normalizer import LinearNormalizer, SingleFieldLinearNormalizer
+from dp_core.shape_meta import keys_of_type
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -30,10 +31,11 @@ class KestrelDataset(BaseDataset):
         self._config = config
         specs = {**shape_meta["obs"], "action": shape_meta["action"]}
         shapes = {key: tuple(spec["shape"]) for key, spec in specs.items()}
+        self._images = keys_of_type(shape_meta, "rgb")
         if config.path is None:
-            episodes = _random_walks(shapes, [key for key, spec in specs.items() if spec.get("type") == "rgb"])
+            episodes = _random_walks(shapes, self._images)
         else:
-            episodes = [_read(path, shapes) for path in sorted(config.path.glob("*.npz"))]
+            episodes = [_read(path, shapes, self._images) for path in sorted(config.path.glob("*.npz"))]
         self._data = {key: torch.cat([episode[key] for episode in episodes]) for key in shapes}
         self._lengths = [len(episode["action"]) for episode in episodes]
         n_train = max(0, len(episodes) - config.n_val_episodes)
@@ -57,10 +59,10 @@ class KestrelDataset(BaseDataset):
         return {"obs": obs, "action": self._data["action"][rows]}
 
     def get_normalizer(self) -> LinearNormalizer:
-        """Brings images from [0, 1], and everything else from its limits, to [-1, 1]."""
-        normalizer = LinearNormalizer()
+        """Brings images, and everything else from its limits, to [-1, 1]."""
+        normalizer = LinearNormalizer(self.shape_meta)
         for key, values in self._data.items():
-            if values.dtype == torch.uint8:
+            if key in self._images:
                 normalizer[key] = SingleFieldLinearNormalizer.create_image()
             else:
                 normalizer[key] = SingleFieldLinearNormalizer.create_fit(values, last_n_dims=values.ndim - 1)
@@ -83,7 +85,7 @@ class KestrelDataset(BaseDataset):
         return torch.tensor(windows, dtype=torch.int64).reshape(-1, 3)
 
 
-def _read(path: Path, shapes: Shapes) -> Episode:
+def _read(path: Path, shapes: Shapes, images: list[str]) -> Episode:
     episode = {}
     with np.load(path) as file:
         for key, shape in shapes.items():
@@ -91,7 +93,9 @@ def _read(path: Path, shapes: Shapes) -> Episode:
             if found is None or found.shape[1:] != shape:
                 what = "nothing" if found is None else f"shape {found.shape}"
                 raise DataError(f"{path}: '{key}': found {what}; expected shape (steps, {', '.join(map(str, shape))})")
-            episode[key] = torch.from_numpy(found if found.dtype == np.uint8 else found.astype(np.float32))
+            if key in images and found.dtype != np.uint8:
+                raise DataError(f"{path}: '{key}': found images of {found.dtype}; expected uint8")
+            episode[key] = torch.from_numpy(found if key in images else found.astype(np.float32))
     if len({len(values) for values in episode.values()}) > 1:
         lengths = ", ".join(f"'{key}' {len(values)}" for key, values in episode.items())
         raise DataError(f"{path}: found steps: {lengths}; expected the same number of all")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from dp_core.interfaces import BasePolicy
 from dp_core.normalizer import LinearNormalizer
+from dp_core.observations import ObservationCheck
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
@@ -28,23 +29,29 @@ class KestrelPolicy(BasePolicy):
             nn.SiLU(),
             nn.Linear(config.hidden_size, config.horizon * self._action_dim),
         )
-        self.normalizer = LinearNormalizer()  # filled with the statistics of the data by set_normalizer
+        self._shape_meta = shape_meta
+        self.normalizer = LinearNormalizer(shape_meta)  # filled with the statistics of the data by set_normalizer
 
     def compute_loss(self, batch: dict[str, Any], generator: torch.Generator | None = None) -> Tensor:
         """Mean squared error of normalised actions."""
-        return mse_loss(self._predict(batch["obs"]), self.normalizer["action"].normalize(batch["action"]))
+        seen = {
+            key: batch["obs"][key][:, : self.config.n_obs_steps] for key in self._keys
+        }  # windows go on to the horizon
+        return mse_loss(self._predict(seen), self.normalizer["action"].normalize(batch["action"]))
 
     @torch.no_grad()
     def predict_action(self, obs: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Act on ``{key: (B, To, *shape)}`` in raw units; nothing is drawn."""
-        actions = self.normalizer["action"].unnormalize(self._predict(obs))
+        seen = {key: obs[key][:, -self.config.n_obs_steps :] for key in self._keys}  # the last step is now
+        check = ObservationCheck(seen, self._shape_meta)  # on a GPU it looks while the host goes on
+        actions = self.normalizer["action"].unnormalize(self._predict(seen))
+        check.finish()
         now = self.config.n_obs_steps - 1
         return {"action": actions[:, now : now + self.config.n_action_steps], "action_pred": actions}
 
-    def _predict(self, obs: dict[str, Tensor]) -> Tensor:
-        n_obs_steps = self.config.n_obs_steps
-        seen = self.normalizer.normalize({key: obs[key][:, :n_obs_steps] for key in self._keys})
+    def _predict(self, seen: dict[str, Tensor]) -> Tensor:
+        normalized = self.normalizer.normalize(seen)
         batch_size = len(seen[self._keys[0]])
-        features = self.encoder({key: value.flatten(0, 1) for key, value in seen.items()})  # (B * To, Do)
+        features = self.encoder({key: value.flatten(0, 1) for key, value in normalized.items()})  # (B * To, Do)
         actions = self.head(features.reshape(batch_size, -1))
         return actions.reshape(batch_size, self.config.horizon, self._action_dim)
