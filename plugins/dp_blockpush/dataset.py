@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dp_blockpush.config import BlockPushDatasetConfig
 from dp_blockpush.shapes import EFFECTOR_TARGET
-from dp_core.normalizer import LinearNormalizer, SingleFieldLinearNormalizer, array_to_stats
+from dp_core.normalizer import SingleFieldLinearNormalizer, array_to_stats
 from dp_replay.buffer import ReplayBuffer
 from dp_replay.dataset import ReplayDataset
 
@@ -27,20 +28,19 @@ class BlockPushDataset(ReplayDataset):
         super().__init__(config, buffer, shape_meta=shape_meta, source=config.path)
         self._groups_entries = config.use_manual_normalizer
 
-    def get_normalizer(self) -> LinearNormalizer:
+    def _field(self, key: str, values: Tensor) -> SingleFieldLinearNormalizer:
         """Scale every entry by its limits, or those of observations by the limits of all x, of all y, of all angles."""
-        normalizer = super().get_normalizer()
-        if self._groups_entries:
-            normalizer["obs"] = _grouped(self._data["obs"].numpy())
-        return normalizer
+        if key == "obs" and self._groups_entries:
+            return _grouped(values.numpy(), self._config.range_eps)
+        return super()._field(key, values)
 
 
-def _grouped(values: NDArray[np.float32]) -> SingleFieldLinearNormalizer:
+def _grouped(values: NDArray[np.float32], range_eps: float) -> SingleFieldLinearNormalizer:
     """Map the limits of each group of entries of (N, 16) to [-1, 1]; a group that never moves is only shifted."""
     stats = array_to_stats(values)
     shared = {name: stats[name].copy() for name in ("min", "max")}
     for group in _GROUPS:
         shared["min"][group] = stats["min"][group].min()
         shared["max"][group] = stats["max"][group].max()
-    field = SingleFieldLinearNormalizer.create_range(stats | shared)
-    return SingleFieldLinearNormalizer.create_manual(field.scale, field.offset, stats)
+    field = SingleFieldLinearNormalizer.create_range(stats | shared, range_eps=range_eps)
+    return SingleFieldLinearNormalizer.create_manual(field.scale, field.offset, stats, remark=field.remark)

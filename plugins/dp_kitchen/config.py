@@ -14,7 +14,7 @@ from dp_core.download_command import download_command
 from dp_core.rollout.config import RolloutOptions
 from dp_core.shape_meta import shape_meta_problems
 from dp_kitchen.shapes import ARRAYS, FOLDER, LOGS, STARTS, unknown_to_kitchen
-from dp_replay.config import WindowOptions
+from dp_replay.config import RANGE_EPS, WindowOptions
 
 
 @attrs.frozen(kw_only=True)
@@ -34,6 +34,7 @@ class KitchenDatasetConfig(WindowOptions):
         "said to have; arrays have it already",
         validator=ge(0),
     )
+    range_eps: float = option(5e-2, help=RANGE_EPS, validator=ge(0))
 
     def check(self, shape_meta: dict[str, Any]) -> Iterable[tuple[str, str]]:
         """The kitchen must offer what the policy asks for; arrays are noisy as they are."""

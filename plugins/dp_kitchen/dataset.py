@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp_core.errors import DataError
-from dp_core.normalizer import LinearNormalizer
 from dp_kitchen.config import KitchenDatasetConfig
 from dp_kitchen.logs import read_log
 from dp_kitchen.shapes import ARRAYS
@@ -22,7 +21,6 @@ logger = logging.getLogger(__name__)
 
 _STEPS_OF_LOG = 40
 """Logs are at 500 Hz; the robot is controlled at 12.5 Hz."""
-_SMALLEST_RANGE = 5e-2
 
 
 class KitchenDataset(ReplayDataset):
@@ -35,12 +33,6 @@ class KitchenDataset(ReplayDataset):
     def __init__(self, config: KitchenDatasetConfig, *, shape_meta: dict[str, Any]) -> None:
         buffer = load_logs(config) if config.abs_action else load_arrays(config.path)
         super().__init__(config, buffer, shape_meta=shape_meta, source=config.path)
-
-    def get_normalizer(self) -> LinearNormalizer:
-        """Scale every entry by its limits, except what hardly moves (by less than 0.05), which is only shifted."""
-        normalizer = LinearNormalizer()
-        normalizer.fit(self._data, range_eps=_SMALLEST_RANGE)
-        return normalizer
 
 
 def load_arrays(folder: Path) -> ReplayBuffer:

@@ -10,6 +10,11 @@ from attrs.validators import ge, le, optional
 
 from dp_core import option
 
+RANGE_EPS = (
+    "entries of observations and actions with a smaller range are constants: shifted, not scaled; those that vary are "
+    "named when training starts"
+)
+
 
 def _lies_in_horizon(config: WindowOptions, field: attrs.Attribute[int], n_obs_steps: int) -> None:
     if n_obs_steps > config.horizon:
@@ -42,6 +47,7 @@ class WindowOptions:
     max_train_episodes: int | None = option(
         None, help="number of episodes to train on, drawn from those not held out; null: all", validator=optional(ge(1))
     )
+    range_eps: float = option(1e-4, help=RANGE_EPS, validator=ge(0))
 
 
 @attrs.frozen(kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dp_core.errors import DataError
+from dp_core.errors import DataError, InputError
 from dp_core.interfaces import BaseDataset
 from dp_core.normalizer import LinearNormalizer, SingleFieldLinearNormalizer
+from dp_core.resolution import coarse_entries, constant_entries
 from dp_core.shape_meta import keys_of_type, obs_shape
 from dp_replay.buffer import ReplayBuffer
 from dp_replay.config import ReplayConfig, WindowOptions
+from dp_replay.images import as_images
 from dp_replay.report import report_episodes, report_outliers
 from dp_replay.sampler import SequenceSampler, downsample_mask, get_val_mask
+
+logger = logging.getLogger(__name__)
 
 
 class ReplayDataset(BaseDataset):
@@ -36,19 +41,27 @@ class ReplayDataset(BaseDataset):
         """Take arrays over from ``buffer``.
 
         Args:
-            buffer: has ``action`` and every key of ``shape_meta["obs"]``; images as uint8 (N, C, H, W).
+            buffer: has ``action`` and every key of ``shape_meta["obs"]``; images best as uint8 (N, C, H, W), which
+                are not copied.
             source: where the buffer came from, for messages.
 
         Raises:
-            DataError: shapes are not those of ``shape_meta``, values are not finite, or no episode is long enough.
+            DataError: shapes are not those of ``shape_meta``, values are not finite, no images or finer than float32,
+                or no episode is long enough.
         """
         self.shape_meta = shape_meta
         self._config = config
         self._episode_ends = buffer.episode_ends
+        self._source = source
         images = keys_of_type(shape_meta, "rgb")
         self._data = {}
         for key, shape in _shapes(shape_meta).items():
-            array = buffer[key] if key in images else _as_float32(buffer[key], f"{source}: '{key}'", shape)
+            name = f"{source}: '{key}'"
+            array = (
+                as_images(buffer[key], name, shape)
+                if key in images
+                else _as_float32(buffer[key], name, shape, config.range_eps)
+            )
             self._data[key] = torch.from_numpy(array)
         low_dim = {key: values.numpy() for key, values in self._data.items() if key not in images}
         report_outliers(low_dim, self._episode_ends, source)
@@ -78,16 +91,26 @@ class ReplayDataset(BaseDataset):
         return _as_item(self._sampler.sample(indices))
 
     def get_normalizer(self) -> LinearNormalizer:
-        """Scale every entry of ``action`` and of low-dimensional keys by its limits, and images by their range."""
-        normalizer = LinearNormalizer()
+        """Scale every entry of ``action`` and of low-dimensional keys by its limits, and images by their range.
+
+        Raises:
+            DataError: float32 cannot resolve an entry.
+        """
+        normalizer = LinearNormalizer(self.shape_meta)
         images = keys_of_type(self.shape_meta, "rgb")
         for key, values in self._data.items():
-            normalizer[key] = (
-                SingleFieldLinearNormalizer.create_image()
-                if key in images
-                else SingleFieldLinearNormalizer.create_fit(values, last_n_dims=values.ndim - 1)
-            )
+            try:
+                field = SingleFieldLinearNormalizer.create_image() if key in images else self._field(key, values)
+            except InputError as error:
+                raise DataError(f"{self._source}: '{key}': {error}") from error
+            normalizer[key] = field
         return normalizer
+
+    def _field(self, key: str, values: torch.Tensor) -> SingleFieldLinearNormalizer:
+        """Choose how to scale ``action`` or a low-dimensional key, whose values are (N, *shape)."""
+        return SingleFieldLinearNormalizer.create_fit(
+            values, last_n_dims=values.ndim - 1, range_eps=self._config.range_eps
+        )
 
     def get_validation_dataset(self) -> ReplayDataset:
         validation = copy.copy(self)
@@ -137,17 +160,30 @@ def _shapes(shape_meta: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     return shapes | {"action": tuple(shape_meta["action"]["shape"])}
 
 
-def _as_float32(values: NDArray[Any], name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _as_float32(values: NDArray[Any], name: str, shape: tuple[int, ...], range_eps: float) -> NDArray[np.float32]:
     """Check (N, *shape) and convert it; no copy where it is float32 already."""
     if values.shape[1:] != shape:
         raise DataError(f"{name} has shape {values.shape[1:]} in each step; shape_meta says {shape}")
     if values.dtype.kind not in "fiub":
         raise DataError(f"{name} is {values.dtype}; expected numbers")
-    converted = np.ascontiguousarray(values, dtype=np.float32)
+    with np.errstate(over="ignore"):  # becomes infinite, and is found below
+        converted = np.ascontiguousarray(values, dtype=np.float32)
     finite = np.isfinite(converted).reshape(len(converted), -1).all(axis=1)
     if not finite.all():
         raise DataError(f"{name} has NaN or infinite values, first in step {np.argmin(finite)}; mend or remove them")
+    if len(values) and not np.can_cast(values.dtype, np.float32):
+        _check_rounding(values, converted, name, range_eps)
     return converted
+
+
+def _check_rounding(values: NDArray[Any], rounded: NDArray[np.float32], name: str, range_eps: float) -> None:
+    """Refuse what float32 cannot resolve, and say which entries it made constant, as nobody else sees it later."""
+    low, high = values.min(axis=0), values.max(axis=0)
+    if problem := coarse_entries(low, high, range_eps):
+        raise DataError(f"{name}: {problem}")
+    vanished = rounded.min(axis=0) == rounded.max(axis=0)
+    if remark := constant_entries(low, np.where(vanished, high, low), range_eps):
+        logger.warning("%s: %s", name, remark)
 
 
 def _as_item(values: dict[str, torch.Tensor]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dp_core import option
 from dp_core.config.fields import Slot
 from dp_core.rollout.config import RolloutOptions
 from dp_core.shape_meta import crop_problems, keys_of_type, obs_shape, shape_meta_problems
-from dp_replay.config import WindowOptions
+from dp_replay.config import RANGE_EPS, WindowOptions
 from dp_robomimic.published import command_for
 from dp_robomimic.shapes import RotationRep, action_problems, obs_problems
 
@@ -87,6 +87,7 @@ class RobomimicDatasetConfig(WindowOptions):
     use_cache: bool = option(
         True, help="keep images unpacked on disk, for all runs, and let the system map them; false: in memory"
     )
+    range_eps: float = option(1e-7, help=RANGE_EPS, validator=ge(0))
 
     def check(self, shape_meta: dict[str, Any]) -> Iterable[tuple[str, str]]:
         """Observations and actions must be what `shape_meta` says."""

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dp_core.errors import DataError
-from dp_core.normalizer import LinearNormalizer, SingleFieldLinearNormalizer, array_to_stats
+from dp_core.normalizer import SingleFieldLinearNormalizer, array_to_stats
 from dp_core.shape_meta import keys_of_type, obs_shape
 from dp_replay.buffer import ReplayBuffer
 from dp_replay.dataset import ReplayDataset
@@ -36,27 +37,19 @@ class RobomimicDataset(ReplayDataset):
         super().__init__(config, buffer, shape_meta=shape_meta, source=config.path)
         self.config = config
 
-    def get_normalizer(self) -> LinearNormalizer:
-        normalizer = LinearNormalizer()
-        images = keys_of_type(self.shape_meta, "rgb")
-        for key, values in self._data.items():
-            if key in images:
-                normalizer[key] = SingleFieldLinearNormalizer.create_image()
-                continue
-            flat = values.numpy().reshape(len(values), -1)
-            normalizer[key] = self._field(key, array_to_stats(flat))
-        return normalizer
-
-    def _field(self, key: str, stats: Stats) -> SingleFieldLinearNormalizer:
+    def _field(self, key: str, values: Tensor) -> SingleFieldLinearNormalizer:
+        stats = array_to_stats(values.numpy().reshape(len(values), -1))
         if key == "action":
             if not self.config.abs_action:
                 return _identity(stats)
             if self.config.use_legacy_normalizer:
                 return _largest(stats)
-            return _positions_only(stats, ARM_SIZE[self.config.rotation_rep])
+            return _positions_only(stats, ARM_SIZE[self.config.rotation_rep], self.config.range_eps)
         if self.config.obs_keys is not None:
             return _largest(stats)
-        return _identity(stats) if key.endswith("quat") else SingleFieldLinearNormalizer.create_range(stats)
+        if _is_quaternion(key):
+            return _identity(stats)
+        return SingleFieldLinearNormalizer.create_range(stats, range_eps=self.config.range_eps)
 
 
 def _actions(file: DemonstrationFile, config: RobomimicDatasetConfig) -> NDArray[Any]:
@@ -81,9 +74,19 @@ def _observations(
     return {
         key: load_images(file, key, obs_shape(shape_meta, key), use_cache=config.use_cache)
         if key in images
-        else file.read(f"obs/{key}")
+        else _low_dim(file, key)
         for key in shape_meta["obs"]
     }
+
+
+def _low_dim(file: DemonstrationFile, key: str) -> NDArray[Any]:
+    values = file.read(f"obs/{key}")
+    # Quaternions are not scaled: however little they vary, float32 is good for them, and nobody has to ask.
+    return values.astype(np.float32) if _is_quaternion(key) else values
+
+
+def _is_quaternion(key: str) -> bool:
+    return key.endswith("quat")
 
 
 def _identity(stats: Stats) -> SingleFieldLinearNormalizer:
@@ -97,13 +100,9 @@ def _largest(stats: Stats) -> SingleFieldLinearNormalizer:
     return SingleFieldLinearNormalizer.create_manual(scale, np.zeros_like(scale), stats)
 
 
-def _positions_only(stats: Stats, arm_size: int) -> SingleFieldLinearNormalizer:
+def _positions_only(stats: Stats, arm_size: int, range_eps: float) -> SingleFieldLinearNormalizer:
     """Position to [-1, 1], rotation and gripper as they are, with nominal statistics; for each arm."""
-    ranged = SingleFieldLinearNormalizer.create_range(stats)
     is_position = np.arange(len(stats["min"])) % arm_size < 3
     nominal = {"min": -1.0, "max": 1.0, "mean": 0.0, "std": 1.0}
-    return SingleFieldLinearNormalizer.create_manual(
-        np.where(is_position, ranged.scale, 1).astype(np.float32),
-        np.where(is_position, ranged.offset, 0).astype(np.float32),
-        {name: np.where(is_position, stats[name], nominal[name]).astype(np.float32) for name in stats},
-    )
+    known = {name: np.where(is_position, stats[name], nominal[name]) for name in stats}
+    return SingleFieldLinearNormalizer.create_range(known, range_eps=range_eps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,17 @@ def test_entries_of_a_kind_can_share_their_scale(path):
     np.testing.assert_allclose(field.input_stats["min"], stored["obs"].min(0))
     np.testing.assert_allclose(field.input_stats["std"], stored["obs"].std(0), rtol=1e-6)
     np.testing.assert_allclose(normalizer["action"].normalize(stored["action"]).amax(0), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(("shared", "entries"), [(True, []), (False, ["obs"])])
+def test_what_is_taken_for_constant_is_said_of_the_scale_that_is_used(path, caplog, shared, entries):
+    dataset = make_dataset(path, use_manual_normalizer=shared)
+    dataset._data["obs"][:, 6] = torch.linspace(0, 5e-5, len(dataset._data["obs"]))  # other x move
+
+    with caplog.at_level(logging.WARNING):
+        dataset.get_normalizer()
+
+    assert [message.split("'")[1] for message in caplog.messages] == entries
 
 
 def test_a_missing_file_is_said_with_its_source(tmp_path):

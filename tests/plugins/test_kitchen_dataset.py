@@ -102,13 +102,19 @@ def test_arrays_whose_first_dimension_is_time_are_the_same_episodes(arrays, tmp_
         np.testing.assert_array_equal(turned[key], expected[key])
 
 
-def test_what_hardly_moves_is_shifted_and_not_scaled(arrays):
+def test_what_hardly_moves_is_shifted_and_not_scaled_and_named(arrays, caplog):
     observations, actions = np.load(arrays / "observations_seq.npy"), np.load(arrays / "actions_seq.npy")
     observations[..., 9] = np.linspace(1.0, 1.049, 16).reshape(2, 8)
     save_arrays(arrays, observations, actions, np.ones((2, 8)))
-    normalizer = make_dataset(arrays).get_normalizer()
+    with caplog.at_level(logging.WARNING):
+        normalizer = make_dataset(arrays).get_normalizer()
     low, high = observations[..., 0].min(), observations[..., 0].max()
 
+    assert caplog.messages == [
+        "normalizer: 'obs': entry 9 of 60 is taken for constant, shifted and not scaled: the range, at most 0.049, is "
+        "below range_eps 0.05; choose a smaller one if such changes matter"
+    ]
+    assert make_dataset(arrays, range_eps=0.04).get_normalizer()["obs"].scale[9] == pytest.approx(2 / 0.049, rel=1e-5)
     assert normalizer["obs"].scale[9] == 1
     assert normalizer["obs"].offset[9] == pytest.approx(-1.0)
     assert normalizer["obs"].scale[0] == pytest.approx(2 / (high - low), rel=1e-5)

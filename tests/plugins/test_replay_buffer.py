@@ -127,6 +127,16 @@ def test_float_images_in_the_unit_range_become_0_to_255(tmp_path, dtype):
     np.testing.assert_array_equal(buffer["img"], levels, strict=True)
 
 
+@pytest.mark.parametrize("images", [np.array([-1e-7, 1 + 1e-7]), np.array([False, True])], ids=["floats", "mask"])
+def test_the_rounding_of_interpolation_changes_no_level_and_masks_are_black_and_white(tmp_path, images):
+    levels, images = (np.reshape(values, (1, 1, 1, 2)) for values in (np.array([0, 255], np.uint8), images))
+    ReplayBuffer({"img": images}, [1]).save(tmp_path / "a.zarr")
+
+    buffer = ReplayBuffer.load(tmp_path / "a.zarr", images={"img": (1, 1, 2)})
+
+    np.testing.assert_array_equal(buffer["img"], levels, strict=True)
+
+
 def test_a_dark_beginning_does_not_decide_the_range_of_float_images(tmp_path):
     images = np.zeros((300, 1, 2, 2), np.float32)
     images[250:] = 200

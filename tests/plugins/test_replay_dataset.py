@@ -12,7 +12,7 @@ import torch
 
 from dp_core.errors import DataError
 from dp_replay.buffer import ReplayBuffer
-from dp_replay.config import ReplayConfig
+from dp_replay.config import ReplayConfig, WindowOptions
 from dp_replay.dataset import ReplayDataset, ReplayFileDataset
 from dp_replay.sampler import get_val_mask
 
@@ -189,6 +189,113 @@ def test_values_that_are_not_finite_are_one_line(tmp_path):
     path = make_buffer(action=action).save(tmp_path / "a.zarr")
 
     assert error_of(path) == (f"{path}: 'action' has NaN or infinite values, first in step 17; mend or remove them")
+
+
+def in_memory(
+    shape_meta: dict[str, Any] = SHAPE_META, range_eps: float = 1e-4, **replaced: np.ndarray
+) -> ReplayDataset:
+    data = {"front": np.moveaxis(make_buffer()["front"], -1, 1), **replaced}
+    config = WindowOptions(horizon=8, n_obs_steps=2, n_action_steps=4, range_eps=range_eps)
+    return ReplayDataset(config, make_buffer(**data), shape_meta=shape_meta, source="memory")
+
+
+@pytest.mark.parametrize("stored", ["uint16", "int64", "float64", "unit", "bool", "HWC"])
+def test_images_mean_the_same_in_memory_as_in_files(tmp_path, stored):
+    images = np.moveaxis(make_buffer()["front"] // 128 * 255, -1, 1)
+    given = {
+        "unit": (images / 255).astype(np.float32),
+        "bool": images > 0,
+        "HWC": np.moveaxis(images, 1, -1),
+    }.get(stored, images.astype(stored if stored not in ("unit", "HWC") else np.uint8))
+
+    dataset = in_memory(front=given)
+    read = make_dataset(make_buffer(front=given).save(tmp_path / "a.zarr"))
+
+    for each in (dataset, read):
+        front = each[0]["obs"]["front"]
+        assert front.dtype == torch.uint8
+        np.testing.assert_array_equal(front[1], images[0])
+        assert each.get_normalizer().normalize({"front": front})["front"].unique().tolist() == [-1, 1]
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (
+            np.full((46, 3, 4, 5), 5000, np.uint16),
+            "memory: 'front' has uint16 images with values from 5000 to 5000; expected uint8, whole numbers in 0..255, "
+            "or [0, 1]",
+        ),
+        (
+            np.zeros((46, 3, 9, 9), np.uint8),
+            "memory: 'front' has images of shape (3, 9, 9); shape_meta says (3, 4, 5), expected that or (4, 5, 3)",
+        ),
+        (np.zeros((46, 3, 4, 5), np.complex64), "memory: 'front' has complex64 images; expected numbers"),
+    ],
+)
+def test_what_is_no_image_in_memory_is_refused(images, message):
+    with pytest.raises(DataError) as caught:
+        in_memory(front=images)
+
+    assert str(caught.value) == message
+
+
+def test_uint8_images_are_not_copied():
+    images = np.zeros((46, 3, 4, 5), np.uint8)
+
+    assert np.shares_memory(in_memory(front=images)._data["front"].numpy(), images)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.bool_, np.int64, np.float64])
+def test_a_flag_is_a_number_whatever_its_type(dtype):
+    flag = np.arange(46)[:, None].repeat(2, axis=1) % 2
+    normalizer = in_memory(pos=flag.astype(dtype)).get_normalizer()
+
+    assert normalizer.normalize({"pos": torch.tensor([0, 1]).to(torch.uint8)})["pos"].tolist() == [-1, 1]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int64])
+def test_what_float32_cannot_hold_is_refused_before_it_is_lost(dtype):
+    stamps = (1_700_000_000 + np.arange(46)[:, None] * np.array([0, 10])).astype(dtype)
+
+    with pytest.raises(DataError) as caught:
+        in_memory(pos=stamps)
+
+    assert str(caught.value) == (
+        "memory: 'pos': entry 1 of 2 is too far from zero for float32: entry 1 goes from 1700000000 to 1700000450, a "
+        "range of 450, where numbers are 203 apart; subtract an origin, such as its first value, from the data and "
+        "from what the policy will be given, or choose a range_eps above the range of what does not matter"
+    )
+
+
+def test_what_was_coarse_when_it_was_stored_is_refused_with_its_key():
+    counts = (4.5e6 + np.arange(46)[:, None] % 2 * np.ones(2)).astype(np.float32)
+
+    with pytest.raises(DataError, match=r"^memory: 'pos': normalizer: entries 0, 1 of 2 are too far from zero"):
+        in_memory(pos=counts).get_normalizer()
+
+
+@pytest.mark.parametrize(("offset", "said"), [(0.0, "5e-05"), (1.0, "4.99e-05"), (1e4, "5e-05")])
+def test_what_is_taken_for_constant_is_said_once_however_far_from_zero(caplog, offset, said):
+    force = offset + np.linspace(0, [5e-5, 1e2], 46)
+
+    with caplog.at_level(logging.WARNING):
+        in_memory(pos=force).get_normalizer()
+
+    assert [message.partition(":")[2] for message in caplog.messages] == [
+        f" 'pos': entry 0 of 2 is taken for constant, shifted and not scaled: the range, at most {said}, is below "
+        "range_eps 0.0001; choose a smaller one if such changes matter"
+    ]
+
+
+def test_the_option_makes_small_ranges_count(caplog):
+    force = np.linspace(0, [5e-5, 1e2], 46)
+
+    with caplog.at_level(logging.WARNING):
+        normalizer = in_memory(pos=force, range_eps=1e-6).get_normalizer()
+
+    assert caplog.messages == []
+    torch.testing.assert_close(normalizer["pos"].normalize(force[[0, -1]]), torch.tensor([[-1.0, -1.0], [1.0, 1.0]]))
 
 
 def test_episodes_that_are_all_too_short_are_one_line(path):
