@@ -80,7 +80,8 @@ class ObservationCheck:
         if not looked_at:
             return
         limits = torch.stack([limit for value in looked_at.values() for limit in _limits(value)])
-        self._limits = limits.to("cpu", non_blocking=limits.is_cuda)
+        self._limits = torch.empty_like(limits, device="cpu", pin_memory=limits.is_cuda)
+        self._limits.copy_(limits, non_blocking=limits.is_cuda)
         if limits.is_cuda:
             self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._event.record(torch.cuda.current_stream(limits.device))

@@ -238,7 +238,7 @@ class DiffusionPolicy(BasePolicy):
         if ignored := obs.keys() - self.shape_meta["obs"].keys() - self._ignored:
             self._ignored |= ignored
             names = ", ".join(f"'{name}'" for name in sorted(ignored))
-            logger.warning("predict_action: %s not in shape_meta, and ignored", names)
+            logger.warning("predict_action: ignores %s, which shape_meta does not name", names)
 
     def _observed(self, obs: dict[str, Tensor]) -> Condition:
         """What the observations of To steps tell, from the cache where they were seen before."""

@@ -99,6 +99,7 @@ def test_where_there_is_nothing_to_find_nothing_is_found(obs) -> None:
 def test_on_a_gpu_the_host_goes_on_and_is_told_at_the_end() -> None:
     grip = torch.tensor([torch.nan], device="cuda")
     slow = torch.rand(4096, 4096, device="cuda")
+    ObservationCheck({"grip": slow}, SHAPE_META).finish()  # memory for the answer is there from now on
     torch.cuda.synchronize()
     idle = torch.cuda.Event()
     torch.cuda._sleep(100_000_000)

@@ -153,7 +153,7 @@ def test_observations_that_shape_meta_does_not_name_are_ignored_and_named_once(b
     results = [policy.predict_action(given, seeded())["action"] for given in (obs, more, more)]
 
     assert torch.equal(results[0], results[1])
-    assert caplog.messages == ["predict_action: 'clock', 'wrench' not in shape_meta, and ignored"]
+    assert caplog.messages == ["predict_action: ignores 'clock', 'wrench', which shape_meta does not name"]
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool, torch.float64])

@@ -48,3 +48,12 @@ def test_a_file_whose_arrays_do_not_belong_together_is_named(tmp_path: Path) -> 
     assert (
         str(caught.value) == f"{tmp_path}/0.npz: found steps: 'joints' 6, 'action' 5; expected the same number of all"
     )
+
+
+def test_a_flag_is_a_number_also_where_it_is_stored_as_images_are(tmp_path: Path) -> None:
+    flag = np.array([[0], [1], [1], [0]], np.uint8)
+    np.savez(tmp_path / "0.npz", joints=flag, action=flag)
+    dataset = Registry.discover().build("dataset", {**BLOCK, "path": str(tmp_path)}, shape_meta=SHAPE_META)
+
+    normalized = dataset.get_normalizer().normalize(dataset[1]["obs"])
+    assert normalized["joints"][:, 0].tolist() == [-1, 1]
