@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import logging
+import math
 import textwrap
 import urllib.error
 import urllib.request
@@ -19,11 +21,15 @@ from timm.layers.norm_act import BatchNormAct2d, GroupNormAct
 from torch import Tensor, nn
 
 from dp_core.errors import DpError
+from dp_core.image_probe import Border, border_text, probe
 from dp_core.vision import group_norm, replace_batch_norm
-from dp_core.weights import pretrained_weights_wanted
+from dp_core.weights import pretrained_weights_wanted, skip_pretrained_weights
+from dp_timm.sizes import Size, near_sizes
 
 if TYPE_CHECKING:
     from dp_timm.config import TimmConfig
+
+logger = logging.getLogger(__name__)
 
 HUB_TIMEOUT = 5.0
 """Seconds to wait for a sign of life of the hub, whose own client goes on trying for most of a minute."""
@@ -46,8 +52,9 @@ class Layout:
         """(N, C, H, W) from that or (N, H, W, C) or tokens (N, prefix + H*W, C); anything else is left as it is."""
         if features.ndim == 4 and self.is_channels_last:
             return features.permute(0, 3, 1, 2)
-        if features.ndim == 3 and self.token_grid:
-            return features[:, self.prefix_tokens :].transpose(1, 2).unflatten(-1, self.token_grid)
+        grid = self.token_grid
+        if features.ndim == 3 and grid and features.shape[1] == self.prefix_tokens + math.prod(grid):
+            return features[:, self.prefix_tokens :].transpose(1, 2).unflatten(-1, grid)
         return features
 
 
@@ -58,8 +65,10 @@ class Backbone:
     model: nn.Module
     layout: Layout
     statistics: ImageStatistics
-    feature_shape: torch.Size
+    feature_shape: tuple[int, ...]
     """(C, H, W) of its feature maps, or (C,) where it makes vectors itself."""
+    unseen: Border
+    """Which of the last rows and columns of an image it leaves out."""
 
 
 def create_backbone(config: TimmConfig, image_shape: tuple[int, ...]) -> Backbone:
@@ -71,7 +80,7 @@ def create_backbone(config: TimmConfig, image_shape: tuple[int, ...]) -> Backbon
     Raises:
         DpError: the model does not exist or does not fit the images, or its weights are out of reach.
     """
-    name = config.model_name
+    name, size = config.model_name, (image_shape[1], image_shape[2])
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=1)
         raise DpError(
@@ -79,26 +88,89 @@ def create_backbone(config: TimmConfig, image_shape: tuple[int, ...]) -> Backbon
             + (f"; did you mean '{near[0]}'?" if near else "")
         )
     try:
-        model = _create(config, image_shape)
-        layout = Layout(
-            is_channels_last=getattr(model, "output_fmt", "NCHW") == "NHWC",
-            prefix_tokens=getattr(model, "num_prefix_tokens", 0),
-            token_grid=getattr(getattr(model, "patch_embed", None), "grid_size", None),
-        )
-        statistics = tuple(model.pretrained_cfg["mean"]), tuple(model.pretrained_cfg["std"])
-        if config.feature_aggregation:
-            model = _without_head(model, config)
-        if config.has_group_norm:
-            replace_batch_norm(model, _group_norm)
-        features = _try(model, image_shape)
-    except (RuntimeError, ValueError, AssertionError) as error:
+        backbone = _assemble(config, image_shape)
+    except DpError:
+        raise
+    except Exception as error:  # every model has its own way to fail for a size
+        advice = _advice(config, image_shape, size, (1, 1))
         raise DpError(
             f"encoder 'timm': model '{name}' fails for images {list(image_shape)}: {_reason(error)}"
+            + (f"; {advice}" if advice else "")
         ) from error
+    _check_features((1, *backbone.feature_shape), config, image_shape)
+    if any(backbone.unseen):
+        _report_unseen(backbone, config, image_shape)
+    return backbone
+
+
+def _assemble(config: TimmConfig, image_shape: tuple[int, ...]) -> Backbone:
+    model = _create(config, image_shape)
+    layout = Layout(
+        is_channels_last=getattr(model, "output_fmt", "NCHW") == "NHWC",
+        prefix_tokens=getattr(model, "num_prefix_tokens", 0),
+        token_grid=getattr(getattr(model, "patch_embed", None), "grid_size", None),
+    )
+    statistics = tuple(model.pretrained_cfg["mean"]), tuple(model.pretrained_cfg["std"])
     if config.feature_aggregation:
-        features = layout.to_maps(features)
-    _check_features(features.shape, config, image_shape)
-    return Backbone(model, layout, statistics, features.shape[1:])
+        model = _without_head(model, config)
+    if config.has_group_norm:
+        replace_batch_norm(model, _group_norm)
+
+    def features(images: Tensor) -> Tensor:
+        given: Tensor = model(images)
+        return layout.to_maps(given) if config.feature_aggregation else given
+
+    model.eval()  # statistics of batches stay as they are
+    found = probe(features, image_shape)
+    model.train()
+    return Backbone(model, layout, statistics, found.feature_shape, found.unseen)
+
+
+def _report_unseen(backbone: Backbone, config: TimmConfig, image_shape: tuple[int, ...]) -> None:
+    """Refuse a model that does not see images whole; one that was trained so can only be told about."""
+    size, unseen = (image_shape[1], image_shape[2]), backbone.unseen
+    found = (
+        f"encoder 'timm': '{config.model_name}' does not see {border_text(unseen)} of images of {size[0]} x {size[1]}"
+    )
+    if not pretrained_weights_wanted():
+        logger.warning("%s, and did not in training", found)
+        return
+    seen = (size[0] - unseen[0], size[1] - unseen[1])
+    advice = _advice(config, image_shape, seen, _first_stride(backbone.model))
+    raise DpError(f"{found}; {advice or 'choose another model'}")
+
+
+def _advice(config: TimmConfig, image_shape: tuple[int, ...], seen: Size, step: Size) -> str:
+    """What to set to which sizes, all of them tried; empty where none was found."""
+
+    def fits(size: Size) -> bool:
+        try:
+            with skip_pretrained_weights():
+                return not any(_assemble(config, (image_shape[0], *size)).unseen)
+        except Exception:  # as above
+            return False
+
+    sizes = near_sizes((image_shape[1], image_shape[2]), seen, step, fits)
+    if not sizes:
+        sizes = [size for size in _published_sizes(config.model_name) if fits(size)]
+    option = "crop_shape" if config.crop_shape else "resize_shape"
+    if not (config.crop_shape or config.resize_shape or config.crop_ratio):
+        option = "resize_shape or crop_shape"
+    return f"use {option} {' or '.join(str(list(size)) for size in sizes)}" if sizes else ""
+
+
+def _published_sizes(name: str) -> list[Size]:
+    """The size of images that the published weights of a model were trained on, if there are any."""
+    with contextlib.suppress(RuntimeError):  # the tag is unknown
+        published = timm.get_pretrained_cfg(name)
+        return [published.input_size[1:]] if published else []
+    return []
+
+
+def _first_stride(model: nn.Module) -> Size:
+    """Pixels between neighbours in the first convolution, which for transformers is the patch."""
+    strides = [layer.stride for layer in model.modules() if isinstance(layer, nn.Conv2d)]
+    return (strides[0][0], strides[0][1]) if strides else (1, 1)
 
 
 def _create(config: TimmConfig, image_shape: tuple[int, ...]) -> Any:
@@ -138,15 +210,7 @@ def _without_head(model: Any, config: TimmConfig) -> nn.Module:
     return whole
 
 
-def _try(model: nn.Module, image_shape: tuple[int, ...]) -> Tensor:
-    model.eval()  # statistics of batches stay as they are
-    with torch.no_grad():
-        features: Tensor = model(torch.zeros(1, *image_shape))
-    model.train()
-    return features
-
-
-def _check_features(shape: torch.Size, config: TimmConfig, image_shape: tuple[int, ...]) -> None:
+def _check_features(shape: tuple[int, ...], config: TimmConfig, image_shape: tuple[int, ...]) -> None:
     name, aggregation = config.model_name, config.feature_aggregation
     if len(shape) != (4 if aggregation else 2):
         wanted = f"feature_aggregation '{aggregation}' needs feature maps or tokens of patches" if aggregation else ""
@@ -163,7 +227,7 @@ def _check_features(shape: torch.Size, config: TimmConfig, image_shape: tuple[in
 
 
 def _reason(error: Exception) -> str:
-    return textwrap.shorten(f"{type(error).__name__}: {error}", 300)
+    return textwrap.shorten(f"{type(error).__name__}: {error}", 300).rstrip(".: ")
 
 
 def _load_from_file(name: str, path: Path, arguments: dict[str, Any]) -> nn.Module:

@@ -371,7 +371,7 @@ def test_the_option_says_that_a_config_s_check_does_not_know_the_names(registry)
 def test_unknown_tag_is_reported():
     assert error_of(model_name="resnet18.nobody") == (
         "encoder 'timm': model 'resnet18.nobody' fails for images [3, 96, 96]: "
-        "RuntimeError: Invalid pretrained tag (nobody) for resnet18."
+        "RuntimeError: Invalid pretrained tag (nobody) for resnet18"
     )
 
 
