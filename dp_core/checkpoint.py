@@ -26,6 +26,7 @@ from dp_core.config.structure import structure_parts, structure_run
 from dp_core.errors import CheckpointError
 from dp_core.manifest import absent_components, absent_requirements, as_manifest, differences, other_versions
 from dp_core.registry import Registry
+from dp_core.weights import skip_pretrained_weights
 
 FORMAT = 1
 
@@ -85,7 +86,8 @@ def payload_config(payload: Mapping[str, Any], registry: Registry, source: str |
     """
     data = payload["cfg"]
     _require_components(payload, registry, source, data, data)
-    return structure_run(registry, data, _with_version(source, payload))
+    with skip_pretrained_weights():
+        return structure_run(registry, data, _with_version(source, payload))
 
 
 def payload_parts(
@@ -101,7 +103,8 @@ def payload_parts(
         CheckpointError, ConfigError: as `payload_config`, as far as these blocks are concerned.
     """
     _require_components(payload, registry, source, data, kinds)
-    return structure_parts(registry, data, kinds, _with_version(source, payload))
+    with skip_pretrained_weights():
+        return structure_parts(registry, data, kinds, _with_version(source, payload))
 
 
 def copy_to_cpu(value: Any, path: str = "") -> Any:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 class RandomCrop(nn.Module):
     """Crops every image at its own random place in ``train()`` mode, and the centre in ``eval()`` mode.
 
-    Has no parameters and draws from torch's global generator of the images' device.
+    Has no parameters and draws from torch's global generator of the images' device. As `random_crop` never draws the
+    last offset, no crop contains the last row or column of an image that is larger than it both ways.
     """
 
     def __init__(self, crop_shape: tuple[int, int]) -> None:

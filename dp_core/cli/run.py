@@ -160,8 +160,8 @@ def _resume(registry: Registry, folder: Path, overrides: list[str], trust_pickle
     set_up_logging()
     remove_leftovers(folder / "checkpoints")
     has_checkpoint = (folder / "checkpoints" / "latest.ckpt").is_file()
-    cfg = (load_resumed_config if has_checkpoint and overrides else load_config)(registry, path, overrides)
     with skip_pretrained_weights() if has_checkpoint else contextlib.nullcontext():
+        cfg = (load_resumed_config if has_checkpoint and overrides else load_config)(registry, path, overrides)
         if lacking := list(preflight(cfg)):
             raise ConfigError(str(path), lacking)
         workspace = cfg.workspace.load()(cfg, output_dir=folder)

@@ -10,6 +10,7 @@ from attrs.validators import deep_iterable, ge, min_len, optional
 
 from dp_core import option
 from dp_core.shape_meta import crop_problems, keys_of_type, obs_shape
+from dp_core.weights import pretrained_weights_wanted
 
 
 @attrs.frozen(kw_only=True)
@@ -21,7 +22,9 @@ class CnnConfig:
         help="height and width cut out of every image, at random in training; null: the whole image",
         validator=optional(deep_iterable(ge(1))),
     )
-    downsample: int = option(2, help="side of the squares of pixels that are averaged first", validator=ge(1))
+    downsample: int = option(
+        2, help="side of the squares of pixels that are averaged first; images consist of whole ones", validator=ge(1)
+    )
     channels: tuple[int, ...] = option(
         (32, 64, 64),
         help="channels of each convolution; each halves height and width",
@@ -37,11 +40,12 @@ class CnnConfig:
         return size
 
     def check(self, shape_meta: dict[str, Any]) -> Iterable[tuple[str, str]]:
-        """Images must be as large as the crop, and large enough for all the halving."""
+        """Images are as large as the crop, large enough for all the halving, and fill the squares that are averaged."""
         for message in crop_problems(self.crop_shape, shape_meta):
             yield "crop_shape", message
         for key in keys_of_type(shape_meta, "rgb"):
             image_size = obs_shape(shape_meta, key)[1:]
+            yield from self._squares_problems(key, self.crop_shape or image_size)
             if min(self.map_size(image_size)) < 2:
                 found = self.crop_shape or image_size
                 yield (
@@ -49,3 +53,14 @@ class CnnConfig:
                     f"{len(self.channels)} convolutions after downsampling by {self.downsample} leave nothing of "
                     f"the {found[0]} x {found[1]} pixels of '{key}'; use fewer, or a smaller 'downsample'",
                 )
+
+    def _squares_problems(self, key: str, size: tuple[int, ...]) -> Iterable[tuple[str, str]]:
+        """What is left over beyond the last whole square would be dropped; a policy that was trained so is loaded."""
+        whole = [side - side % self.downsample for side in size]
+        if whole == list(size) or not all(whole) or not pretrained_weights_wanted():
+            return
+        yield (
+            "downsample",
+            f"squares of {self.downsample} x {self.downsample} pixels do not fill the {size[0]} x {size[1]} of "
+            f"'{key}', whose last rows or columns would be left out; use crop_shape {whole}, or another 'downsample'",
+        )

@@ -16,7 +16,11 @@ from dp_core.weights import pretrained_weights_wanted
 
 @attrs.frozen(kw_only=True)
 class R3MConfig:
-    """ResNets of R3M with its own preprocessing: 224 of 256 pixels, ImageNet's statistics. Other keys unchanged."""
+    """ResNets of R3M with its own preprocessing, other keys unchanged.
+
+    The shorter side of images becomes 256 pixels, of which 224 x 224 are cut out, then come ImageNet's statistics. Of
+    the longer side more is left out: of 480 x 640, evaluation sees the middle 420 x 420; 224 x 224 stay whole.
+    """
 
     model_name: Literal["resnet18", "resnet34", "resnet50"] = option("resnet18", help="which network of R3M")
     pretrained: bool = option(True, help="start from the weights of R3M; false: the same network from scratch")

@@ -47,7 +47,10 @@ class TimmConfig:
         1.0, help="learning rate of the models, relative to the optimizer's; 0.1 suits pretrained ones", validator=gt(0)
     )
     resize_shape: tuple[int, int] | None = option(
-        None, help="height and width to resize images to; null: as they are", validator=optional(deep_iterable(ge(1)))
+        None,
+        help="height and width to resize images to; null: as they are. Sizes that a model does not see whole are "
+        "refused when the run starts",
+        validator=optional(deep_iterable(ge(1))),
     )
     crop_shape: tuple[int, int] | None = option(
         None,

@@ -5,6 +5,10 @@ import torch
 
 from dp_cnn.config import CnnConfig
 from dp_cnn.plugin import dp_components
+from dp_core.checkpoint import payload_parts
+from dp_core.image_probe import Probe, probe
+from dp_core.registry import Registry
+from dp_core.weights import skip_pretrained_weights
 
 
 def build(shape_meta, **options):
@@ -39,14 +43,47 @@ def test_features_are_in_the_order_of_shape_meta():
     assert torch.equal(features, torch.cat(expected, dim=1))
 
 
-@pytest.mark.parametrize("shape", [(3, 96, 96), (3, 97, 61), (3, 20, 33)])
-@pytest.mark.parametrize("downsample", [1, 2])
-def test_any_size_that_passes_the_check_works(shape, downsample):
-    shape_meta = meta(image=shape)
-    options = {"downsample": downsample, "crop_shape": (shape[1] - 1, shape[2])}
+@pytest.mark.parametrize(
+    ("size", "options"),
+    [
+        ((96, 96), {}),
+        ((97, 61), {"downsample": 1}),
+        ((20, 33), {"crop_shape": (18, 32)}),
+        ((108, 144), {"downsample": 3}),
+        ((76, 84), {"channels": (8, 8), "downsample": 4}),
+    ],
+)
+def test_any_size_that_passes_the_check_is_seen_whole(size, options):
+    """Every convolution takes in what it halves, odd or even."""
+    shape_meta = meta(image=(3, *size))
+    net = build(shape_meta, **options).eval().nets["image"]
 
     assert list(CnnConfig(**options).check(shape_meta=shape_meta)) == []
-    assert build(shape_meta, **options)(observe(shape_meta)).shape == (3, 64)
+    assert probe(net, (3, *options.get("crop_shape", size))) == Probe((64,), (0, 0))
+
+
+def test_pixels_that_fill_no_square_are_a_config_problem():
+    config = CnnConfig(downsample=4)
+
+    assert list(config.check(shape_meta=meta(image=(3, 98, 96)))) == [
+        (
+            "downsample",
+            "squares of 4 x 4 pixels do not fill the 98 x 96 of 'image', whose last rows or columns would be left out; "
+            "use crop_shape [96, 96], or another 'downsample'",
+        )
+    ]
+    with skip_pretrained_weights():  # it was trained so
+        assert list(config.check(shape_meta=meta(image=(3, 98, 96)))) == []
+
+
+def test_a_policy_that_was_trained_on_images_cut_so_is_still_loaded():
+    steps = {"horizon": 4, "n_obs_steps": 1, "n_action_steps": 2}
+    policy = {"name": "diffusion", "encoder": {"name": "cnn", "downsample": 4}, "denoiser": "unet1d", **steps}
+    data = {"shape_meta": meta(image=(3, 98, 96)), "policy": {**policy, "scheduler": "ddpm"}}
+
+    parts = payload_parts({"cfg": data, "manifest": {}}, Registry.discover(), "old.ckpt", data, ("policy",))
+
+    assert parts["policy"].config.encoder.config.downsample == 4
 
 
 def test_crop_is_random_in_training_only():
