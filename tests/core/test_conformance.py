@@ -86,6 +86,18 @@ FOUND: dict[tuple[str, str], tuple[str, str]] = {
         "policy 'unseeded' for an image and states: with the same generator, the loss was 0.48 and then 0.457; "
         "expected the same; pass the generator to everything that draws: torch.randn(..., generator=generator)",
     ),
+    ("encoder", "blind"): (
+        "every_observation_matters",
+        "encoder 'blind' for an image and states: features are the same whatever 'grip' is; expected them to depend on "
+        "every key of shape_meta; encode every key of shape_meta['obs'], or refuse in the check method of the options "
+        "what is not encoded",
+    ),
+    ("encoder", "narrow"): (
+        "images_reach_the_features_whole",
+        "encoder 'narrow' for an image and states: features do not depend on the first 0 and the last 16 of the 96 "
+        "columns of 'image'; expected none, or equal margins around a central crop; refuse sizes that do not fill "
+        "patches and strides, see dp_core.image_probe, or pad the image",
+    ),
     ("encoder", "busy"): (
         "it_can_be_copied",
         "encoder 'busy' for an image and states: cannot be copied: TypeError: cannot pickle 'generator' "
@@ -382,7 +394,7 @@ def test_checking_a_plugin_ends_with_status_2_where_a_rule_is_broken(
     rule, message = FOUND["encoder", "heavy"]
     assert capsys.readouterr().out.splitlines()[:3] == [
         "heavy of dp-faulty 1.0",
-        "  encoder/heavy: 1 of 27 checks failed",
+        "  encoder/heavy: 1 of 31 checks failed",
         f"    {rule}: {message}",
     ]
 

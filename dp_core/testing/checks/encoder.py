@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import torch
+from bisect import bisect_left
+from typing import Any
 
-from dp_core.testing.case import Case
+import torch
+from torch import nn
+
+from dp_core.shape_meta import keys_of_type, obs_shape
+from dp_core.testing.case import Case, NotChecked
 from dp_core.testing.checks import modules
 from dp_core.testing.checks.description import it_is_built_as_its_kind_is, options_survive_a_config_file
-from dp_core.testing.samples import quoted
+from dp_core.testing.samples import clone, normalized_obs, quoted
+
+_COUNT = 2
+"""Observations that are changed at once."""
 
 
 def features_have_the_declared_size(case: Case) -> None:
@@ -51,11 +59,67 @@ def what_learns_at_another_rate_exists(case: Case) -> None:
         )
 
 
+def every_observation_matters(case: Case) -> None:
+    """In eval mode, features change with the values of every key of shape_meta."""
+    encoder = _repeatable(case)
+    others = normalized_obs(case.setting.runtime["shape_meta"], _COUNT, seed=1)
+    ignored = [key for key in others if not _changes(case, encoder, key, (slice(None),))]
+    if ignored:
+        case.fail(
+            f"features are the same whatever {quoted(ignored)} is; expected them to depend on every key of shape_meta",
+            "encode every key of shape_meta['obs'], or refuse in the check method of the options what is not encoded",
+        )
+
+
+def images_reach_the_features_whole(case: Case) -> None:
+    """In eval mode, features depend on an image up to its last row and column, or up to margins of a central crop."""
+    encoder, shape_meta = _repeatable(case), case.setting.runtime["shape_meta"]
+    for key in keys_of_type(shape_meta, "rgb"):
+        for axis, name in ((-2, "row"), (-1, "column")):
+            size = obs_shape(shape_meta, key)[axis]
+            first, last = (_margin(case, encoder, key, axis, size, is_last) for is_last in (False, True))
+            # The halves of an odd margin differ by one.
+            if abs(first - last) > 1:
+                case.fail(
+                    f"features do not depend on the first {first} and the last {last} of the {size} {name}s of "
+                    f"'{key}'; expected none, or equal margins around a central crop",
+                    "refuse sizes that do not fill patches and strides, see dp_core.image_probe, or pad the image",
+                )
+
+
 CHECKS = (
     it_is_built_as_its_kind_is,
     options_survive_a_config_file,
     features_have_the_declared_size,
     what_learns_at_another_rate_exists,
+    every_observation_matters,
+    images_reach_the_features_whole,
     modules.members_of_a_batch_do_not_mix,
     *modules.CHECKS,
 )
+
+
+def _repeatable(case: Case) -> nn.Module:
+    encoder: nn.Module = modules.built(case)
+    inputs = modules.network_of(case).inputs(case, _COUNT)
+    if not torch.equal(modules.output(case, encoder, inputs), modules.output(case, encoder, inputs, seed=1)):
+        raise NotChecked("equal inputs give different outputs")
+    return encoder
+
+
+def _changes(case: Case, encoder: nn.Module, key: str, place: tuple[Any, ...]) -> bool:
+    """Whether other values at ``place`` of observation ``key`` (N, *shape) make other features."""
+    obs = modules.network_of(case).inputs(case, _COUNT)
+    changed = clone(obs)
+    changed[key][place] = normalized_obs(case.setting.runtime["shape_meta"], _COUNT, seed=1)[key][place]
+    return not torch.equal(modules.output(case, encoder, obs), modules.output(case, encoder, changed))
+
+
+def _margin(case: Case, encoder: nn.Module, key: str, axis: int, size: int, is_last: bool) -> int:
+    """How many of the first or the last rows (axis -2) or columns (axis -1) of an image can be changed unseen."""
+
+    def is_seen(width: int) -> bool:
+        band = slice(size - width, size) if is_last else slice(0, width)
+        return _changes(case, encoder, key, (..., band, slice(None)) if axis == -2 else (..., band))
+
+    return 0 if is_seen(1) else bisect_left(range(1, size + 1), True, key=is_seen)

@@ -100,6 +100,16 @@ class Mixing(TinyEncoder):
         return features - features.mean(0)
 
 
+class Blind(TinyEncoder):
+    def forward(self, obs: dict[str, Tensor]) -> Tensor:
+        return super().forward({**obs, "grip": torch.zeros_like(obs["grip"])})
+
+
+class Narrow(TinyEncoder):
+    def forward(self, obs: dict[str, Tensor]) -> Tensor:
+        return super().forward({key: value[..., :80] for key, value in obs.items()})
+
+
 class Distant(TinyEncoder):
     def lr_multipliers(self) -> dict[str, float]:
         return {"backbone.weight": 0.1}

@@ -23,6 +23,8 @@ PARTS: dict[tuple[Kind, str], type] = {
     ("encoder", "Mixing"): TinyOptions,
     ("encoder", "Deaf"): TinyOptions,
     ("encoder", "Distant"): TinyOptions,
+    ("encoder", "Blind"): TinyOptions,
+    ("encoder", "Narrow"): TinyOptions,
     ("encoder", "Gone"): TinyOptions,
     ("encoder", "Function"): TinyOptions,
     ("encoder", "Plain"): Silent,
