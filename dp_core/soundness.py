@@ -23,8 +23,9 @@ class ChecksItself(Protocol):
 def unsound(parts: Mapping[str, Any]) -> list[str]:
     """Name what is not finite in the parts of a run's state, one text for each part; nothing if all is sound.
 
-    Parameters, running statistics of normalisation layers and what optimizers accumulate have to be finite. In other
-    buffers infinity has a meaning, as in the masks of attention, and only NaN has none.
+    Parameters, running statistics of normalisation layers and what optimizers accumulate have to be finite. Training
+    does not change other buffers, in which both have a meaning: infinity in the masks of attention, NaN in statistics
+    of the data that nobody knows.
     """
     return [f"{name} ({problem})" for name, part in parts.items() if (problem := _unsound(part)) is not None]
 
@@ -33,28 +34,17 @@ def _unsound(part: Any) -> str | None:
     if isinstance(part, ChecksItself):
         return part.unsound()
     if isinstance(part, nn.Module):
-        statistics = _statistics(part)
-        others = {name: buffer for name, buffer in part.named_buffers() if name not in statistics}
-        return _describe(_measurable(dict(part.named_parameters()) | statistics), _measurable(others))
+        return _describe(_measurable(dict(part.named_parameters()) | _statistics(part)))
     if isinstance(part, torch.optim.Optimizer):
-        return _describe(_measurable(_accumulated(part)), {})
+        return _describe(_measurable(_accumulated(part)))
     return None
 
 
-def _describe(finite: Mapping[str, Tensor], numbers: Mapping[str, Tensor]) -> str | None:
-    """Count the tensors that are wrong and name the first; None if there is none.
-
-    Args:
-        finite: must hold neither NaN nor infinity.
-        numbers: must not hold NaN.
-    """
-    largest = _largest([*finite.values(), *numbers.values()])
-    if all(map(math.isfinite, largest)):
-        return None
-    names = [*finite, *numbers]
-    wrong = [name for name, value in zip(finite, largest, strict=False) if not math.isfinite(value)]
-    wrong += [name for name, value in zip(numbers, largest[len(finite) :], strict=True) if math.isnan(value)]
-    return f"{len(wrong)} of {len(names)} tensors, first '{wrong[0]}'" if wrong else None
+def _describe(tensors: Mapping[str, Tensor]) -> str | None:
+    """Count those that hold NaN or infinity and name the first; None if there is none."""
+    largest = _largest(list(tensors.values()))
+    wrong = [name for name, value in zip(tensors, largest, strict=True) if not math.isfinite(value)]
+    return f"{len(wrong)} of {len(tensors)} tensors, first '{wrong[0]}'" if wrong else None
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What of a state must be finite, and what may be infinite."""
+"""What of a state must be finite, and what need not be."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Net(nn.Module):
         self.register_buffer("empty", torch.empty(0))
 
 
-N_TENSORS = 9
+N_TENSORS = 8
 
 
 def put(name: str, value: float) -> Net:
@@ -48,9 +48,10 @@ def test_weights_and_running_statistics_have_to_be_finite(name: str, value: floa
     assert unsound({"model": put(name, value)}) == [f"model (1 of {N_TENSORS} tensors, first '{name}')"]
 
 
-def test_of_other_buffers_only_nan_is_refused() -> None:
-    assert unsound({"model": put("mask", math.inf)}) == []
-    assert unsound({"model": put("mask", math.nan)}) == [f"model (1 of {N_TENSORS} tensors, first 'mask')"]
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_other_buffers_mean_what_they_hold(value: float) -> None:
+    """The mask of a transformer is infinite; statistics of data that a checkpoint does not know are NaN."""
+    assert unsound({"model": put("mask", value)}) == []
 
 
 def test_the_largest_numbers_are_numbers() -> None:
