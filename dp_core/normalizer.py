@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypedDict, Unpack, cast, get_args, overload
 
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dp_core.errors import InputError
-from dp_core.observations import as_float
+from dp_core.observations import as_float, as_tensor
 from dp_core.resolution import coarse_entries, constant_entries
 from dp_core.shape_meta import obs_type
 
@@ -96,14 +95,16 @@ class SingleFieldLinearNormalizer(nn.Module):
         if not torch.isfinite(stats["mean"]).all():
             raise InputError("normalizer: the data has NaN or infinite values; remove them before fitting")
         low, high = _limits(given)
-        if fit_offset and (problem := coarse_entries(low, high, range_eps)):
+        if problem := coarse_entries(low, high, range_eps):
             raise InputError(f"normalizer: {problem}")
         if mode == "limits" and fit_offset:
             field = cls.create_range(stats, output_max=output_max, output_min=output_min, range_eps=range_eps)
             field.params_dict.remark = constant_entries(low, high, range_eps)
         else:
             reach = torch.maximum(stats["min"].abs(), stats["max"].abs())
-            size, target = (reach, min(abs(output_min), abs(output_max))) if mode == "limits" else (stats["std"], 1.0)
+            # The deviation of what is constant, far from zero, is what summing it up rounds.
+            deviation = torch.where(stats["min"] == stats["max"], 0, stats["std"])
+            size, target = (reach, min(abs(output_min), abs(output_max))) if mode == "limits" else (deviation, 1.0)
             scale = target / torch.where(_is_constant(size, range_eps), target, size)
             offset = -stats["mean"] * scale if mode == "gaussian" and fit_offset else torch.zeros_like(scale)
             remark = constant_entries(torch.zeros(len(size)), size.cpu(), range_eps)
@@ -424,7 +425,7 @@ def _on_device(x: Tensor | np.ndarray, field: _Field, name: str) -> Tensor:
     """As a tensor beside the statistics. Never moves a tensor: the copy would hide in every step."""
     device = field.scale.device
     if not isinstance(x, Tensor):
-        return _as_tensor(x).to(device)
+        return as_tensor(x, f"normalizer: {name}", device)
     if x.device != device:
         raise InputError(
             f"normalizer: {name} is on {x.device}, the normalizer on {device}; move the data to the policy's device"
@@ -474,12 +475,7 @@ def _limits(values: Tensor) -> tuple[Tensor, Tensor]:
 
 def _as_tensor(value: Any, dtype: torch.dtype | None = None) -> Tensor:
     """Without a copy where memory and dtype allow it; the result is only read."""
-    if isinstance(value, Tensor):
-        return value.detach().to(dtype)
-    with warnings.catch_warnings():
-        # A read-only array (memory map) makes torch warn of writes that do not happen.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(np.asarray(value)).to(dtype)
+    return as_tensor(value, "normalizer: the data").detach().to(dtype)
 
 
 def _quoted(names: Any) -> str:

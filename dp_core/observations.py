@@ -7,9 +7,11 @@ flag may be uint8 as well.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,11 +22,38 @@ LARGEST = 255
 """White, where images are whole numbers."""
 UNIT_TOLERANCE = 1e-3
 """A quarter of a grey level: interpolation rounds, so that images in [0, 1] come out a little larger."""
+_LARGEST_NUMBER = torch.finfo(torch.float32).max
+"""What is beyond becomes infinite where normalizers take it, be it finite as float64."""
 _EXPECTED = {
     "rgb": "expected an image: uint8 or other whole numbers in 0..255, bool, or floats in [0, 1]; "
     "divide floats in 0..255 by 255, and clip what interpolation overshot",
     "low_dim": "expected finite numbers; check the sensor or the message that they come from",
 }
+
+
+def as_tensor(values: Any, name: str, device: torch.device | str = "cpu") -> Tensor:
+    """Take a tensor as it is, and bring arrays of numpy, or what can become one, to ``device``.
+
+    Without a copy where memory allows it: what comes out is only to be read.
+
+    Args:
+        name: for messages.
+
+    Raises:
+        InputError: there is something other than numbers in it.
+    """
+    if isinstance(values, Tensor):
+        return values
+    array = np.asarray(values)
+    if array.dtype.kind not in "biufc":
+        raise InputError(f"{name} is of numpy's type {array.dtype}; expected numbers")
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)  # torch knows this order of bytes alone
+    if min(array.strides, default=0) < 0:  # flipped, as when BGR is made RGB: torch has no such memory
+        array = array.copy()
+    with warnings.catch_warnings():
+        # A read-only array (memory map) makes torch warn of writes that do not happen.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array).to(device)
 
 
 def as_float(values: Tensor, type_: str | None, name: str, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -68,13 +97,14 @@ class ObservationCheck:
         """Start looking.
 
         Args:
-            obs: raw, of any shapes, all on one device. What is no key of ``shape_meta`` is taken for numbers.
+            obs: raw, of any shapes, tensors all on one device. What is no key of ``shape_meta`` is taken for numbers.
 
         Raises:
             InputError: see `finish`.
         """
         types = {key: obs_type(shape_meta, key) if key in shape_meta["obs"] else "low_dim" for key in obs}
-        looked_at = {key: value for key, value in obs.items() if _has_range_to_check(value, types[key])}
+        given = {key: as_tensor(value, f"predict_action: '{key}'") for key, value in obs.items()}
+        looked_at = {key: value for key, value in given.items() if _has_range_to_check(value, types[key])}
         self._looked_at = [(key, types[key], value.dtype) for key, value in looked_at.items()]
         self._event: torch.cuda.Event | None = None
         if not looked_at:
@@ -125,7 +155,7 @@ def _limits(values: Tensor) -> tuple[Tensor, Tensor]:
 
 def _refuse_bad(name: str, type_: str, dtype: torch.dtype, low: float, high: float) -> None:
     if type_ != "rgb":
-        is_good = -torch.inf < low and high < torch.inf  # false for NaN, too
+        is_good = low >= -_LARGEST_NUMBER and high <= _LARGEST_NUMBER  # false for NaN, too
     elif dtype.is_floating_point:
         is_good = low >= -UNIT_TOLERANCE and high <= 1 + UNIT_TOLERANCE
     else:

@@ -5,41 +5,49 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from dp_core.errors import InputError
+from dp_core.observations import as_tensor
 from dp_core.shape_meta import action_dim, obs_shape
 
 
 def first_steps(
-    obs: Mapping[str, Tensor], shape_meta: Mapping[str, Any], n_steps: int, hint: str = ""
+    obs: Mapping[str, Tensor], shape_meta: Mapping[str, Any], n_steps: int, device: torch.device, hint: str = ""
 ) -> dict[str, Tensor]:
     """Take what is observed of training windows: the first ``n_steps`` of every key of `shape_meta`.
 
     Args:
         obs: ``{key: (B, T, *shape)}``; other keys are ignored.
+        device: of the policy; arrays of numpy are brought there, tensors are left where they are.
         hint: what to do about too few steps, for the message.
 
     Raises:
         InputError: a key is missing, has another shape or too few steps, or batch sizes differ.
     """
-    return {key: value[:, :n_steps] for key, value in _checked(obs, shape_meta, n_steps, hint).items()}
+    return {key: value[:, :n_steps] for key, value in _checked(obs, shape_meta, n_steps, device, hint).items()}
 
 
-def last_steps(obs: Mapping[str, Tensor], shape_meta: Mapping[str, Any], n_steps: int) -> dict[str, Tensor]:
+def last_steps(
+    obs: Mapping[str, Tensor], shape_meta: Mapping[str, Any], n_steps: int, device: torch.device
+) -> dict[str, Tensor]:
     """Take what is observed of a history that ends now: the last ``n_steps``; otherwise as `first_steps`."""
-    return {key: value[:, value.shape[1] - n_steps :] for key, value in _checked(obs, shape_meta, n_steps).items()}
+    given = _checked(obs, shape_meta, n_steps, device)
+    return {key: value[:, value.shape[1] - n_steps :] for key, value in given.items()}
 
 
 def _checked(
-    obs: Mapping[str, Tensor], shape_meta: Mapping[str, Any], n_steps: int, hint: str = ""
+    obs: Mapping[str, Tensor], shape_meta: Mapping[str, Any], n_steps: int, device: torch.device, hint: str = ""
 ) -> dict[str, Tensor]:
+    if not isinstance(obs, Mapping):
+        raise InputError(f"obs: is a {type(obs).__name__}; expected {{key: values}} with every key of shape_meta")
     checked = {}
     for key in shape_meta["obs"]:
         if key not in obs:
             found = ", ".join(f"'{name}'" for name in obs) or "nothing"
             raise InputError(f"obs: '{key}' is missing, found {found}; give every key of shape_meta")
-        value = obs[key]
+        value = as_tensor(obs[key], f"obs: '{key}'", device)
         _check_shape(key, value, obs_shape(shape_meta, key))
         if value.shape[1] < n_steps:
             found = f"obs: '{key}' has {value.shape[1]} steps, expected at least {n_steps}"

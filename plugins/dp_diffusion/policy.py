@@ -109,7 +109,7 @@ class DiffusionPolicy(BasePolicy):
         super().prepare_inference(obs)
         if self.device.type == "cuda":
             with torch.no_grad():
-                condition = self._observed(last_steps(obs, self.shape_meta, self.config.n_obs_steps))
+                condition = self._observed(self._last_steps(obs))
                 self._graph = SamplingGraph(lambda known: self._sample(known, None), condition, self.device)
             self.reset()
 
@@ -138,9 +138,8 @@ class DiffusionPolicy(BasePolicy):
         actions = self.normalizer["action"].normalize(batch["action"])
         if config.pred_action_steps_only:
             actions = actions[:, self._executed]
-        obs = first_steps(
-            batch["obs"], self.shape_meta, self.conditioning.n_training_obs_steps, self.conditioning.training_hint
-        )
+        n_steps, hint = self.conditioning.n_training_obs_steps, self.conditioning.training_hint
+        obs = first_steps(batch["obs"], self.shape_meta, n_steps, self.device, hint)
         features = self._encode(obs)
         if config.train_diffusion_n_samples > 1:
             actions = actions.repeat_interleave(config.train_diffusion_n_samples, dim=0)
@@ -175,20 +174,20 @@ class DiffusionPolicy(BasePolicy):
         """Sample a chunk of actions; see `BasePolicy`.
 
         Args:
+            obs: may be arrays of numpy, too, which are brought to the policy's device.
             fixed_action_prefix: (B, K, Da), raw units: the first K actions to execute are decided already, for
                 example because the robot will have executed them by the time that this call returns. They are held
                 fixed while the others are sampled, so that the chunk continues them.
         """
+        given = self._last_steps(obs)
         self._name_ignored(obs)
-        obs = last_steps(obs, self.shape_meta, self.config.n_obs_steps)
-        condition = self._observed(obs)
-        given = obs
+        condition = self._observed(given)
         if fixed_action_prefix is not None:
             batch_size = len(condition.tensors()[0])
             check_prefix(fixed_action_prefix, batch_size, self.config.n_action_steps, self.action_dim)
             prefix = self.normalizer["action"].normalize(fixed_action_prefix)
             condition = condition._replace(known=self._with_prefix(condition.known, prefix))
-            given = {**obs, "fixed_action_prefix": fixed_action_prefix}
+            given["fixed_action_prefix"] = fixed_action_prefix
 
         with self._checked(given), section("denoise"):
             if self._graph is not None and self._graph.fits(condition):
@@ -239,6 +238,9 @@ class DiffusionPolicy(BasePolicy):
             self._ignored |= ignored
             names = ", ".join(f"'{name}'" for name in sorted(ignored))
             logger.warning("predict_action: ignores %s, which shape_meta does not name", names)
+
+    def _last_steps(self, obs: dict[str, Tensor]) -> dict[str, Tensor]:
+        return last_steps(obs, self.shape_meta, self.config.n_obs_steps, self.device)
 
     def _observed(self, obs: dict[str, Tensor]) -> Condition:
         """What the observations of To steps tell, from the cache where they were seen before."""

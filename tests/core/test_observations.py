@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from dp_core.errors import InputError
-from dp_core.observations import ObservationCheck, as_float
+from dp_core.observations import ObservationCheck, as_float, as_tensor
 
 SHAPE_META = {"obs": {"image": {"shape": [1, 1, 2], "type": "rgb"}, "grip": {"shape": [1]}}, "action": {"shape": [1]}}
 NUMBERS = [torch.uint8, torch.int8, torch.int16, torch.int64, torch.float16, torch.float64, torch.float32]
@@ -114,3 +115,37 @@ def test_on_a_gpu_the_host_goes_on_and_is_told_at_the_end() -> None:
 
 def test_away_from_the_cpu_the_range_of_images_is_not_waited_for() -> None:
     assert as_float(torch.tensor([0.0, 255.0], device="meta"), "rgb", "'image'").is_meta
+
+
+NUMPY = np.array([[1.0, 2.0], [3.0, 4.0]])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [NUMPY, NUMPY.astype(">f4"), NUMPY.astype(">i2"), NUMPY[:, ::-1].copy()[:, ::-1], NUMPY.tolist()],
+    ids=["array", "floats of another byte order", "integers of another byte order", "flipped", "list"],
+)
+def test_an_array_of_numbers_is_taken_in_whatever_way_it_lies_in_memory(given) -> None:
+    assert as_tensor(given, "'pos'").tolist() == NUMPY.tolist()
+
+
+def test_an_array_of_other_things_is_refused() -> None:
+    with pytest.raises(InputError) as caught:
+        as_tensor(np.array(["open"]), "'grip'")
+
+    assert str(caught.value) == "'grip' is of numpy's type <U4; expected numbers"
+
+
+def test_a_finite_number_that_float32_takes_for_infinite_is_refused() -> None:
+    with pytest.raises(InputError) as caught:
+        ObservationCheck({"grip": torch.tensor([-1e39], dtype=torch.float64)}, SHAPE_META)
+
+    assert str(caught.value) == (
+        "predict_action: 'grip' is torch.float64 with values from -1e+39 to -1e+39; expected finite numbers; check the "
+        "sensor or the message that they come from"
+    )
+
+
+def test_arrays_are_looked_at_like_tensors() -> None:
+    with pytest.raises(InputError):
+        ObservationCheck({"grip": np.array([np.nan])}, SHAPE_META)

@@ -66,6 +66,17 @@ def test_numbers_that_would_merge_are_refused_with_what_to_do(low, span, dtype) 
     )
 
 
+def test_numbers_that_would_merge_are_refused_without_an_offset_too() -> None:
+    with pytest.raises(InputError, match=r"^normalizer: entry 0 of 1 is too far from zero for float32"):
+        SingleFieldLinearNormalizer.create_fit(np.array([[1.7e9], [1.7e9 + 600]]), fit_offset=False)
+
+
+def test_what_never_changes_is_not_scaled_by_what_its_deviation_was_rounded_to() -> None:
+    field = SingleFieldLinearNormalizer.create_fit(np.full((9, 1), 1.7e9), mode="gaussian")
+
+    assert field.scale.tolist() == [1]
+
+
 def test_the_field_of_what_is_refused_is_named() -> None:
     with pytest.raises(InputError, match=r"^'stamp': normalizer: entry 0 of 1 is too far from zero for float32"):
         LinearNormalizer().fit({"stamp": np.array([[1.7e9], [1.7e9 + 600]])})

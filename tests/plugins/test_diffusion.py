@@ -566,3 +566,20 @@ def test_masks_are_those_of_the_original(golden):
 
         assert np.array_equal(mask, masks[f"case{i}/mask"]), f"case {i}"
         assert torch.equal(mask, generator(shape, seed)) == same
+
+
+@pytest.mark.parametrize("cache_obs_features", [False, True])
+def test_observations_may_be_arrays(build, cache_obs_features):
+    policy, obs = build(cache_obs_features=cache_obs_features), batch(2)["obs"]
+    arrays = {"pose": obs["pose"].numpy().astype(">f4"), "grip": obs["grip"].flip(1).numpy()[:, ::-1]}
+
+    assert torch.equal(
+        policy.predict_action(arrays, seeded())["action"], policy.predict_action(obs, seeded())["action"]
+    )
+
+
+def test_observations_without_keys_are_refused(build):
+    with pytest.raises(InputError) as caught:
+        build().predict_action(batch(2)["obs"]["pose"])
+
+    assert str(caught.value) == "obs: is a Tensor; expected {key: values} with every key of shape_meta"
