@@ -98,6 +98,10 @@ class DemonstrationFile:
         """Of one step of ``key``."""
         return tuple(self._array(self._episodes[0], key).shape[1:])
 
+    def is_float(self, key: str) -> bool:
+        """Whether the first episode has ``key`` in floats."""
+        return bool(self._array(self._episodes[0], key).dtype.kind == "f")
+
     def first_state(self, episode: int) -> NDArray[np.float64]:
         """Of the simulation, (S,).
 

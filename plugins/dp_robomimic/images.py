@@ -20,12 +20,15 @@ from tqdm import tqdm
 from dp_core.atomic import whole_file
 from dp_core.cache import cache_folder
 from dp_core.errors import DataError
+from dp_core.observations import UNIT_TOLERANCE
 from dp_replay.images import convert_images, layout_of
 from dp_robomimic.demonstrations import DemonstrationFile
 
 logger = logging.getLogger(__name__)
 
 _FORMAT = 1
+_FLOAT_FORMAT = 2
+"""Of images that are floats; they were all taken for 0..255 at first."""
 _SECONDS_UNTIL_PROGRESS = 1.0
 
 
@@ -33,7 +36,7 @@ def load_images(file: DemonstrationFile, key: str, shape: tuple[int, ...], *, us
     """Images ``key`` of all steps, (N, *shape) with shape (C, H, W); with ``use_cache``, mapped from the cache."""
     if not use_cache:
         return np.concatenate(list(_converted(file, key, shape)))
-    path = cache_folder() / f"robomimic-{_fingerprint(file.path, key, shape)}.npy"
+    path = cache_folder() / f"robomimic-{_fingerprint(file, key, shape)}.npy"
     expected = (int(file.episode_ends[-1]), *shape)
     if (images := _open(path, expected)) is not None:
         return images
@@ -54,6 +57,7 @@ def _converted(file: DemonstrationFile, key: str, shape: tuple[int, ...]) -> Ite
     """Per episode uint8 (T, C, H, W), with a progress bar where it takes long."""
     name = f"{file.path}: 'obs/{key}'"
     layout = layout_of(name, file.shape(f"obs/{key}"), shape)
+    unit_range = _has_unit_range(file, key)
     episodes = tqdm(
         file.episodes(f"obs/{key}"),
         f"unpack {key}",
@@ -63,7 +67,14 @@ def _converted(file: DemonstrationFile, key: str, shape: tuple[int, ...]) -> Ite
         delay=_SECONDS_UNTIL_PROGRESS,
     )
     for images in episodes:
-        yield convert_images(images, name, layout, unit_range=False)
+        yield convert_images(images, name, layout, unit_range)
+
+
+def _has_unit_range(file: DemonstrationFile, key: str) -> bool:
+    """Whether images are floats up to 1, which all of them tell: a dark episode in 0..255 may look the same."""
+    if not file.is_float(f"obs/{key}"):
+        return False
+    return all(images.max(initial=0) <= 1 + UNIT_TOLERANCE for images in file.episodes(f"obs/{key}"))
 
 
 def _open(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
@@ -87,8 +98,9 @@ def _write(path: Path, shape: tuple[int, ...], blocks: Iterator[NDArray[np.uint8
             file.write(np.ascontiguousarray(block).data)
 
 
-def _fingerprint(path: Path, key: str, shape: tuple[int, ...]) -> str:
+def _fingerprint(file: DemonstrationFile, key: str, shape: tuple[int, ...]) -> str:
     """Changes with the file and with all that decides what its images become."""
-    status = path.stat()
-    identity = (_FORMAT, str(path.resolve()), status.st_size, status.st_mtime_ns, key, tuple(shape))
+    status = file.path.stat()
+    version = _FLOAT_FORMAT if file.is_float(f"obs/{key}") else _FORMAT
+    identity = (version, str(file.path.resolve()), status.st_size, status.st_mtime_ns, key, tuple(shape))
     return hashlib.sha256(repr(identity).encode()).hexdigest()[:16]

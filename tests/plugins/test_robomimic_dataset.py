@@ -292,6 +292,25 @@ def test_what_fails_while_unpacking_leaves_nothing_behind(path: Path, cache: Pat
     assert list(cache.iterdir()) == []
 
 
+@pytest.mark.parametrize("white", [1, 255])
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_floats_are_images_in_the_unit_range_unless_one_of_them_is_larger(
+    path: Path, white: int, use_cache: bool
+) -> None:
+    write_file(path)
+    with h5py.File(path, "r+") as file:
+        for number, length in enumerate(LENGTHS):
+            del file[f"data/demo_{number}/obs/agentview_image"]
+            last = number == len(LENGTHS) - 1
+            masks = np.full((length, 6, 8, 3), white if last else 1, np.float32)
+            file[f"data/demo_{number}/obs/agentview_image"] = masks
+
+    dataset = RobomimicDataset(config(path, use_cache=use_cache), shape_meta=IMAGE_META)
+
+    first, last = (dataset[index]["obs"]["agentview_image"].unique().tolist() for index in (0, len(dataset) - 1))
+    assert (first, last) == ([255 if white == 1 else 1], [255])
+
+
 def test_without_a_place_for_the_cache_images_are_held_in_memory(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
