@@ -139,7 +139,7 @@ class SingleFieldLinearNormalizer(nn.Module):
             remark: see `remark`.
 
         Raises:
-            InputError: shapes differ, or a statistic is absent.
+            InputError: shapes differ, a statistic is absent, or what is scaled could not be scaled back.
         """
         given = {"offset": offset, "scale": scale}
         given |= {f"input_stats.{name}": input_stats[name] for name in STATS if name in input_stats}
@@ -149,6 +149,10 @@ class SingleFieldLinearNormalizer(nn.Module):
         if len({tensor.shape for tensor in tensors.values()}) != 1:
             shapes = ", ".join(f"'{name}' {tuple(tensor.shape)}" for name, tensor in tensors.items())
             raise InputError(f"normalizer: shapes differ: {shapes}; expected one shape (D,) for all")
+        if not (tensors["scale"].isfinite() & (tensors["scale"] != 0) & tensors["offset"].isfinite()).all():
+            raise InputError(
+                "normalizer: a scale is zero or not finite, or an offset is not finite; check the statistics"
+            )
         field = cls(_Field(tensors))
         field.params_dict.remark = remark
         return field

@@ -15,6 +15,8 @@ _SHARE = 1e-3
 """Steps at either end of an entry that may be outliers; at least one."""
 _RATIO = 20
 """Times the range of the other steps that an outlier has to lie away."""
+_FEWEST = 20
+"""Steps from which on a far one is not a matter of chance."""
 _LONGEST = 3
 """Steps in a row that may be an outlier; what lasts longer is a state of the robot, however rare."""
 
@@ -24,8 +26,9 @@ def outlier_in(values: NDArray[np.floating[Any]], episode_ends: NDArray[np.int64
 
     Entries that are constant but for a few steps have none: a button that is hardly ever pressed looks the same.
     """
-    if len(values) <= 2 * (n_out := max(1, int(_SHARE * len(values)))):
+    if len(values) < _FEWEST:
         return None
+    n_out = max(1, int(_SHARE * len(values)))
     columns = np.ascontiguousarray(values.reshape(len(values), -1).T)  # (D, N)
     ranked = np.partition(columns, (n_out, -1 - n_out), axis=1)
     low, high = ranked[:, n_out].astype(np.float64), ranked[:, -1 - n_out].astype(np.float64)

@@ -94,8 +94,8 @@ def _identity(stats: Stats) -> SingleFieldLinearNormalizer:
 
 
 def _largest(stats: Stats) -> SingleFieldLinearNormalizer:
-    """One factor for all dimensions, which brings the largest number to 1."""
-    largest = max(stats["max"].max(), np.abs(stats["min"]).max())
+    """One factor for all dimensions, which brings the largest number to 1; zeros alone are left as they are."""
+    largest = max(stats["max"].max(), np.abs(stats["min"]).max()) or 1
     scale = np.full_like(stats["max"], 1 / largest)
     return SingleFieldLinearNormalizer.create_manual(scale, np.zeros_like(scale), stats)
 

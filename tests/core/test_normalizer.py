@@ -397,3 +397,14 @@ def test_manual_numbers_must_agree_in_shape() -> None:
         "normalizer: shapes differ: 'offset' (1,), 'scale' (2,), 'input_stats.max' (1,), 'input_stats.mean' (1,), "
         "'input_stats.min' (1,), 'input_stats.std' (1,); expected one shape (D,) for all"
     )
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(0.0, 0.0), (np.inf, 0.0), (np.nan, 0.0), (1.0, -np.inf)])
+def test_what_nothing_could_be_scaled_back_with_is_refused(scale, offset) -> None:
+    stats = {"min": [0.0], "max": [1.0], "mean": [0.5], "std": [0.1]}
+    with pytest.raises(InputError) as caught:
+        SingleFieldLinearNormalizer.create_manual([scale], [offset], stats)
+
+    assert str(caught.value) == (
+        "normalizer: a scale is zero or not finite, or an offset is not finite; check the statistics"
+    )

@@ -65,6 +65,13 @@ def test_ordinary_data_have_none(draw: Draw) -> None:
     assert outlier_in(draw(np.random.default_rng(0)).astype(np.float32), ENDS) is None
 
 
+def test_of_a_handful_of_steps_none_is_far() -> None:
+    random = np.random.default_rng(0)
+    found = [outlier_in(np.exp(random.normal(size=(n, 7))), np.array([n])) for n in range(5, 20) for _ in range(50)]
+
+    assert found == [None] * len(found)
+
+
 @pytest.mark.parametrize("key", ["state", "action"])
 def test_the_shipped_demonstrations_have_none(key: str) -> None:
     demonstrations = load_demonstrations()

@@ -217,6 +217,19 @@ def test_joined_observations_are_divided_by_their_largest_number(path: Path) -> 
     assert (offset == 0).all()
 
 
+def test_joined_observations_that_are_always_zero_are_left_as_they_are(path: Path) -> None:
+    write_file(path)
+    with h5py.File(path, "r+") as file:
+        for number in range(len(LENGTHS)):
+            file[f"data/demo_{number}/obs/object"][...] = 0
+    shape_meta = {**LOW_DIM_META, "obs": {"obs": {"shape": [10]}}}
+
+    normalizer = RobomimicDataset(config(path, obs_keys=["object"]), shape_meta=shape_meta).get_normalizer()
+
+    scale, offset = numbers(normalizer["obs"])
+    assert (scale.tolist(), offset.tolist()) == ([1] * 10, [0] * 10)
+
+
 @pytest.mark.parametrize("n_arms", [1, 2])
 def test_of_absolute_actions_only_positions_are_scaled(path: Path, n_arms: int) -> None:
     written = write_file(path, n_arms)["actions"].astype(np.float32)
