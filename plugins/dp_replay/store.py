@@ -211,10 +211,12 @@ def _checked_ends(path: Path, root: zarr.Group, files: StoreFiles) -> NDArray[np
 
 def _refuse(path: Path, faults: Iterable[Faults], *, absent: bool) -> None:
     """Raise `DataError` where chunk files are cut, or also where they are ``absent``."""
-    wrong = [each.cuts for each in faults if each.cut]
-    wrong += [each.absence for each in faults if absent and each.absent]
-    if wrong:
-        raise DataError(f"{path}: is not complete: {'; '.join(wrong)}; copy or save it again")
+    cut = [each.cuts for each in faults if each.cut]
+    lost = [each.absence for each in faults if absent and each.absent]
+    if cut or lost:
+        # zarr drops what it appends if it is zeros, unless told otherwise.
+        hint = "; append to it with write_empty_chunks, if zarr did" if lost else ""
+        raise DataError(f"{path}: is not complete: {'; '.join(cut + lost)}; copy or save it again{hint}")
 
 
 def _for_each(function: Callable[[int], None], starts: range, description: str) -> None:

@@ -272,11 +272,28 @@ def test_a_chunk_that_was_lost_from_what_was_saved_is_an_error_and_not_zeros(tmp
 
     message = (
         f"{path}: is not complete: chunk files of 'img' are absent: 2 of 3, the first '{inside}data/img/c/1/0/0/0'; "
-        "copy or save it again"
+        "copy or save it again; append to it with write_empty_chunks, if zarr did"
     )
     assert error_of(path) == message
     assert error_of(path, keys=[], images={"img": (3, 100, 100)}) == message
     assert ReplayBuffer.load(path, keys=["pos"])["pos"].all(), "what is not needed may be absent"
+
+
+@pytest.mark.parametrize("write_empty_chunks", [True, False])
+def test_zeros_that_zarr_appended_to_what_was_saved_are_read_if_they_were_written(tmp_path, write_empty_chunks):
+    path = ReplayBuffer({"pos": np.ones((10, 2))}, ENDS).save(tmp_path / "a.zarr")
+    with zarr.config.set({"array.write_empty_chunks": write_empty_chunks}):
+        root = zarr.open_group(path, mode="r+")
+        root["data/pos"].append(np.zeros((10, 2)))
+        root["meta/episode_ends"].append(np.array([20]))
+
+    if write_empty_chunks:
+        assert ReplayBuffer.load(path)["pos"].sum() == 20
+    else:
+        assert error_of(path) == (
+            f"{path}: is not complete: chunk files of 'pos' are absent: 1 of 2, the first 'data/pos/c/1/0'; copy or "
+            "save it again; append to it with write_empty_chunks, if zarr did"
+        )
 
 
 def test_what_was_saved_has_a_file_also_for_chunks_of_zeros(tmp_path, caplog):
@@ -330,7 +347,7 @@ def test_episode_ends_that_are_absent_are_an_error_whoever_wrote_the_store(tmp_p
 
     assert error_of(path) == (
         f"{path}: is not complete: chunk files of 'episode_ends' are absent: 1 of 1, the first 'meta/episode_ends/0'; "
-        "copy or save it again"
+        "copy or save it again; append to it with write_empty_chunks, if zarr did"
     )
 
 
