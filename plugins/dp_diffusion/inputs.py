@@ -81,4 +81,8 @@ def check_prefix(prefix: Tensor, batch_size: int, n_action_steps: int, dim: int)
 def _check_shape(key: str, value: Tensor, shape: tuple[int, ...]) -> None:
     if value.ndim != 2 + len(shape) or tuple(value.shape[2:]) != shape:
         expected = ", ".join(["B", "T", *map(str, shape)])
-        raise InputError(f"obs: '{key}' has shape {tuple(value.shape)}; expected ({expected}), as shape_meta says")
+        is_channels_last = len(shape) == 3 and tuple(value.shape[2:]) == (*shape[1:], shape[0])
+        hint = "; put channels first: permute(0, 1, 4, 2, 3)" if is_channels_last else ""
+        raise InputError(
+            f"obs: '{key}' has shape {tuple(value.shape)}; expected ({expected}), as shape_meta says{hint}"
+        )

@@ -10,6 +10,7 @@ import torch
 
 from dp_core.errors import ConfigError, InputError
 from dp_core.normalizer import LinearNormalizer, SingleFieldLinearNormalizer
+from dp_diffusion.inputs import last_steps
 from dp_diffusion.mask_generator import LowdimMaskGenerator
 
 SHAPE_META = {"obs": {"pose": {"shape": [3]}, "grip": {"shape": [1]}}, "action": {"shape": [2]}}
@@ -583,3 +584,14 @@ def test_observations_without_keys_are_refused(build):
         build().predict_action(batch(2)["obs"]["pose"])
 
     assert str(caught.value) == "obs: is a Tensor; expected {key: values} with every key of shape_meta"
+
+
+def test_images_with_channels_last_are_refused_with_how_to_turn_them():
+    shape_meta = {"obs": {"camera": {"shape": [3, 4, 5], "type": "rgb"}}}
+    with pytest.raises(InputError) as caught:
+        last_steps({"camera": np.zeros((1, 2, 4, 5, 3), np.uint8)}, shape_meta, 2, torch.device("cpu"))
+
+    assert str(caught.value) == (
+        "obs: 'camera' has shape (1, 2, 4, 5, 3); expected (B, T, 3, 4, 5), as shape_meta says; put channels first: "
+        "permute(0, 1, 4, 2, 3)"
+    )
