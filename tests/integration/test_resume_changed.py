@@ -97,7 +97,6 @@ def test_other_batches_have_the_windows_that_are_left(
     "change",
     [
         "dataloader.batch_size=16",
-        "dataloader.batch_size=4",
         "dataloader.drop_last=true",
         "training.gradient_accumulate_every=2",
         "training.max_train_steps=3",
@@ -115,7 +114,7 @@ def test_the_learning_rate_keeps_its_share_of_the_run(
     assert caplog.messages.count(f"the learning rate continues at 50 % of the run: update {total // 2} of {total}") == 1
 
 
-@pytest.mark.parametrize(("num_epochs", "percent"), [(8, "25"), (3, "66.7")])
+@pytest.mark.parametrize(("num_epochs", "percent"), [(5, "40"), (3, "66.7")])
 def test_the_share_is_that_of_a_run_with_more_or_fewer_epochs(
     num_epochs: int, percent: str, interrupted: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -20,44 +22,77 @@ from dp_core import load_policy
 from dp_core.checkpoint import read_payload
 from dp_core.cli.run import main
 from dp_replay.sampler import get_val_mask
+from dp_training.workspace import TrainWorkspace
 
-# Interrupts itself with a signal at known places, "<function of the loop>:<its call>,...": a real process.
-INTERRUPTER = """
-import os, signal, sys, dp_core.cli.run, dp_core.loop
-def interrupt(place):
-    name, call = place.split(":")
-    owner = dp_core.loop.Progress if hasattr(dp_core.loop.Progress, name) else dp_core.loop
-    function, calls = getattr(owner, name), []
-    def function_and_die(*arguments):
-        calls.append(name)
-        result = function(*arguments)
-        if len(calls) == int(call):
-            os.kill(os.getpid(), getattr(signal, sys.argv[2]))
-        return result
-    setattr(owner, name, function_and_die)
-for place in sys.argv[1].split(","):
-    interrupt(place)
-sys.exit(dp_core.cli.run.main(sys.argv[3:]))
+
+def interrupt_at(places: str, signal_name: str, replace: Callable[..., None] = setattr) -> None:
+    """Signal this process at each of ``places``, which are "<function of the loop>:<its call>,..."."""
+    import signal
+
+    import dp_core.loop as loop
+
+    def interrupt(name: str, call: int) -> None:
+        owner = loop.Progress if hasattr(loop.Progress, name) else loop
+        function, calls = getattr(owner, name), []
+
+        def function_and_signal(*arguments: Any) -> Any:
+            calls.append(name)
+            result = function(*arguments)
+            if len(calls) == call:
+                signal.raise_signal(getattr(signal, signal_name))
+            return result
+
+        replace(owner, name, function_and_signal)
+
+    for place in places.split(","):
+        name, call = place.split(":")
+        interrupt(name, int(call))
+
+
+INTERRUPTED = f"""
+from __future__ import annotations
+import sys
+from dp_core.cli.run import main
+{inspect.getsource(interrupt_at)}
+interrupt_at(sys.argv[1], sys.argv[2])
+sys.exit(main(sys.argv[3:]))
 """
+
+
+class Ended(NamedTuple):
+    """A run that a signal ended."""
+
+    status: int
+    stdout: str
+
+
+Interrupt = Callable[..., Ended]
+"""``interrupt(places, signal_name, *arguments)`` runs dp-run with signals as of `interrupt_at`."""
+
+
+def in_a_process(places: str, signal_name: str, *arguments: str) -> Ended:
+    """As an `Interrupt`, in a process of its own, which can be killed."""
+    command = [sys.executable, "-c", INTERRUPTED, places, signal_name, *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return Ended(ended.returncode, ended.stdout)
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Interrupt:
+    """An `Interrupt` in this process, which need not import everything first."""
+
+    def run_and_interrupt(places: str, signal_name: str, *arguments: str) -> Ended:
+        with monkeypatch.context() as patch:
+            interrupt_at(places, signal_name, patch.setattr)
+            status = main(arguments)
+        return Ended(status, capsys.readouterr().out)
+
+    return run_and_interrupt
 
 
 def run(config: Path, output: Path, *overrides: str) -> Path:
     assert main([str(config), f"output_dir={output}", *overrides]) == 0
     return output
-
-
-def run_until(place: str, signal_name: str, config: Path, output: Path) -> subprocess.CompletedProcess[str]:
-    return interrupted_at(place, signal_name, str(config), f"output_dir={output}")
-
-
-def interrupted_at(place: str, signal_name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", INTERRUPTER, place, signal_name, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def state_of(folder: Path) -> dict[str, Any]:
@@ -101,29 +136,26 @@ def test_a_run_leaves_config_log_and_checkpoints(straight: Path) -> None:
     assert {"train_loss", "val_loss", "lr", "global_step", "train_action_mse_error"} <= last.keys()
 
 
-def test_of_runs_that_start_at_once_in_one_directory_one_trains_and_the_others_are_refused(
-    tiny_config: Path, tmp_path: Path
+def test_of_two_runs_that_start_at_once_in_one_directory_one_trains_and_the_other_is_refused(
+    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "run"
-    program = "import sys; from dp_core.cli.run import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", program, str(tiny_config), f"output_dir={folder}"]
-    started = [
-        subprocess.Popen(
-            [*command, "training.num_epochs=1", f"training.seed={seed}"], stderr=subprocess.PIPE, text=True
-        )
-        for seed in range(3)
-    ]
-    said = {process.args[-1]: process.communicate(timeout=120)[1] for process in started}
+    """The other one found the directory free, and was making its networks when the first took it."""
+    folder, make = tmp_path / "run", TrainWorkspace.__init__
 
-    assert sorted(process.returncode for process in started) == [0, 2, 2]
-    (winner,) = [process.args[-1] for process in started if process.returncode == 0]
-    refusal = (
+    def make_after_another_run(workspace: TrainWorkspace, *arguments: Any) -> None:
+        monkeypatch.setattr(TrainWorkspace, "__init__", make)
+        run(tiny_config, folder, "training.num_epochs=1", "training.seed=1")
+        make(workspace, *arguments)
+
+    monkeypatch.setattr(TrainWorkspace, "__init__", make_after_another_run)
+
+    assert main([str(tiny_config), f"output_dir={folder}", "training.seed=2"]) == 2
+    assert capsys.readouterr().err.endswith(
         f"dp-run: error: {folder} holds a run already; go on with `dp-run --resume {folder}`, "
         "or choose another output_dir\n"
     )
-    assert [text for seed, text in said.items() if seed != winner and not text.endswith(refusal)] == []
-    assert f"seed: {winner.rpartition('=')[2]}\n" in (folder / "config.resolved.yaml").read_text()
-    assert len({record["global_step"] for record in records(folder)}) == len(records(folder))
+    assert "seed: 1\n" in (folder / "config.resolved.yaml").read_text()
+    assert [record["epoch"] for record in records(folder)] == [0] * 9
 
 
 def test_a_finished_run_says_what_to_type_next(
@@ -142,10 +174,10 @@ def test_a_killed_run_resumes_to_the_same_end_bit_for_bit(
     place: str, straight: Path, tiny_config: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "killed"
-    killed = run_until(place, "SIGKILL", tiny_config, folder)
+    killed = in_a_process(place, "SIGKILL", str(tiny_config), f"output_dir={folder}")
     resumed = main(["--resume", str(folder)])
 
-    assert killed.returncode == -signal.SIGKILL
+    assert killed.status == -signal.SIGKILL
     assert resumed == 0
     assert_equal_trees(state_of(straight), state_of(folder))
     assert records(straight) == records(folder)
@@ -161,14 +193,15 @@ def test_a_killed_run_resumes_to_the_same_end_bit_for_bit(
     ],
 )
 def test_an_interrupted_run_saves_says_how_to_resume_and_goes_on_where_it_was(
-    place: str, name: str, steps: int, straight: Path, tiny_config: Path, tmp_path: Path
+    place: str, name: str, steps: int, straight: Path, tiny_config: Path, tmp_path: Path, here: Interrupt
 ) -> None:
     folder = tmp_path / "interrupted"
-    interrupted = run_until(place, name, tiny_config, folder)
+    interrupt = in_a_process if name == "SIGTERM" else here
+    interrupted = interrupt(place, name, str(tiny_config), f"output_dir={folder}")
     saved = state_of(folder)["state_dicts"]["progress"]
     resumed = main(["--resume", str(folder)])
 
-    assert interrupted.returncode == 130
+    assert interrupted.status == 130
     assert f"the state is saved. Go on with: dp-run --resume {folder}" in interrupted.stdout
     assert saved["global_step"] == steps
     assert resumed == 0
@@ -185,13 +218,13 @@ def test_an_interrupted_run_saves_says_how_to_resume_and_goes_on_where_it_was(
     ],
 )
 def test_a_second_signal_leaves_the_last_checkpoint_and_says_so(
-    places: str, reason: str, tiny_config: Path, tmp_path: Path
+    places: str, reason: str, tiny_config: Path, tmp_path: Path, here: Interrupt
 ) -> None:
     folder = tmp_path / "interrupted"
 
-    interrupted = run_until(places, "SIGINT", tiny_config, folder)
+    interrupted = here(places, "SIGINT", str(tiny_config), f"output_dir={folder}")
 
-    assert interrupted.returncode == 130
+    assert interrupted.status == 130
     assert interrupted.stdout.splitlines()[-1] == (
         f"interrupted; the state is not saved: {reason}; the last checkpoint is {folder}/checkpoints/latest.ckpt, of "
         f"the end of epoch 0. Go on with: dp-run --resume {folder}"
@@ -205,14 +238,14 @@ DIVERGING = ("training.num_epochs=3", "optimizer.lr=1.0e+30", "lr_schedule=const
 
 @pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM"])
 def test_a_diverged_run_that_is_interrupted_keeps_the_last_sound_checkpoint(
-    signal_name: str, tiny_config: Path, tmp_path: Path
+    signal_name: str, tiny_config: Path, tmp_path: Path, here: Interrupt
 ) -> None:
     folder = run(tiny_config, tmp_path / "run", "training.num_epochs=1")
     before = state_of(folder)
 
-    interrupted = interrupted_at("advance:5", signal_name, "--resume", str(folder), *DIVERGING)
+    interrupted = here("advance:5", signal_name, "--resume", str(folder), *DIVERGING)
 
-    assert interrupted.returncode == 130
+    assert interrupted.status == 130
     said = re.sub(r"\d+ of \d+ tensors, first '[^']*'", "...", interrupted.stdout.splitlines()[-1])
     assert said == (
         "interrupted; the state is not saved, since it is not finite: model (...), ema_model (...), optimizer (...), "
@@ -329,9 +362,9 @@ def test_a_killed_run_in_bfloat16_resumes_to_the_same_end(tiny_config: Path, tmp
     tiny_config.write_text(tiny_config.read_text().replace("device: cpu}", "device: cpu, precision: bfloat16}"))
     straight = run(tiny_config, tmp_path / "straight")
     folder = tmp_path / "killed"
-    killed = run_until("advance:12", "SIGKILL", tiny_config, folder)
+    killed = in_a_process("advance:12", "SIGKILL", str(tiny_config), f"output_dir={folder}")
 
-    assert killed.returncode == -signal.SIGKILL
+    assert killed.status == -signal.SIGKILL
     assert main(["--resume", str(folder)]) == 0
     assert_equal_trees(state_of(straight), state_of(folder))
 

@@ -23,7 +23,7 @@ FAMILIES = [
     "pit_ti_224",
     "xcit_nano_12_p16_224",
     "levit_128s",
-    "mixer_s32_224",
+    "gmlp_ti16_224",
     "swin_tiny_patch4_window7_224",
     "swinv2_cr_tiny_224",
     "test_maxvit",
@@ -73,7 +73,7 @@ def unseen_by_gradient(encoder, size):
     return int((~seen.any(dim=1)).sum()), int((~seen.any(dim=0)).sum())
 
 
-@pytest.mark.parametrize("size", [(84, 84), (108, 144), (96, 76)], ids=str)
+@pytest.mark.parametrize("size", [(84, 84), (96, 76)], ids=str)
 @pytest.mark.parametrize("model_name", FAMILIES)
 def test_every_row_and_column_reaches_the_features_or_the_size_is_refused(model_name, size):
     sizes = [size]

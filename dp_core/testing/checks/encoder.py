@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ from dp_core.testing.samples import clone, normalized_obs, quoted
 
 _COUNT = 2
 """Observations that are changed at once."""
+
+HasEffect = Callable[[str, tuple[Any, ...]], bool]
+"""``has_effect(key, place)``: whether other values at that place of an observation (N, *shape) change the features."""
 
 
 def features_have_the_declared_size(case: Case) -> None:
@@ -61,9 +65,8 @@ def what_learns_at_another_rate_exists(case: Case) -> None:
 
 def every_observation_matters(case: Case) -> None:
     """In eval mode, features change with the values of every key of shape_meta."""
-    encoder = _repeatable(case)
-    others = normalized_obs(case.setting.runtime["shape_meta"], _COUNT, seed=1)
-    ignored = [key for key in others if not _changes(case, encoder, key, (slice(None),))]
+    has_effect = _effects(case)
+    ignored = [key for key in case.setting.runtime["shape_meta"]["obs"] if not has_effect(key, (slice(None),))]
     if ignored:
         case.fail(
             f"features are the same whatever {quoted(ignored)} is; expected them to depend on every key of shape_meta",
@@ -73,11 +76,11 @@ def every_observation_matters(case: Case) -> None:
 
 def images_reach_the_features_whole(case: Case) -> None:
     """In eval mode, features depend on an image up to its last row and column, or up to margins of a central crop."""
-    encoder, shape_meta = _repeatable(case), case.setting.runtime["shape_meta"]
+    has_effect, shape_meta = _effects(case), case.setting.runtime["shape_meta"]
     for key in keys_of_type(shape_meta, "rgb"):
         for axis, name in ((-2, "row"), (-1, "column")):
             size = obs_shape(shape_meta, key)[axis]
-            first, last = (_margin(case, encoder, key, axis, size, is_last) for is_last in (False, True))
+            first, last = (_margin(has_effect, key, axis, size, is_last) for is_last in (False, True))
             # The halves of an odd margin differ by one.
             if abs(first - last) > 1:
                 case.fail(
@@ -99,27 +102,28 @@ CHECKS = (
 )
 
 
-def _repeatable(case: Case) -> nn.Module:
+def _effects(case: Case) -> HasEffect:
+    """Build an encoder and encode observations, with which those that are changed in some place are compared."""
     encoder: nn.Module = modules.built(case)
-    inputs = modules.network_of(case).inputs(case, _COUNT)
-    if not torch.equal(modules.output(case, encoder, inputs), modules.output(case, encoder, inputs, seed=1)):
-        raise NotChecked("equal inputs give different outputs")
-    return encoder
-
-
-def _changes(case: Case, encoder: nn.Module, key: str, place: tuple[Any, ...]) -> bool:
-    """Whether other values at ``place`` of observation ``key`` (N, *shape) make other features."""
     obs = modules.network_of(case).inputs(case, _COUNT)
-    changed = clone(obs)
-    changed[key][place] = normalized_obs(case.setting.runtime["shape_meta"], _COUNT, seed=1)[key][place]
-    return not torch.equal(modules.output(case, encoder, obs), modules.output(case, encoder, changed))
+    features = modules.output(case, encoder, obs)
+    if not torch.equal(features, modules.output(case, encoder, obs, seed=1)):
+        raise NotChecked("equal inputs give different outputs")
+    others = normalized_obs(case.setting.runtime["shape_meta"], _COUNT, seed=1)
+
+    def has_effect(key: str, place: tuple[Any, ...]) -> bool:
+        changed = clone(obs)
+        changed[key][place] = others[key][place]
+        return not torch.equal(features, modules.output(case, encoder, changed))
+
+    return has_effect
 
 
-def _margin(case: Case, encoder: nn.Module, key: str, axis: int, size: int, is_last: bool) -> int:
-    """How many of the first or the last rows (axis -2) or columns (axis -1) of an image can be changed unseen."""
+def _margin(has_effect: HasEffect, key: str, axis: int, size: int, is_last: bool) -> int:
+    """Count the first or the last rows (axis -2) or columns (axis -1) of an image that can be changed unseen."""
 
     def is_seen(width: int) -> bool:
         band = slice(size - width, size) if is_last else slice(0, width)
-        return _changes(case, encoder, key, (..., band, slice(None)) if axis == -2 else (..., band))
+        return has_effect(key, (..., band, slice(None)) if axis == -2 else (..., band))
 
     return 0 if is_seen(1) else bisect_left(range(1, size + 1), True, key=is_seen)
