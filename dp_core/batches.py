@@ -20,7 +20,7 @@ class BatchOrder(Sampler[list[int]]):
     """Indices of the batches of one epoch, from a position on. The last batch may be smaller.
 
     Every epoch has an order of its own that depends on nothing drawn before it, nor on the size of the batches. As
-    positions are counted in windows, a run that goes on with other batches gets every window once.
+    positions are counted in windows, a run that continues with other batches gets every window once.
 
     Args:
         max_batches: of an epoch; None: all.
@@ -52,11 +52,11 @@ class BatchOrder(Sampler[list[int]]):
         self._start = windows
 
     def batches_per_epoch(self) -> int:
-        """Count those of a whole epoch."""
+        """Count the batches of a whole epoch."""
         return self._count(self._end)
 
     def last_batch_size(self) -> int:
-        """Windows in the last of the batches that are left; 0 if there is none."""
+        """Count the windows in the last of the batches that are left; 0 if there is none."""
         left = self._end - self._start
         return min(self._batch_size, left - (len(self) - 1) * self._batch_size) if len(self) else 0
 
@@ -140,7 +140,7 @@ class _SeededDataset(Dataset[Any]):
 
 
 def count_windows(batch: Batch) -> int:
-    """B of a batch; the weight of its mean among those of other batches."""
+    """Return B of a batch, which is the weight of its mean among those of other batches."""
     return len(batch["action"])
 
 

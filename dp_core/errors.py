@@ -62,7 +62,7 @@ class CheckpointError(DpError):
 
 
 class UnsoundStateError(CheckpointError):
-    """The state of a run holds NaN or infinity where numbers have to be: it is neither kept nor gone on from."""
+    """The state of a run holds NaN or infinity where numbers have to be: it is neither kept nor continued from."""
 
 
 class InputError(DpError, ValueError):

@@ -39,9 +39,9 @@ class Progress:
     global_step: int = 0
     """Batches trained on since the start of the run."""
     step_in_epoch: int = 0
-    """Batches of the current epoch trained on; whoever goes on with other batches counts what is done in theirs."""
+    """Batches of the current epoch trained on; resumed with other batches, what is done is counted in those."""
     windows_in_epoch: int = 0
-    """Windows of the current epoch trained on: where it goes on, whatever the size of the batches."""
+    """Windows of the current epoch trained on: where it continues, whatever the size of the batches."""
     dataset_size: int = 0
     """Windows of the data set; 0: not known. The order of an epoch depends on it and on the seed."""
     seed: int = 0

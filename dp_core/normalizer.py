@@ -183,7 +183,7 @@ class SingleFieldLinearNormalizer(nn.Module):
 
     @property
     def remark(self) -> str:
-        """Says what was taken for constant when it was made. The `LinearNormalizer` that it goes to logs it, once."""
+        """What was taken for constant when it was made, in words. The `LinearNormalizer` it goes to logs it once."""
         return self.params_dict.remark
 
     @property
@@ -426,7 +426,7 @@ def _unnormalize(x: Tensor | np.ndarray, field: _Field, name: str) -> Tensor:
 
 
 def _on_device(x: Tensor | np.ndarray, field: _Field, name: str) -> Tensor:
-    """As a tensor beside the statistics. Never moves a tensor: the copy would hide in every step."""
+    """Make ``x`` a tensor beside the statistics. Never moves a tensor: the copy would hide in every step."""
     device = field.scale.device
     if not isinstance(x, Tensor):
         return as_tensor(x, f"normalizer: {name}", device)
@@ -467,18 +467,18 @@ def _type_by_numbers(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def _is_constant(spread: Tensor, range_eps: float) -> Tensor:
-    """Whether a range is below ``range_eps``, or nothing that can be divided by."""
+    """Tell whether a range is below ``range_eps``, or nothing that can be divided by."""
     return spread < max(range_eps, torch.finfo(spread.dtype).tiny)
 
 
 def _limits(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Smallest and largest of (N, D), exact as the numbers are, on the CPU."""
+    """Find the smallest and largest of (N, D), as float64 on the CPU: what was stored, before any cast to float32."""
     comparable = values if values.is_floating_point() else values.double()
     return comparable.amin(0).double().cpu(), comparable.amax(0).double().cpu()
 
 
 def _as_tensor(value: Any, dtype: torch.dtype | None = None) -> Tensor:
-    """Without a copy where memory and dtype allow it; the result is only read."""
+    """Convert without a copy where memory and dtype allow it; the result is only read."""
     return as_tensor(value, "normalizer: the data").detach().to(dtype)
 
 

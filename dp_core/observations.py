@@ -134,19 +134,19 @@ class ObservationCheck:
 
 
 def _has_range_to_check(values: Tensor, type_: str) -> bool:
-    """Whether some values of this data type are not legal."""
+    """Tell whether some values of this data type are not legal."""
     if type_ == "rgb":
         return values.dtype not in (torch.uint8, torch.bool)
     return values.is_floating_point()
 
 
 def _is_unit(values: Tensor) -> bool:
-    """Whether images of this data type go up to 1."""
+    """Tell whether images of this data type go up to 1."""
     return values.is_floating_point() or values.dtype == torch.bool
 
 
 def _limits(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Smallest and largest value, NaN if there is one; NaN of nothing is not found."""
+    """Find the smallest and the largest value, each a scalar: NaN if there is one, 0 if there are no values."""
     if not values.numel():
         return values.new_zeros((), dtype=torch.float32), values.new_zeros((), dtype=torch.float32)
     low, high = torch.aminmax(values if values.is_floating_point() else values.float())

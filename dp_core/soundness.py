@@ -64,7 +64,7 @@ def _largest(tensors: Sequence[Tensor]) -> list[float]:
 
 
 def _statistics(module: nn.Module) -> dict[str, Tensor]:
-    """Name the running mean and variance of every normalisation layer."""
+    """Collect the running mean and variance of every normalisation layer, by name."""
     return {
         f"{prefix}.{name}".lstrip("."): buffer
         for prefix, layer in module.named_modules()

@@ -64,7 +64,7 @@ class BaseWorkspace(ABC):
 
     @property
     def output_dir(self) -> Path:
-        """The run directory. Where its name is not given, who asks first makes it, so that no other run has it."""
+        """The run directory. Unless its name is given, the first access makes it, so that no other run gets it."""
         if self._output_dir is None:
             now = datetime.datetime.now().astimezone()
             default = Path("runs", f"{now:%Y-%m-%d_%H-%M-%S}_{self.cfg.run_name}")
@@ -74,7 +74,7 @@ class BaseWorkspace(ABC):
     # -- running --------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Run to the end, or go on to it after a checkpoint was loaded.
+        """Run to the end, or continue to it after a checkpoint was loaded.
 
         Raises:
             UnsoundStateError: what it starts from is not finite.
@@ -108,15 +108,15 @@ class BaseWorkspace(ABC):
         return f"dp-eval {self.get_checkpoint_path()} --episodes 100"
 
     def position(self) -> str:
-        """How far the run is, in words; empty where a workspace does not say."""
+        """Describe how far the run is; empty, the default, where a workspace does not say."""
         return ""
 
     def is_saved(self, tag: str = "latest") -> bool:
-        """Whether a checkpoint is of where the run is now; False where a workspace does not say where that is."""
+        """Tell whether a checkpoint is of where the run is now; False where `position` does not say where that is."""
         return bool(self.position()) and self._position_of(self.get_checkpoint_path(tag)) == self.position()
 
     def kept(self, tag: str = "latest") -> str:
-        """What is on disk, in words: which checkpoint, and how far the run was when it was written."""
+        """Describe the checkpoint on disk: where it is, and how far the run was when it was written."""
         path = self.get_checkpoint_path(tag)
         if not path.exists():
             return "there is no checkpoint yet"
@@ -124,7 +124,7 @@ class BaseWorkspace(ABC):
         return f"the last checkpoint is {path}" + (f", of {position}" if position else "")
 
     def unsound(self, exclude_keys: Iterable[str] | None = None) -> list[str]:
-        """What of the state must not be kept, since it is not finite; see `dp_core.soundness.unsound`."""
+        """Name what of the state must not be kept, since it is not finite; see `dp_core.soundness.unsound`."""
         excluded = set(self.exclude_keys if exclude_keys is None else exclude_keys)
         return unsound({key: value for key, value in self._stateful().items() if key not in excluded})
 

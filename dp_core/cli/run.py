@@ -185,7 +185,7 @@ def _run(workspace: BaseWorkspace) -> int:
 
 
 def _what_is_saved(workspace: BaseWorkspace, interruption: KeyboardInterrupt) -> str:
-    """In words, and how to go on. A workspace that could not save says why in the text of the interruption."""
+    """Say what is saved and how to continue. A workspace that could not save says why in the interruption's text."""
     if isinstance(interruption.__cause__, UnsoundStateError):
         return str(interruption)  # says both
     if reason := str(interruption):

@@ -210,7 +210,7 @@ class _Environment:
 
 
 def _as_yaml(text: str) -> Any:
-    """What ``key=text`` would mean on the command line; text that is not YAML is itself."""
+    """Read ``text`` as the command line reads it in ``key=text``; text that is not YAML is itself."""
     try:
         return parse_override(f"value={text}")["value"]
     except ConfigError:

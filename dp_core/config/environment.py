@@ -24,7 +24,7 @@ class FromEnvironment(str):
 
 
 def without_marks(value: Any) -> Any:
-    """``value`` with everything from the environment read as YAML, for options that may be anything."""
+    """Replace everything from the environment by what it is as YAML, for options that may be anything."""
     if isinstance(value, FromEnvironment):
         return value.reading
     if isinstance(value, dict):

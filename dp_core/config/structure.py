@@ -269,7 +269,7 @@ class _Structurer:
         return self._scalar(hint, value, path)
 
     def _from_environment(self, hint: Any, value: FromEnvironment, path: str, kind: str | None) -> Any:
-        """As text where the option takes text, else as YAML."""
+        """Read a value as text where the option takes text, else as YAML."""
         self._origins[path] = value.origin
         mark = len(self.problems)
         structured = _INVALID if hint is Any else self._typed(hint, str(value), path, kind)

@@ -169,7 +169,7 @@ class RolloutRunner(BaseRunner):
 
 
 def _new_media_folder(media: Path) -> Path:
-    """The next in number; two evaluations at once get one each."""
+    """Make the folder that is next in number; two evaluations at once get one each."""
     taken = [int(path.name.removeprefix("rollout_")) for path in media.glob("rollout_*") if _NUMBERED(path.name)]
     return new_folder(media / f"rollout_{number:04d}" for number in itertools.count(1 + max(taken, default=-1)))
 

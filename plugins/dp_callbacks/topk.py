@@ -154,7 +154,7 @@ class TopKCheckpointManager(BaseCallback):
             raise InputError(f"topk: format_str '{self._file_name}' does not fit the metrics: {error}") from error
 
     def _monitored(self, values: Mapping[str, Any]) -> float | None:
-        """The metric that ranks, or None where it or one that the name needs is no number: only other epochs count."""
+        """Return the metric that ranks; None for an epoch without it, or without one that the name needs."""
         value = values.get(self._monitor_key)
         if isinstance(value, Real) and math.isfinite(value) and self._needed <= values.keys():
             return float(value)

@@ -243,7 +243,7 @@ class DiffusionPolicy(BasePolicy):
         return last_steps(obs, self.shape_meta, self.config.n_obs_steps, self.device)
 
     def _observed(self, obs: dict[str, Tensor]) -> Condition:
-        """What the observations of To steps tell, from the cache where they were seen before."""
+        """Encode the observations of To steps; from the cache where they were seen before."""
         cache = None if self.training else self._cache
         return self.conditioning.condition(self._encode(obs) if cache is None else cache.features(obs, self._encode))
 

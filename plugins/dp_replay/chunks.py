@@ -24,7 +24,7 @@ class StoreFiles(ABC):
 
     @abstractmethod
     def sizes(self, folder: str) -> dict[str, int]:
-        """Bytes of all files below ``folder``, by their paths relative to it."""
+        """Measure all files below ``folder``, in bytes, by their paths relative to it."""
 
     @abstractmethod
     def open(self, path: str) -> IO[bytes]:
@@ -111,7 +111,7 @@ def _chunk_names(array: zarr.Array[Any]) -> list[str]:
 
 
 def _is_cut(files: StoreFiles, path: str, size: int) -> bool:
-    """Whether a chunk of Blosc is shorter than it says."""
+    """Tell whether a chunk of Blosc is shorter than it says."""
     with files.open(path) as file:
         header = file.read(_BLOSC_HEADER_BYTES)
     return size < max(_BLOSC_HEADER_BYTES, int.from_bytes(header[-4:], "little"))

@@ -70,7 +70,7 @@ def report_outliers(
 
 
 def _wrong_ratio(val_ratio: float, n_episodes: int, n_held_out: int) -> str | None:
-    """Why other episodes than a share of ``val_ratio`` are held out: training and validation get one at least."""
+    """Explain why other than ``val_ratio`` of the episodes are held out: training and validation get one at least."""
     asked = round(n_episodes * val_ratio)
     if val_ratio == 0 or (asked == n_held_out and asked):
         return None

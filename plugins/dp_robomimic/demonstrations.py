@@ -150,7 +150,7 @@ def _why_not_opened(error: OSError) -> str:
 
 
 def _is_written(array: h5py.Dataset) -> bool:
-    """Whether all of it is in the file; of what is not, the library makes the fill value."""
+    """Tell whether all of it is in the file; what is not, the library reads as the fill value."""
     return array.size == 0 or array.id.get_space_status() == h5py.h5d.SPACE_STATUS_ALLOCATED
 
 

@@ -14,7 +14,7 @@ _LARGEST = 0.999
 
 
 def betas(schedule: BetaSchedule, count: int, start: float, end: float) -> list[float]:
-    """Variance that each of ``count`` steps adds.
+    """Compute the variance that each of ``count`` steps adds.
 
     Args:
         start: that of the first step, and ``end`` that of the last; the cosine schedule has its own.
@@ -29,7 +29,7 @@ def betas(schedule: BetaSchedule, count: int, start: float, end: float) -> list[
 
 
 def data_shares(added: Sequence[float]) -> list[float]:
-    """Share of the data in the variance after each step that adds one of ``added``, falling."""
+    """Compute the share of the data in the variance after each step that adds one of ``added``; it falls."""
     return list(accumulate((1 - beta for beta in added), lambda share, kept: share * kept))
 
 

@@ -111,7 +111,7 @@ class DiscreteOptions:
         return data_shares(betas(self.beta_schedule, steps, self.beta_start, end))[-1] <= _LARGEST_LAST_SHARE
 
     def first_time(self, count: int) -> int:
-        """The noisiest time that ``count`` sampling steps visit."""
+        """Return the noisiest time that ``count`` sampling steps visit."""
         return self.num_train_timesteps - 1
 
     @property
@@ -162,7 +162,7 @@ class SpacedOptions(DiscreteOptions):
     )
 
     def first_time(self, count: int) -> int:
-        """With 'leading' spacing as far from the last as the others are from each other, or farther; else the last."""
+        """Return the last time; with 'leading' spacing an earlier one, by as much as steps are apart or more."""
         last = self.num_train_timesteps - 1
         is_leading = self.timestep_spacing == "leading" and count > 1
         return (count - 1) * (self.num_train_timesteps // count) if is_leading else last
@@ -242,7 +242,7 @@ class DDIMConfig(SpacedOptions):
             )
 
     def first_time(self, count: int) -> int:
-        """With the offset."""
+        """Add the offset, which 'leading' spacing alone has."""
         return super().first_time(count) + (self.steps_offset if self.timestep_spacing == "leading" else 0)
 
     def sampling_problems(self, num_inference_steps: int | None) -> Iterable[tuple[str, str]]:
@@ -271,7 +271,7 @@ class DPMSolverConfig(DiscreteOptions):
     )
 
     def first_time(self, count: int) -> int:
-        """The noisiest at which the signal is not too faint, or noisier where there are too few times below."""
+        """Return the noisiest time with a signal that is not too faint, or a noisier one if too few times lie below."""
         visible = sum(share >= (1 - share) * FAINTEST_SIGNAL**2 for share in self.data_shares())
         return max(visible, count, 1) - 1
 

@@ -89,7 +89,7 @@ def _heun(velocity: Velocity, x: Tensor, step: int, length: float) -> Tensor:
 
 
 def _midpoint(velocity: Velocity, x: Tensor, step: int, length: float) -> Tensor:
-    """The last step of Heun: at t = 0 no network can tell of what noise it is to give the velocity."""
+    """Take the last step of Heun: at t = 0 no network can tell of what noise it is to give the velocity."""
     return x - length * velocity(x - length / 2 * velocity(x, step), step + 1)
 
 

@@ -58,7 +58,7 @@ class Step:
 
 
 def number_of_steps(asked: int | None, configured: int) -> int:
-    """How many steps a call takes: as many as it is asked for, else as many as are configured.
+    """Choose how many steps a call takes: as many as it is asked for, else as many as are configured.
 
     Raises:
         InputError: less than one.

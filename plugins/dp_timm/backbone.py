@@ -141,7 +141,7 @@ def _report_unseen(backbone: Backbone, config: TimmConfig, image_shape: tuple[in
 
 
 def _advice(config: TimmConfig, image_shape: tuple[int, ...], seen: Size, step: Size) -> str:
-    """What to set to which sizes, all of them tried; empty where none was found."""
+    """Say what to set to which sizes, all of them tried; empty where none was found."""
 
     def fits(size: Size) -> bool:
         try:
@@ -160,7 +160,7 @@ def _advice(config: TimmConfig, image_shape: tuple[int, ...], seen: Size, step: 
 
 
 def _published_sizes(name: str) -> list[Size]:
-    """The size of images that the published weights of a model were trained on, if there are any."""
+    """Look up the size of images that the published weights of a model were trained on, if there are any."""
     with contextlib.suppress(RuntimeError):  # the tag is unknown
         published = timm.get_pretrained_cfg(name)
         return [published.input_size[1:]] if published else []
@@ -168,7 +168,7 @@ def _published_sizes(name: str) -> list[Size]:
 
 
 def _first_stride(model: nn.Module) -> Size:
-    """Pixels between neighbours in the first convolution, which for transformers is the patch."""
+    """Measure the pixels between neighbours in the first convolution, which for transformers is the patch."""
     strides = [layer.stride for layer in model.modules() if isinstance(layer, nn.Conv2d)]
     return (strides[0][0], strides[0][1]) if strides else (1, 1)
 

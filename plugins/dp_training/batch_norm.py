@@ -67,7 +67,7 @@ def warn_of_an_earlier_average(workspace: TrainWorkspace, payload: Mapping[str, 
 
 
 def _last_batch_sizes(workspace: TrainWorkspace) -> set[int]:
-    """Windows in the last batch of the current epoch, and of those after it if there are any."""
+    """Count the windows in the last batch of the current epoch, and of those after it if there are any."""
     order, progress = workspace.order, workspace.progress
     if progress.epoch >= workspace.num_epochs:
         return set()

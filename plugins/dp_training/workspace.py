@@ -158,7 +158,7 @@ class TrainWorkspace(BaseWorkspace):
         return lines
 
     def position(self) -> str:
-        """By epoch and batch, counted as in the logs."""
+        """Describe it by epoch and batch, counted as in the logs."""
         epoch, step = self.progress.epoch, self.progress.step_in_epoch
         if step:
             return f"epoch {epoch}, step {step}"
@@ -287,7 +287,7 @@ class TrainWorkspace(BaseWorkspace):
 
 
 def _say_that_there_is_no_validation(dataset: Slot) -> None:
-    """As a warning where validation was asked for by the usual name."""
+    """Log it, as a warning where validation was asked for by the usual name."""
     val_ratio = getattr(dataset.config, "val_ratio", 0)
     if val_ratio:
         logger.warning(
