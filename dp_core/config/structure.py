@@ -8,10 +8,7 @@ this is logged, unless something is wrong elsewhere.
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import logging
-import re
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,18 +20,14 @@ import attrs
 from dp_core.component import Component
 from dp_core.config.environment import FromEnvironment, without_marks
 from dp_core.config.fields import SLOT, Slot
+from dp_core.config.rules import USUAL_CONTEXT, method_label, no_answer, questions, reports
 from dp_core.config.schema import WorkspaceConfig
-from dp_core.errors import ConfigError, DpError, PluginError, Problem
+from dp_core.config.wording import describe, did_you_mean, join_path, not_one_of, show
+from dp_core.errors import ConfigError, PluginError, Problem
 from dp_core.registry import Registry
 
 _INVALID: Any = object()
 """Stands for a value that could not be structured; the problem is recorded."""
-
-USUAL_CONTEXT = ("shape_meta", "horizon")
-"""What a rule may ask for although a run need not have it under this name. It is not asked then."""
-
-RULES = ("check", "advise")
-"""The methods of config classes that judge options; each yields pairs of an option and a message."""
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +93,7 @@ def unstructure(value: Any) -> Any:
 def components_of(config: Any, path: str = "") -> Iterator[tuple[str, Component]]:
     """Every component chosen in a typed config, with its dotted path; parents before children."""
     for name, value in _children(config):
-        here = _join(path, name)
+        here = join_path(path, name)
         if isinstance(value, Component):
             yield here, value
         elif isinstance(value, Slot):
@@ -126,21 +119,10 @@ def preflight(config: Any, path: str = "", owner: str = "") -> Iterator[Problem]
         yield Problem(path, f"{component.label} needs {names}; install with: {component.install_command}")
     options = config.config if isinstance(config, Slot) else config
     if _is_options(options) and hasattr(options, "preflight"):
-        for name, message in _reports(options, "preflight", owner):
-            yield Problem(_join(path, name), message)
+        for name, message in reports(options, "preflight", owner):
+            yield Problem(join_path(path, name), message)
     for name, value in _children(options):
-        yield from preflight(value, _join(path, name), owner)
-
-
-def public_names(config: type) -> list[str]:
-    """What blocks of a config class can be asked for: options, properties."""
-    return [name for name in dir(config) if not name.startswith("_")] + [field.name for field in attrs.fields(config)]
-
-
-def questions(config: type, rule: str) -> dict[str, inspect.Parameter]:
-    """What the method ``rule`` of a config class, one of `RULES`, asks for; none if it has no such method."""
-    method = getattr(config, rule, None)
-    return dict(list(inspect.signature(method).parameters.items())[1:]) if method else {}
+        yield from preflight(value, join_path(path, name), owner)
 
 
 class _Structurer:
@@ -171,16 +153,18 @@ class _Structurer:
         if isinstance(block, str):
             block = {"name": block}
         if not isinstance(block, Mapping):
-            return self._fail(path, f"expected the name of a component of kind {kind} or a mapping, got {_show(block)}")
+            return self._fail(path, f"expected the name of a component of kind {kind} or a mapping, got {show(block)}")
         name = block.get("name")
         if not isinstance(name, str):
             found = "is missing" if name is None else f"must be a string, got {name!r}"
             known = ", ".join(c.name for c in self.registry.components(kind))
-            return self._fail(_join(path, "name"), f"{found}; it chooses the {kind}: {known or 'none is installed'}")
+            return self._fail(
+                join_path(path, "name"), f"{found}; it chooses the {kind}: {known or 'none is installed'}"
+            )
         try:
             component = self.registry.resolve(kind, name)
         except PluginError as error:
-            return self._fail(_join(path, "name"), str(error))
+            return self._fail(join_path(path, "name"), str(error))
         options = {key: value for key, value in block.items() if key != "name"}
         return Slot(component, self.component_options(component, options, path))
 
@@ -188,23 +172,23 @@ class _Structurer:
         if component.kind != "workspace":
             return self.options(component.config, options, path)
         if not issubclass(component.config, WorkspaceConfig):
-            return self._fail(_join(path, "workspace"), f"{component.config.__name__} must extend WorkspaceConfig")
+            return self._fail(join_path(path, "workspace"), f"{component.config.__name__} must extend WorkspaceConfig")
         return self.options(component.config, options, path, given={"workspace": component})
 
     def options(self, cls: type, data: Any, path: str, given: Mapping[str, Any] | None = None) -> Any:
         """An instance of the attrs class ``cls``; ``given`` are options that are already structured."""
         if not isinstance(data, Mapping):
-            return self._fail(path, f"expected a mapping of options, got {_show(data)}")
+            return self._fail(path, f"expected a mapping of options, got {show(data)}")
         fields = attrs.fields_dict(cls)
         hints = typing.get_type_hints(cls)
         settable = [name for name in fields if name not in (given or {})]
         for key in data:
             if key not in settable:
-                self._fail(_join(path, str(key)), f"unknown option{_did_you_mean(str(key), settable)}")
+                self._fail(join_path(path, str(key)), f"unknown option{did_you_mean(str(key), settable)}")
         values: dict[str, Any] = dict(given or {})
         unsound: set[str] = set()
         for name in settable:
-            value = self._option(fields[name], hints[name], data, _join(path, name))
+            value = self._option(fields[name], hints[name], data, join_path(path, name))
             if value is _INVALID:
                 unsound.add(name)
                 value = None  # nobody looks at it
@@ -243,7 +227,7 @@ class _Structurer:
             except (ValueError, TypeError) as error:
                 # Those of attrs begin with the name, which the path says already.
                 message = str(error.args[0] if error.args else error).removeprefix(f"'{field.name}' ")
-                self._fail(_join(path, field.name), message)
+                self._fail(join_path(path, field.name), message)
                 yield field.name
 
     def _typed(self, hint: Any, value: Any, path: str, kind: str | None) -> Any:
@@ -259,7 +243,7 @@ class _Structurer:
             return self.slot(kind, value, path)
         if origin is Literal:
             is_choice = any(value == arg and type(value) is type(arg) for arg in args)
-            return value if is_choice else self._fail(path, _not_one_of(value, args))
+            return value if is_choice else self._fail(path, not_one_of(value, args))
         if origin in (list, tuple):
             return self._sequence(origin, args, value, path, kind)
         if origin in (dict, Mapping) or hint is dict:
@@ -299,11 +283,11 @@ class _Structurer:
         if inside:
             self.problems += inside
             return _INVALID
-        return self._fail(path, f"expected {' or '.join(_describe(arg) for arg in args)}, got {_show(value)}")
+        return self._fail(path, f"expected {' or '.join(describe(arg) for arg in args)}, got {show(value)}")
 
     def _sequence(self, origin: type, args: tuple[Any, ...], value: Any, path: str, kind: str | None) -> Any:
         if not isinstance(value, list | tuple):
-            return self._fail(path, f"expected a list, got {_show(value)}")
+            return self._fail(path, f"expected a list, got {show(value)}")
         if origin is tuple and args[-1] is not Ellipsis:
             if len(value) != len(args):
                 return self._fail(path, f"expected {len(args)} values, got {len(value)}")
@@ -311,23 +295,23 @@ class _Structurer:
         else:
             hints = [args[0]] * len(value)
         items = [
-            self._typed(item_hint, item, _join(path, f"[{index}]"), kind)
+            self._typed(item_hint, item, join_path(path, f"[{index}]"), kind)
             for index, (item_hint, item) in enumerate(zip(hints, value, strict=True))
         ]
         return _INVALID if any(item is _INVALID for item in items) else origin(items)
 
     def _mapping(self, args: tuple[Any, ...], value: Any, path: str, kind: str | None) -> Any:
         if not isinstance(value, Mapping):
-            return self._fail(path, f"expected a mapping, got {_show(value)}")
+            return self._fail(path, f"expected a mapping, got {show(value)}")
         if not args:
             return without_marks(dict(value))
         if keys := [key for key in value if type(key) is not args[0]]:
-            return self._fail(path, f"the key {_show(keys[0])} is not {_describe(args[0])}")
+            return self._fail(path, f"the key {show(keys[0])} is not {describe(args[0])}")
         items = {}
         for key, item in value.items():
             if kind is not None and item is None:
                 continue  # null removes an entry that a fragment put there
-            items[key] = self._typed(args[1], item, _join(path, key), kind)
+            items[key] = self._typed(args[1], item, join_path(path, key), kind)
         return _INVALID if any(item is _INVALID for item in items.values()) else items
 
     def _scalar(self, hint: Any, value: Any, path: str) -> Any:
@@ -340,7 +324,7 @@ class _Structurer:
                 return self._fail(path, "expected a number, got a whole number beyond 1e308")
         if type(value) is hint:
             return value
-        return self._fail(path, f"expected {_describe(hint)}, got {_show(value)}")
+        return self._fail(path, f"expected {describe(hint)}, got {show(value)}")
 
     def _fail(self, path: str, message: str) -> Any:
         if path in self._origins:
@@ -366,7 +350,7 @@ class _Structurer:
             scopes = (node, *scopes)
         for name, child in _children(node):
             if self._is_sound(node, name):
-                self.judge(child, _join(path, name), scopes, owner=owner, is_whole=is_whole)
+                self.judge(child, join_path(path, name), scopes, owner=owner, is_whole=is_whole)
 
     def report(self, source: str, *, log_advice: bool = True) -> None:
         """End both passes.
@@ -381,10 +365,10 @@ class _Structurer:
 
     def _judge_one(self, config: Any, path: str, scopes: tuple[Any, ...], owner: str, is_whole: bool) -> None:
         for name, message in self._answers("check", config, path, scopes, owner, is_whole):
-            self._fail(_join(path, name), message)
+            self._fail(join_path(path, name), message)
             self._unsound.setdefault(id(config), (config, set()))[1].add(name.partition(".")[0])
         for name, message in self._answers("advise", config, path, scopes, owner, is_whole):
-            self.advice.append(Problem(_join(path, name), message))
+            self.advice.append(Problem(join_path(path, name), message))
 
     def _answers(
         self, rule: str, config: Any, path: str, scopes: tuple[Any, ...], owner: str, is_whole: bool
@@ -398,43 +382,11 @@ class _Structurer:
             if block is None and parameter.default is not parameter.empty:
                 continue  # a rule about a block that need not be there
             if block is None and is_whole and name not in USUAL_CONTEXT:
-                known = {*USUAL_CONTEXT, *(known for scope in scopes for known in public_names(type(scope)))}
-                close = difflib.get_close_matches(name, sorted(known), n=1)
-                hint = f"did you mean '{close[0]}'?" if close else "give it a default if it need not be there"
-                self._fail(path, f"{_method(config, rule, owner)} asks for '{name}', which no block has; {hint}")
+                self._fail(path, f"{method_label(config, rule, owner)} {no_answer(name, map(type, scopes))}")
             if block is None or not self._is_sound(block, name):
                 return []
             arguments[name] = getattr(block, name)
-        return _reports(config, rule, owner, **arguments)
-
-
-def _reports(config: Any, method: str, owner: str, **arguments: Any) -> list[tuple[str, str]]:
-    """What ``check``, ``advise`` or ``preflight`` of a config class yields: an option and what is the matter with it.
-
-    Raises:
-        PluginError: the method fails, or yields something else; names the component.
-    """
-    where = _method(config, method, owner)
-    try:
-        reported = getattr(config, method)(**arguments)
-        found = list(reported) if isinstance(reported, Iterable) else [reported]
-    except (DpError, OSError):
-        raise  # of the user's files
-    except Exception as error:
-        text = f"{type(error).__name__}: {error}"
-        raise PluginError(f"{where} failed: {text}; mend the plugin (--traceback shows where)") from error
-    options = list(attrs.fields_dict(type(config)))
-    for report in found:
-        if not (isinstance(report, tuple) and len(report) == 2 and all(isinstance(part, str) for part in report)):
-            raise PluginError(f"{where} must yield (option, message), got {report!r}")
-        name = re.split(r"[.\[]", report[0])[0]
-        if name not in ("", "name", *options):
-            raise PluginError(f"{where} reports '{report[0]}': unknown option{_did_you_mean(name, options)}")
-    return found
-
-
-def _method(config: Any, method: str, owner: str) -> str:
-    return f"{owner}: {type(config).__name__}.{method}".removeprefix(": ")
+        return reports(config, rule, owner, **arguments)
 
 
 def _owner(node: Any) -> str:
@@ -458,44 +410,6 @@ def _children(node: Any) -> Iterable[tuple[str, Any]]:
     return []
 
 
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path and name and not name.startswith("[") else path + name
-
-
 def _name_of(block: Any) -> str:
     name = block.get("name") if isinstance(block, Mapping) else block
     return f"'{name}'" if isinstance(name, str) else ""
-
-
-def _did_you_mean(word: str, choices: Iterable[str]) -> str:
-    choices = list(choices)
-    close = difflib.get_close_matches(word, choices, n=1)
-    if close:
-        return f"; did you mean '{close[0]}'?"
-    return f"; the options are {', '.join(choices)}" if choices else "; there are no options"
-
-
-def _not_one_of(value: Any, choices: tuple[Any, ...]) -> str:
-    listed = ", ".join(_show(choice) for choice in choices)
-    close = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1)
-    return f"{_show(value)} is not one of {listed}" + (f"; did you mean '{close[0]}'?" if close else "")
-
-
-def _show(value: Any) -> str:
-    """As it is written in YAML, where that differs from Python."""
-    return {"None": "null", "True": "true", "False": "false"}.get(repr(value), repr(value))
-
-
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a string", Path: "a path"}
-
-
-def _describe(hint: Any) -> str:
-    if hint is type(None):
-        return "null"
-    if get_origin(hint) in (list, tuple):
-        return "a list"
-    if get_origin(hint) in (dict, Mapping):
-        return "a mapping"
-    if get_origin(hint) is Literal:
-        return " or ".join(_show(choice) for choice in get_args(hint))
-    return _WORDS.get(hint, getattr(hint, "__name__", str(hint)))

@@ -17,8 +17,9 @@ from omegaconf import OmegaConf
 
 from dp_core.component import Component
 from dp_core.config.fields import HELP, Slot
+from dp_core.config.rules import RULES, USUAL_CONTEXT, public_names, questions
 from dp_core.config.schema import WorkspaceConfig
-from dp_core.config.structure import RULES, USUAL_CONTEXT, public_names, questions, unstructure
+from dp_core.config.structure import unstructure
 from dp_core.errors import ComponentLoadError, MissingDependencyError
 from dp_core.hooks import ENTRY_POINT_GROUP
 from dp_core.interfaces import (
@@ -145,10 +146,10 @@ def the_target_is_what_its_kind_needs(case: Case) -> None:
     except MissingDependencyError as error:
         case.fail(
             f"its target cannot be imported: {error}",
-            f"write requires=('{error.name}',) in the Component, or mend the import",
+            f"write requires=('{error.name}',) in the Component, or fix the import",
         )
     except ComponentLoadError as error:
-        case.fail(f"its target cannot be imported: {error}", "mend the import, or the target of the component")
+        case.fail(f"its target cannot be imported: {error}", "fix the import, or the target of the component")
     interface = INTERFACES.get(component.kind)
     if interface is None:
         return

@@ -1,0 +1,77 @@
+"""Rules of config classes: methods that judge their options, and may ask for those of blocks around.
+
+``check`` yields what is wrong, ``advise`` what is possible but hardly meant, and ``preflight`` what this machine lacks,
+each as pairs of an option and a message.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+from dp_core.config.wording import did_you_mean
+from dp_core.errors import DpError, PluginError
+
+USUAL_CONTEXT = ("shape_meta", "horizon")
+"""What a rule may ask for although a run need not have it under this name. It is not asked then."""
+
+RULES = ("check", "advise")
+"""The methods of config classes that judge options; each yields pairs of an option and a message."""
+
+
+def public_names(config: type) -> list[str]:
+    """List what blocks of a config class can be asked for: options, properties."""
+    return [name for name in dir(config) if not name.startswith("_")] + [field.name for field in attrs.fields(config)]
+
+
+def questions(config: type, rule: str) -> dict[str, inspect.Parameter]:
+    """Return what the method ``rule`` of a config class, one of `RULES`, asks for; empty if it has no such method."""
+    method = getattr(config, rule, None)
+    return dict(list(inspect.signature(method).parameters.items())[1:]) if method else {}
+
+
+def no_answer(name: str, blocks: Iterable[type]) -> str:
+    """Say that none of the config classes ``blocks`` has what a rule asks for."""
+    known = {*USUAL_CONTEXT, *(known for block in blocks for known in public_names(block))}
+    close = difflib.get_close_matches(name, sorted(known), n=1)
+    hint = f"did you mean '{close[0]}'?" if close else "give it a default if it need not be there"
+    return f"asks for '{name}', which no block has; {hint}"
+
+
+def reports(config: Any, method: str, owner: str, **arguments: Any) -> list[tuple[str, str]]:
+    """Collect what ``check``, ``advise`` or ``preflight`` of a config yields: options and what is the matter with them.
+
+    Args:
+        owner: whose options they are, for messages.
+        arguments: the answers to its `questions`.
+
+    Raises:
+        PluginError: the method fails, or yields something else; names the component.
+    """
+    where = method_label(config, method, owner)
+    try:
+        reported = getattr(config, method)(**arguments)
+        found = list(reported) if isinstance(reported, Iterable) else [reported]
+    except (DpError, OSError):
+        raise  # of the user's files
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        raise PluginError(f"{where} failed: {text}; fix the plugin (--traceback shows where)") from error
+    options = list(attrs.fields_dict(type(config)))
+    for report in found:
+        if not (isinstance(report, tuple) and len(report) == 2 and all(isinstance(part, str) for part in report)):
+            raise PluginError(f"{where} must yield (option, message), got {report!r}")
+        name = re.split(r"[.\[]", report[0])[0]
+        if name not in ("", "name", *options):
+            raise PluginError(f"{where} reports '{report[0]}': unknown option{did_you_mean(name, options)}")
+    return found
+
+
+def method_label(config: Any, method: str, owner: str) -> str:
+    """Name a method and whose it is, for messages; ``owner`` may be empty."""
+    return f"{owner}: {type(config).__name__}.{method}".removeprefix(": ")
