@@ -55,7 +55,7 @@ class PluginRecord:
     note: str = ""
     """One line about a plugin that is in use, but not as it should be."""
     is_editable: bool = False
-    """Installed with ``pip install -e``: who reads about a fault can mend it."""
+    """Installed with ``pip install -e``: who reads about a fault can fix it."""
 
     @property
     def provider(self) -> str:

@@ -115,7 +115,7 @@ class BaseWorkspace(ABC):
         """Tell whether a checkpoint is of where the run is now; False where `position` does not say where that is."""
         return bool(self.position()) and self._position_of(self.get_checkpoint_path(tag)) == self.position()
 
-    def kept(self, tag: str = "latest") -> str:
+    def describe_checkpoint(self, tag: str = "latest") -> str:
         """Describe the checkpoint on disk: where it is, and how far the run was when it was written."""
         path = self.get_checkpoint_path(tag)
         if not path.exists():
@@ -324,7 +324,8 @@ class BaseWorkspace(ABC):
         if not self.get_checkpoint_path().exists():
             again = f"start again with {self.remedy}"
         raise UnsoundStateError(
-            f"the state is not saved, since it is not finite: {', '.join(problems)}; {self.kept()}; {again}"
+            f"the state is not saved, since it is not finite: {', '.join(problems)}; "
+            f"{self.describe_checkpoint()}; {again}"
         )
 
     def _require_sound_start(self) -> None:

@@ -25,7 +25,7 @@ def list_text(registry: Registry, kind: str | None, verbose: bool) -> str:
     if clashes := registry.clashes(kind):
         lines += ["names that several packages offer", *(f"  {clash}" for clash in clashes), ""]
     if noted := [plugin for plugin in registry.plugins if plugin.note]:
-        lines += ["plugins to mend", *_table((p.name, p.provider, p.note) for p in noted), ""]
+        lines += ["plugins to fix", *_table((p.name, p.provider, p.note) for p in noted), ""]
     if unused := [plugin for plugin in registry.plugins if plugin.status != "ok"]:
         hint = " (-v for the traceback)" if any(plugin.traceback for plugin in unused) else ""
         rows = [(p.name, p.provider, f"{p.status}: {p.cause}") for p in unused]

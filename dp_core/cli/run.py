@@ -189,11 +189,15 @@ def _what_is_saved(workspace: BaseWorkspace, interruption: KeyboardInterrupt) ->
     if isinstance(interruption.__cause__, UnsoundStateError):
         return str(interruption)  # says both
     if reason := str(interruption):
-        what = f"{reason}; {workspace.kept()}"
+        what = f"{reason}; {workspace.describe_checkpoint()}"
     elif workspace.is_saved():
         what = "the state is saved"
     else:
-        what = workspace.kept() if workspace.get_checkpoint_path().exists() else "there was nothing to save yet"
+        what = (
+            workspace.describe_checkpoint()
+            if workspace.get_checkpoint_path().exists()
+            else "there was nothing to save yet"
+        )
     return f"{what}. Go on with: dp-run --resume {workspace.output_dir}"
 
 

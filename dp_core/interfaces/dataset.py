@@ -18,10 +18,10 @@ class BaseDataset(Dataset[dict[str, Any]], ABC):
     An item is ``{"obs": {key: (T, *shape)}, "action": (Tp, Da)}`` of tensors, where T is Tp, or To when only the
     observations that a policy uses are loaded. Images are uint8 (T, C, H, W); everything else is float32.
     Windows that reach over the border of an episode repeat its first or last step.
-    Draw nothing at random here: the order of the items is the loop's business, augmentation is the encoder's. Where one
-    draws all the same, from the global generators of torch, numpy or Python, the numbers depend on ``training.seed``,
-    the epoch and the batch alone if ``num_workers`` is above 0; if it is 0, they are taken out of those that training
-    draws, and validation takes some, too. A generator of the data set's own starts again in every process.
+    Draw nothing at random here: the order of the items is the loop's business, augmentation is the encoder's. A data
+    set that draws all the same should use the global generators of torch, numpy or Python. With ``num_workers`` above
+    0, what they give depends on ``training.seed``, the epoch and the batch alone; with 0 they are those of training
+    itself, which then goes another way. A generator of the data set's own would start anew in every process.
     """
 
     shape_meta: dict[str, Any]
@@ -50,10 +50,10 @@ class BaseDataset(Dataset[dict[str, Any]], ABC):
         """The episodes held out from training; may be empty."""
 
     def action_limits(self) -> tuple[Tensor, Tensor] | None:
-        """Tell the smallest and the largest value of each entry of ``action`` in all demonstrations, each (Da,), raw.
+        """Return the smallest and the largest value of each entry of ``action`` in all demonstrations, each (Da,), raw.
 
-        They are compared with what a policy can give. None, the default, is enough where the statistics of the
-        normalizer are those of the data, which then tell it.
+        A run compares them with what the policy can give, and warns. With None, the default, it compares the
+        statistics of the normalizer: override this where those are not the ones of the data.
         """
         return None
 

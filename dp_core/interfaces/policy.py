@@ -16,9 +16,9 @@ from dp_core.normalizer import LinearNormalizer
 class BasePolicy(ModuleAttrMixin, ABC):
     """Maps a window of observations to a chunk of actions, all in raw units.
 
-    What images and low-dimensional values may be is the same as in data sets, and said in `dp_core.observations`: the
-    type of a key decides, not that of its numbers. Normalising is the policy's business: it owns the normalizer,
-    ``LinearNormalizer(shape_meta)``, which travels in its state dict.
+    Images are uint8 or other whole numbers in 0..255, bool, or floats in [0, 1]; low-dimensional values are numbers of
+    any dtype, in the task's own units. The type of the key decides which, see `dp_core.observations`, as in data sets.
+    Normalising is the policy's business: it owns a ``LinearNormalizer(shape_meta)``, which travels in its state dict.
     Randomness comes from ``generator`` only, or from torch's global state where it is None.
     """
 
@@ -49,8 +49,8 @@ class BasePolicy(ModuleAttrMixin, ABC):
         """Sample a chunk of actions.
 
         Args:
-            obs: ``{key: (B, To or more, *shape)}``, oldest first; the last is now: of a longer history, the last To
-                steps count. Keys that ``shape_meta`` does not name are ignored.
+            obs: ``{key: (B, To or more, *shape)}``, oldest first; the last step is now. Of a longer history, the last
+                To steps count. Keys that ``shape_meta`` does not name are ignored.
 
         Raises:
             InputError: an observation is NaN or infinite, or an image is out of range: no action comes of it. See

@@ -53,7 +53,7 @@ class BaseScheduler(ABC):
     def largest_sample(self) -> float | None:
         """Largest magnitude, in normalised units, of what `sample` gives; None, the default: there is no limit.
 
-        A sampler that clips says so here, and a run whose data are beyond that warns when it starts.
+        Override it in a sampler that clips: a run whose demonstrations are beyond it warns when it starts.
         """
         return None
 

@@ -170,7 +170,7 @@ def _as_float32(values: NDArray[Any], name: str, shape: tuple[int, ...], range_e
         converted = np.ascontiguousarray(values, dtype=np.float32)
     finite = np.isfinite(converted).reshape(len(converted), -1).all(axis=1)
     if not finite.all():
-        raise DataError(f"{name} has NaN or infinite values, first in step {np.argmin(finite)}; mend or remove them")
+        raise DataError(f"{name} has NaN or infinite values, first in step {np.argmin(finite)}; fix or remove them")
     if len(values) and not np.can_cast(values.dtype, np.float32):
         _check_rounding(values, converted, name, range_eps)
     return converted

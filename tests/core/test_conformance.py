@@ -128,7 +128,7 @@ FOUND: dict[tuple[str, str], tuple[str, str]] = {
     ("encoder", "gone"): (
         "the_target_is_what_its_kind_needs",
         "encoder 'gone': its target cannot be imported: encoder 'gone' of dp-faulty: 'dp_faulty.parts' has no "
-        "'Gone'; mend the import, or the target of the component",
+        "'Gone'; fix the import, or the target of the component",
     ),
     ("encoder", "greedy"): (
         "inputs_are_left_as_they_are",
@@ -173,7 +173,7 @@ FOUND: dict[tuple[str, str], tuple[str, str]] = {
         "the_target_is_what_its_kind_needs",
         "encoder 'needy': its target cannot be imported: encoder 'needy' of dp-faulty needs the package 'open3d_x', "
         "which is not installed (and which the plugin does not declare in 'requires'); write requires=('open3d_x',) "
-        "in the Component, or mend the import",
+        "in the Component, or fix the import",
     ),
     ("encoder", "noisy"): (
         "equal_inputs_give_equal_outputs_in_eval_mode",
@@ -475,7 +475,7 @@ def test_an_undeclared_package_that_is_missing_is_said_once(tmp_path: Path, caps
         "  encoder/needy: 1 of 5 checks failed\n"
         "    the_target_is_what_its_kind_needs: encoder 'needy': its target cannot be imported: encoder 'needy' of "
         "dp-needy needs the package 'open3d_x', which is not installed (and which the plugin does not declare in "
-        "'requires'); write requires=('open3d_x',) in the Component, or mend the import\n"
+        "'requires'); write requires=('open3d_x',) in the Component, or fix the import\n"
     )
 
 

@@ -500,7 +500,7 @@ def test_a_rule_that_asks_for_what_no_block_has_is_not_passed_over() -> None:
         ("name", " reports 'group': unknown option; did you mean 'groups'?"),
         ("text", " must yield (option, message), got 'groups must be even'"),
         ("nothing", " must yield (option, message), got None"),
-        ("raising", " failed: KeyError: 'imagee'; mend the plugin (--traceback shows where)"),
+        ("raising", " failed: KeyError: 'imagee'; fix the plugin (--traceback shows where)"),
     ],
 )
 def test_a_faulty_rule_is_the_fault_of_its_plugin(fault: str, message: str) -> None:

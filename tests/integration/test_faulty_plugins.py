@@ -125,8 +125,8 @@ def test_the_list_has_one_line_for_each_fault(site: Path) -> None:
     found = lines(done.stdout)
     assert (done.returncode, done.stderr) == (0, "hello\n")
     assert sorted(found[found.index("plugins not in use (-v for the traceback)") + 1 :]) == sorted(unused(site))
-    mend = found[found.index("plugins to mend") + 1 :]  # on a machine that stands still, others may be there, too
-    assert "  slow  dp-slow 0.1  slow: every start waits N s for it; leave imports and work to the targets" in mend
+    fix = found[found.index("plugins to fix") + 1 :]  # on a machine that stands still, others may be there, too
+    assert "  slow  dp-slow 0.1  slow: every start waits N s for it; leave imports and work to the targets" in fix
     assert found[found.index("names that several packages offer") + 1] == (
         "  encoder 'shared' is provided by 2 packages; write 'dp-one/shared' or 'dp-other/shared'"
     )

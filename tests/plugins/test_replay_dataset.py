@@ -188,7 +188,7 @@ def test_values_that_are_not_finite_are_one_line(tmp_path):
     action[17, 1] = np.nan
     path = make_buffer(action=action).save(tmp_path / "a.zarr")
 
-    assert error_of(path) == (f"{path}: 'action' has NaN or infinite values, first in step 17; mend or remove them")
+    assert error_of(path) == (f"{path}: 'action' has NaN or infinite values, first in step 17; fix or remove them")
 
 
 def in_memory(
