@@ -213,10 +213,10 @@ def evaluate(workspace: Trainable) -> dict[str, Any]:
     """Measure what is due in the current epoch: rollouts, validation loss, error of sampled actions."""
     options, progress = workspace.options, workspace.progress
     mean_loss = progress.mean_loss()
-    if not math.isfinite(mean_loss):
+    if problem := progress.unsound():
         raise DpError(
-            f"training diverged: the mean loss of epoch {progress.epoch} is {mean_loss}; "
-            "lower optimizer.lr or set training.max_grad_norm=1.0; the last checkpoint is from before"
+            f"training diverged: {problem}; lower optimizer.lr or set training.max_grad_norm=1.0; "
+            "the last checkpoint is from before"
         )
     metrics: dict[str, Any] = {
         "train_loss": mean_loss,

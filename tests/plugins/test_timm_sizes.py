@@ -119,10 +119,10 @@ def test_every_row_and_column_reaches_the_features_or_the_size_is_refused(model_
             "'test_vit3' does not see the last row of images of 65 x 64; use resize_shape [64, 64] or [80, 64]",
         ),
         (
-            "vit_small_patch14_dinov2",
+            "eva02_tiny_patch14_224",
             (96, 96),
             {},
-            "'vit_small_patch14_dinov2' does not see the last 12 rows and the last 12 columns of images of 96 x 96; "
+            "'eva02_tiny_patch14_224' does not see the last 12 rows and the last 12 columns of images of 96 x 96; "
             "use resize_shape or crop_shape [84, 84] or [98, 98]",
         ),
         (
