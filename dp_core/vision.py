@@ -107,8 +107,8 @@ def replace_batch_norm(
 ) -> nn.Module:
     """Replace every `nn.BatchNorm2d` in ``module``, in place, by group normalisation, and return ``module``.
 
-    Batch statistics and an exponential average of the weights do not go together: the averaged network would
-    normalise with the statistics of another (Chi et al., "visual encoder").
+    An exponential average of the weights that keeps its buffers would normalise with the statistics of another network
+    (Chi et al., "visual encoder"); one that copies them has those of the latest weights, not of its own.
     """
     if isinstance(module, nn.BatchNorm2d):
         return replacement(module)

@@ -38,8 +38,9 @@ class CameraNet(nn.Sequential):
     """Average, standardise, convolve, flatten: (N, C, H, W) -> (N, feature_dimension).
 
     Every channel is normalised within its image. Learning the pose of Push-T's block, it about halves the training
-    error of groups of 16 channels in the same time, and unlike batch normalisation it goes together with an average of
-    the weights. Flattened maps tell positions from the first step on, which spatial softmax has to learn.
+    error of groups of 16 channels in the same time, and unlike batch normalisation it has no running statistics, which
+    an average of the weights can only copy. Flattened maps tell positions from the first step on, which spatial softmax
+    has to learn.
     """
 
     def __init__(self, config: CnnConfig, image_shape: tuple[int, ...]) -> None:
