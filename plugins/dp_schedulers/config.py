@@ -30,6 +30,8 @@ FAINTEST_SIGNAL = 1 / 16
 multiplied by more than the inverse, which clipping makes good and nothing else."""
 _LARGEST_LATE_NOISE = 0.05
 """Variance of what may be added on the way to time 0; the data are between -1 and 1."""
+_LARGEST_LEFT_NOISE = 0.01
+"""Variance of what may be left in actions between -1 and 1."""
 
 
 @attrs.frozen(kw_only=True)
@@ -232,8 +234,15 @@ class DDIMConfig(SpacedOptions):
     eta: float = option(0.0, help="noise added while sampling: 0 none, 1 as much as ddpm", validator=[ge(0), le(1)])
 
     def advise(self) -> Iterable[tuple[str, str]]:
-        """Adds that the offset is for one spacing alone."""
+        """Adds that the offset is for one spacing alone, and what noise is left in the actions."""
         yield from super().advise()
+        left = 1 - self.data_shares()[0]
+        if not self.set_alpha_to_one and left > _LARGEST_LEFT_NOISE:
+            yield (
+                "set_alpha_to_one",
+                f"false arrives at time 0, where noise of standard deviation {left**0.5:.2f} is left in the actions; "
+                "choose true",
+            )
         if self.steps_offset and self.timestep_spacing != "leading":
             yield (
                 "steps_offset",

@@ -32,13 +32,13 @@ class DPMSolver(DiscreteScheduler):
     def times(self, count: int) -> Tensor:
         """Times nearest to an even spacing, none of them twice."""
         ratios = self._log_ratios()
-        noisiest = self.config.first_time(1)
+        noisiest = self.config.first_time(count)
         wanted = torch.linspace(float(ratios[noisiest]), float(ratios[0]), count, dtype=ratios.dtype).flip(0)
         nearest = (ratios - wanted[:, None]).abs().argmin(dim=1)
         # Rising by at least one at every step, with enough times left for the steps to come.
         rank = torch.arange(count)
         times = torch.cummax(nearest - rank, dim=0).values + rank
-        return torch.minimum(times, len(ratios) - count + rank).flip(0)
+        return torch.minimum(times, noisiest + 1 - count + rank).flip(0)
 
     def steps(self, times: Tensor) -> list[Step]:
         """Multistep DPM-Solver++ for the predicted data, second order by the midpoint rule."""
