@@ -44,7 +44,7 @@ def unreachable_actions(policy: BasePolicy, limits: tuple[Tensor, Tensor] | None
         f"{_range(possible)} at most: normalised, it is clipped to {largest:g}, and the demonstrations reach "
         f"{float(reached[entry]):.4g} ({n_beyond} of {len(reached)} entries are beyond); scale the actions to that, or "
         "let the scheduler go further; dp-core's take policy.scheduler.clip_sample_range="
-        f"{_rounded_up(float(reached[entry]))}, or policy.scheduler.clip_sample=false"
+        f"{_rounded_up(float(reached[entry]))}"
     )
 
 

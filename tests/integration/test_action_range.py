@@ -50,8 +50,7 @@ def test_actions_that_are_used_as_they_are_and_exceed_the_sampler_are_said(
     assert unreachable_actions(policy, limits, actions) == (
         "action: entry 1 is demonstrated from -5 to 4, but the policy gives -1 to 1 at most: normalised, it is clipped "
         "to 1, and the demonstrations reach 5 (1 of 2 entries are beyond); scale the actions to that, or let the "
-        "scheduler go further; dp-core's take policy.scheduler.clip_sample_range=5, or "
-        "policy.scheduler.clip_sample=false"
+        "scheduler go further; dp-core's take policy.scheduler.clip_sample_range=5"
     )
 
 
