@@ -184,8 +184,10 @@ class _Environment:
         origin, default = f"the environment variable {match['variable']}", match["default"]
         if (text := os.environ.get(match["variable"])) is not None:
             return self._word_for(text, origin)
-        if default is None or "${" in default:
-            return default.strip() if default else node
+        if default is None:
+            return node
+        if "${" in default:
+            return self.hide(default.strip())  # perhaps of another variable
         text = OmegaConf.select(OmegaConf.create({"default": node}), "default")
         return None if text is None else self._word_for(text, f"the default of {origin}")
 

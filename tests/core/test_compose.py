@@ -256,6 +256,14 @@ def test_a_default_may_be_another_value_or_none() -> None:
     assert resolve(data, "") == {"a": 3, "b": None, "seed": 3}
 
 
+def test_a_default_may_be_another_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DP_TEST_SEED", "7")
+
+    found = resolve({"a": "${oc.env:DP_TEST_UNSET,${oc.env:DP_TEST_SEED}}"}, "")["a"]
+
+    assert (found.reading, found.origin) == (7, "the environment variable DP_TEST_SEED")
+
+
 def test_what_the_environment_holds_is_never_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DP_TEST_TEXT", "${seed} [1")
 
