@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from dp_core.batches import BatchOrder, count_windows, map_tensors, on_device
 from dp_core.config.training import TrainingOptions
 from dp_core.ema import EMAModel
-from dp_core.errors import DpError, UnsoundStateError
+from dp_core.errors import UnsoundStateError
 from dp_core.interfaces import BasePolicy, BaseRunner
 from dp_core.interrupts import Interrupts
 from dp_core.profiling import section, steps
@@ -127,6 +127,9 @@ class Trainable(Protocol):
     def num_epochs(self) -> int:
         """Epochs of the whole run."""
 
+    def require_sound(self) -> None:
+        """Refuse to go on with a state that is not finite."""
+
     def save_checkpoint(self, *, use_thread: bool = True, metrics: dict[str, Any] | None = None) -> str:
         """Save the state of the run."""
 
@@ -137,7 +140,7 @@ def train(workspace: Trainable) -> None:
     Raises:
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after the state was saved; otherwise its text says why it was not. A
             second one does not wait for that.
-        DpError: the loss or the weights are not finite any more.
+        UnsoundStateError: the loss or the weights are not finite any more.
     """
     progress = workspace.progress
     with section("log"):
@@ -210,16 +213,15 @@ def in_precision(options: TrainingOptions, device: torch.device) -> AbstractCont
 
 
 def evaluate(workspace: Trainable) -> dict[str, Any]:
-    """Measure what is due in the current epoch: rollouts, validation loss, error of sampled actions."""
+    """Measure what is due in the current epoch: rollouts, validation loss, error of sampled actions.
+
+    Raises:
+        UnsoundStateError: the loss or the weights are not finite; there is nothing to measure.
+    """
     options, progress = workspace.options, workspace.progress
-    mean_loss = progress.mean_loss()
-    if problem := progress.unsound():
-        raise DpError(
-            f"training diverged: {problem}; lower optimizer.lr or set training.max_grad_norm=1.0; "
-            "the last checkpoint is from before"
-        )
+    workspace.require_sound()
     metrics: dict[str, Any] = {
-        "train_loss": mean_loss,
+        "train_loss": progress.mean_loss(),
         "global_step": progress.global_step - 1,
         "epoch": progress.epoch,
         "lr": workspace.optimizer.param_groups[0]["lr"],

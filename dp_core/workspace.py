@@ -111,22 +111,35 @@ class BaseWorkspace(ABC):
         """Describe how far the run is; empty, the default, where a workspace does not say."""
         return ""
 
-    def is_saved(self, tag: str = "latest") -> bool:
-        """Tell whether a checkpoint is of where the run is now; False where `position` does not say where that is."""
-        return bool(self.position()) and self._position_of(self.get_checkpoint_path(tag)) == self.position()
-
-    def describe_checkpoint(self, tag: str = "latest") -> str:
-        """Describe the checkpoint on disk: where it is, and how far the run was when it was written."""
-        path = self.get_checkpoint_path(tag)
+    def describe_checkpoint(self) -> str:
+        """Describe what is on disk: the state of the moment, or how far the run was at the latest checkpoint."""
+        path = self.get_checkpoint_path()
         if not path.exists():
             return "there is no checkpoint yet"
-        position = self._position_of(path)
+        self._writer.wait()
+        position = self._positions.get(path.absolute(), "")
+        if position and position == self.position():
+            return "the state is saved"
         return f"the last checkpoint is {path}" + (f", of {position}" if position else "")
 
-    def unsound(self, exclude_keys: Iterable[str] | None = None) -> list[str]:
-        """Name what of the state must not be kept, since it is not finite; see `dp_core.soundness.unsound`."""
-        excluded = set(self.exclude_keys if exclude_keys is None else exclude_keys)
-        return unsound({key: value for key, value in self._stateful().items() if key not in excluded})
+    def require_sound(self, exclude_keys: Iterable[str] | None = None) -> None:
+        """Refuse a state that must not be kept; see `dp_core.soundness.unsound`.
+
+        Args:
+            exclude_keys: attributes that may be anything; None for the class's.
+
+        Raises:
+            UnsoundStateError: something is not finite. Says what is on disk instead, and how to go on.
+        """
+        if not (problems := self._unsound(exclude_keys)):
+            return
+        self._writer.wait()
+        again = f"go on from it with {self.remedy}: dp-run --resume {self.output_dir}"
+        if not self.get_checkpoint_path().exists():
+            again = f"start again with {self.remedy}"
+        raise UnsoundStateError(
+            f"the state is not saved, since it is not finite: {', '.join(problems)}; {self.describe_checkpoint()}; {again}"
+        )
 
     def attach(self, name: str, value: Any, *, restore: bool = True) -> None:
         """Set an attribute that is saved in checkpoints, and restore it if one was loaded before it existed.
@@ -171,7 +184,7 @@ class BaseWorkspace(ABC):
         Returns:
             The absolute path. With ``use_thread`` the file appears there, whole, a moment later.
         """
-        self._require_sound(exclude_keys)
+        self.require_sound(exclude_keys)
         target = Path(path) if path is not None else self.get_checkpoint_path(tag)
         position = self.position()
         payload = self._payload(exclude_keys, include_keys)
@@ -197,7 +210,7 @@ class BaseWorkspace(ABC):
         Raises:
             UnsoundStateError: as `save_checkpoint`.
         """
-        self._require_sound(())
+        self.require_sound(())
         path = self.output_dir / "snapshots" / f"{tag}.pkl"
         with whole_file(path) as temporary:
             temporary.write_bytes(pickle.dumps(self))
@@ -312,25 +325,13 @@ class BaseWorkspace(ABC):
             "manifest": manifest(self.cfg),
         }
 
-    def _position_of(self, path: Path) -> str:
-        self._writer.wait()
-        return self._positions.get(path.absolute(), "")
-
-    def _require_sound(self, exclude_keys: Iterable[str] | None) -> None:
-        if not (problems := self.unsound(exclude_keys)):
-            return
-        self._writer.wait()
-        again = f"go on from it with {self.remedy}: dp-run --resume {self.output_dir}"
-        if not self.get_checkpoint_path().exists():
-            again = f"start again with {self.remedy}"
-        raise UnsoundStateError(
-            f"the state is not saved, since it is not finite: {', '.join(problems)}; "
-            f"{self.describe_checkpoint()}; {again}"
-        )
+    def _unsound(self, exclude_keys: Iterable[str] | None = None) -> list[str]:
+        excluded = set(self.exclude_keys if exclude_keys is None else exclude_keys)
+        return unsound({key: value for key, value in self._stateful().items() if key not in excluded})
 
     def _require_sound_start(self) -> None:
         """Refuse what an earlier run, or another program, saved when its weights were not finite any more."""
-        if problems := self.unsound():
+        if problems := self._unsound():
             loaded = next(reversed(self._positions), "the new workspace")
             raise UnsoundStateError(
                 f"{loaded}: the state is not finite: {', '.join(problems)}; a run cannot start from it, take another "

@@ -188,16 +188,8 @@ def _what_is_saved(workspace: BaseWorkspace, interruption: KeyboardInterrupt) ->
     """Say what is saved and how to continue. A workspace that could not save says why in the interruption's text."""
     if isinstance(interruption.__cause__, UnsoundStateError):
         return str(interruption)  # says both
-    if reason := str(interruption):
-        what = f"{reason}; {workspace.describe_checkpoint()}"
-    elif workspace.is_saved():
-        what = "the state is saved"
-    else:
-        what = (
-            workspace.describe_checkpoint()
-            if workspace.get_checkpoint_path().exists()
-            else "there was nothing to save yet"
-        )
+    reason = str(interruption)
+    what = f"{reason}; {workspace.describe_checkpoint()}" if reason else workspace.describe_checkpoint()
     return f"{what}. Go on with: dp-run --resume {workspace.output_dir}"
 
 
