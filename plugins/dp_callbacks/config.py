@@ -60,7 +60,8 @@ class TopKConfig:
     @property
     def file_name(self) -> str:
         """``format_str``, or what null stands for."""
-        return self.format_str or f"epoch={{epoch:04d}}-{self.metric}={{{self.metric}:.3f}}.ckpt"
+        default = f"epoch={{epoch:04d}}-{self.metric}={{{self.metric}:.3f}}.ckpt"
+        return default if self.format_str is None else self.format_str
 
     def check(self, runner: Any = _UNKNOWN) -> Iterable[tuple[str, str]]:
         """The name has to be one of a file in the folder of checkpoints, made of what is measured."""

@@ -118,7 +118,7 @@ class TopKCheckpointManager(BaseCallback):
         """Take a checkpoint with these metrics into the list, or return None if it is not among the best.
 
         While there is room every checkpoint is; then it has to be strictly better than the worst, of equals the one
-        that the list would name last. A file of the same name is replaced.
+        that the list would name last. A file of the same name is replaced by a better one alone.
 
         Raises:
             InputError: ``format_str`` does not fit the kind of number that a metric is.
@@ -128,8 +128,11 @@ class TopKCheckpointManager(BaseCallback):
         if value is None:
             return None
         name = self._name(values)
-        if self.best.get(name) == value:  # the same checkpoint once more: Ctrl-C just after the end of an epoch
+        namesake = self.best.get(name)
+        if namesake == value:  # the same checkpoint once more: Ctrl-C just after the end of an epoch
             return Selection(name, None)
+        if namesake is not None and not self._is_better(value, namesake):
+            return None
         displaced = None
         if len(self.best) == self._config.k:
             worst = self._worst()

@@ -94,6 +94,19 @@ def test_saving_a_listed_checkpoint_again_displaces_nothing(tmp_path) -> None:
     assert run.callback.best == {"0.ckpt": 0.1, "1.ckpt": 0.9}
 
 
+def test_a_worse_checkpoint_never_takes_the_file_of_a_better_one(tmp_path) -> None:
+    """Metrics are rounded in names, so that two checkpoints may have the same."""
+    run = Run(tmp_path, TopKCheckpointManager(TopKConfig(monitor_key="score", format_str="{score:.1f}.ckpt")))
+    run.save("first", epoch=0, score=0.52)
+
+    run.save("worse", epoch=1, score=0.51)
+    assert (tmp_path / "0.5.ckpt").read_text() == "first"
+    run.save("better", epoch=2, score=0.53)
+
+    assert (tmp_path / "0.5.ckpt").read_text() == "better"
+    assert run.callback.best == {"0.5.ckpt": 0.53}
+
+
 def test_file_system_without_links_gets_copies(tmp_path, monkeypatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError
@@ -329,6 +342,7 @@ def test_metric_that_cannot_be_part_of_a_format_needs_a_format_of_its_own() -> N
     ("format_str", "message"),
     [
         ("best.ckpt", "'best.ckpt' gives every checkpoint the same name; use '{epoch:04d}' in it"),
+        ("", "'' gives every checkpoint the same name; use '{epoch:04d}' in it"),
         ("{}.ckpt", "'{}.ckpt' has a field without a name; write '{epoch}' or a metric"),
         ("best/{epoch}.ckpt", "'best/{epoch}.ckpt' must be a file name without '/'; write '_' for '/' in metrics"),
         ("{epoch.ckpt", "'{epoch.ckpt' is not a format string: expected '}' before end of string"),
