@@ -352,7 +352,8 @@ class BaseWorkspace(ABC):
         value = getattr(self, key)
         if not hasattr(value, "load_state_dict"):
             raise CheckpointError(
-                f"the checkpoint has a state for '{key}', which this config leaves out; pass exclude_keys=('{key}',)"
+                f"the checkpoint has a state for '{key}', which this config leaves out; keep what the run had, or in "
+                f"Python pass exclude_keys=('{key}',)"
             )
         _restore(key, value, state, strict)
 

@@ -1,7 +1,8 @@
-"""What a resumed run makes of counts in other units: batches of earlier versions, steps of another schedule."""
+"""What a resumed run makes of a checkpoint that has counts in other units, or less than the config asks for."""
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,8 @@ from dp_core.config.structure import unstructure
 from dp_training.config import TrainConfig
 
 _UNKNOWN = -1
+
+logger = logging.getLogger(__name__)
 
 
 def with_windows(payload: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -30,6 +33,16 @@ def with_windows(payload: Mapping[str, Any]) -> Mapping[str, Any]:
         "updates": states.get("lr_schedule", {}).get("last_epoch", _UNKNOWN),
     }
     return {**payload, "state_dicts": {**states, "progress": {**progress, **counted}}}
+
+
+def with_average(payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Let an average begin with the weights of a payload that has none, and with their normalizer."""
+    states = payload["state_dicts"]
+    if "model" not in states or "ema_model" in states:
+        return payload
+    logger.info("the checkpoint has no average of the weights: one begins with what they are now")
+    begun = {"ema_model": states["model"], "ema": {"optimization_step": 0}}
+    return {**payload, "state_dicts": {**states, **begun}}
 
 
 def has_other_rates(payload: Mapping[str, Any], cfg: TrainConfig) -> bool:

@@ -34,7 +34,7 @@ from dp_training.batch_norm import (
 )
 from dp_training.config import TrainConfig
 from dp_training.profile import PROFILE_FILE, TRACE_FILE, profiled
-from dp_training.resuming import advance, has_other_rates, with_windows
+from dp_training.resuming import advance, has_other_rates, with_average, with_windows
 
 logger = logging.getLogger(__name__)
 
@@ -92,9 +92,11 @@ class TrainWorkspace(BaseWorkspace):
         trust_pickles: bool = False,
     ) -> None:
         """Restore what a payload holds; of earlier versions, too, which counted an epoch in batches."""
-        counted = with_windows(payload)
+        fitting = with_windows(payload)
+        if self.ema_model is not None:
+            fitting = with_average(fitting)
         self._has_other_rates = has_other_rates(payload, self.cfg)
-        super().load_payload(counted, exclude_keys, include_keys, strict=strict, trust_pickles=trust_pickles)
+        super().load_payload(fitting, exclude_keys, include_keys, strict=strict, trust_pickles=trust_pickles)
         warn_of_an_earlier_average(self, payload)
 
     def run(self) -> None:

@@ -270,7 +270,8 @@ def test_a_state_for_what_the_config_leaves_out(make_workspace: MakeWorkspace) -
         workspace.load_payload(payload)
 
     assert str(caught.value) == (
-        "the checkpoint has a state for 'absent', which this config leaves out; pass exclude_keys=('absent',)"
+        "the checkpoint has a state for 'absent', which this config leaves out; keep what the run had, or in Python "
+        "pass exclude_keys=('absent',)"
     )
     workspace.load_payload(payload, exclude_keys=("absent",))
 

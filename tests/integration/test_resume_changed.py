@@ -225,6 +225,20 @@ def test_other_learning_rates_count(option: str, after: float, interrupted: Call
     assert rates(folder)[2] == pytest.approx(after, abs=1e-12)
 
 
+def test_an_average_that_is_switched_on_begins_with_the_weights_that_are_there(
+    interrupted: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    """And with their normalizer, which a resumed run does not fit again."""
+    folder = interrupted("advance", 2, "training.num_epochs=1", "ema=null")
+    caplog.set_level(logging.INFO)
+
+    assert main(["--resume", str(folder), "ema={max_value: 0}"]) == 0  # which is a copy
+    assert "the checkpoint has no average of the weights: one begins with what they are now" in caplog.messages
+    states = states_of(folder)
+    assert states["ema"]["optimization_step"] == states["progress"]["updates"] - 2
+    assert all(torch.equal(states["ema_model"][name], value) for name, value in states["model"].items())
+
+
 def as_it_was_written_earlier(folder: Path) -> None:
     """Take out of a checkpoint what counts in windows."""
     path = folder / "checkpoints" / "latest.ckpt"
