@@ -212,7 +212,11 @@ class _Environment:
 
 
 def _as_yaml(text: str) -> Any:
-    """Read ``text`` as the command line reads it in ``key=text``; text that is not YAML is itself."""
+    """Read ``text`` as the command line reads it in ``key=text``; text that is not YAML is itself.
+
+    Except that zeros in front, as in numbers of jobs, do not make a number octal.
+    """
+    text = re.sub(r"^([+-]?)0+(?=\d+$)", r"\1", text)
     try:
         return parse_override(f"value={text}")["value"]
     except ConfigError:

@@ -241,6 +241,9 @@ def test_a_value_of_the_environment_is_known_wherever_names_lead_to_it(monkeypat
     [
         ("${oc.env:DP_TEST_UNSET,42}", 42),
         ("${ oc.env : DP_TEST_UNSET , 1e-4 }", 1e-4),
+        ("${oc.env:DP_TEST_UNSET,'010'}", 10),
+        ("${oc.env:DP_TEST_UNSET,'008'}", 8),
+        ("${oc.env:DP_TEST_UNSET,'00'}", 0),
         ("${oc.env:DP_TEST_UNSET,'a, b'}", "a, b"),
     ],
 )
