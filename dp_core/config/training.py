@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 import attrs
-from attrs.validators import ge, gt, optional
+from attrs.validators import ge, gt, lt, optional
 
 from dp_core.compilation import missing_compiler
 from dp_core.config.fields import option
@@ -17,7 +17,7 @@ class TrainingOptions:
     """How long to train, and what to do how often. Epochs count from 0; "every N" means epochs 0, N, 2N, ..."""
 
     device: str = option("auto", help="'auto' (a GPU if there is one), 'cpu', 'cuda', 'cuda:1', ...")
-    seed: int = option(42, help="of the weights, the order of the data and the noise", validator=ge(0))
+    seed: int = option(42, help="of the weights, the order of the data and the noise", validator=[ge(0), lt(2**63)])
     debug: bool = option(False, help="two epochs of three steps, small rollouts, everything evaluated: does it run?")
     num_epochs: int = option(help="passes over the data", validator=gt(0))
     gradient_accumulate_every: int = option(1, help="batches whose gradients make one optimizer step", validator=gt(0))

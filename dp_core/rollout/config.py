@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 import attrs
-from attrs.validators import ge, gt, optional
+from attrs.validators import ge, gt, lt, optional
 
 from dp_core.config.fields import option
 
@@ -21,12 +21,14 @@ class RolloutOptions:
     n_train_vis: int = option(2, help="of these, how many are filmed", validator=ge(0))
     n_test: int = option(50, help="episodes from new starts", validator=ge(0))
     n_test_vis: int = option(4, help="of these, how many are filmed", validator=ge(0))
-    test_start_seed: int = option(100_000, help="first seed of the new starts", validator=ge(0))
+    test_start_seed: int = option(100_000, help="first seed of the new starts", validator=[ge(0), lt(2**31)])
     max_steps: int = option(help="control steps of an episode", validator=ge(1))
     fps: float = option(10, help="frames per second of the videos", validator=gt(0))
     n_envs: int | None = option(None, help="episodes at a time; null: all", validator=optional(ge(1)))
     num_workers: int = option(0, help="processes for the environments; 0: the run's own", validator=ge(0))
-    seed: int = option(0, help="of the policy's sampling noise, the same at every evaluation", validator=ge(0))
+    seed: int = option(
+        0, help="of the policy's sampling noise, the same at every evaluation", validator=[ge(0), lt(2**63)]
+    )
 
     def check(self, shape_meta: dict[str, Any]) -> Iterable[tuple[str, str]]:
         """There must be something to do. Tasks add what they ask of ``shape_meta``."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from dp_core.checkpoint import copy_to_cpu
+from dp_core.config.training import TrainingOptions
 from dp_core.rng import RandomState, seed_everything
+from dp_core.rollout.config import RolloutOptions
 
 
 def draw() -> list[float]:
@@ -44,3 +48,19 @@ def test_states_of_devices_that_are_not_here_are_left_out() -> None:
     state["cuda"] = [torch.get_rng_state()] * (torch.cuda.device_count() + 1)
 
     RandomState().load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "first_refused"),
+    [
+        (lambda **seed: TrainingOptions(num_epochs=1, **seed), "seed", 2**63),
+        (lambda **seed: RolloutOptions(n_obs_steps=1, n_action_steps=1, max_steps=1, **seed), "seed", 2**63),
+        (lambda **seed: RolloutOptions(n_obs_steps=1, n_action_steps=1, max_steps=1, **seed), "test_start_seed", 2**31),
+    ],
+)
+def test_seeds_that_generators_do_not_take_are_refused(
+    options: Callable[..., Any], name: str, first_refused: int
+) -> None:
+    assert getattr(options(**{name: first_refused - 1}), name) == first_refused - 1
+    with pytest.raises(ValueError, match=f": {first_refused}$"):
+        options(**{name: first_refused})
