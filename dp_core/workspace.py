@@ -122,8 +122,13 @@ class BaseWorkspace(ABC):
             return "the state is saved"
         return f"the last checkpoint is {path}" + (f", of {position}" if position else "")
 
+    def unsound(self, exclude_keys: Iterable[str] | None = None) -> list[str]:
+        """Name what of the state must not be kept, since it is not finite; see `dp_core.soundness.unsound`."""
+        excluded = set(self.exclude_keys if exclude_keys is None else exclude_keys)
+        return unsound({key: value for key, value in self._stateful().items() if key not in excluded})
+
     def require_sound(self, exclude_keys: Iterable[str] | None = None) -> None:
-        """Refuse a state that must not be kept; see `dp_core.soundness.unsound`.
+        """Refuse a state that must not be kept. Asked before every save, and before an epoch is evaluated.
 
         Args:
             exclude_keys: attributes that may be anything; None for the class's.
@@ -131,14 +136,15 @@ class BaseWorkspace(ABC):
         Raises:
             UnsoundStateError: something is not finite. Says what is on disk instead, and how to go on.
         """
-        if not (problems := self._unsound(exclude_keys)):
+        if not (problems := self.unsound(exclude_keys)):
             return
         self._writer.wait()
         again = f"go on from it with {self.remedy}: dp-run --resume {self.output_dir}"
         if not self.get_checkpoint_path().exists():
             again = f"start again with {self.remedy}"
         raise UnsoundStateError(
-            f"the state is not saved, since it is not finite: {', '.join(problems)}; {self.describe_checkpoint()}; {again}"
+            f"the state is not saved, since it is not finite: {', '.join(problems)}; "
+            f"{self.describe_checkpoint()}; {again}"
         )
 
     def attach(self, name: str, value: Any, *, restore: bool = True) -> None:
@@ -325,13 +331,9 @@ class BaseWorkspace(ABC):
             "manifest": manifest(self.cfg),
         }
 
-    def _unsound(self, exclude_keys: Iterable[str] | None = None) -> list[str]:
-        excluded = set(self.exclude_keys if exclude_keys is None else exclude_keys)
-        return unsound({key: value for key, value in self._stateful().items() if key not in excluded})
-
     def _require_sound_start(self) -> None:
         """Refuse what an earlier run, or another program, saved when its weights were not finite any more."""
-        if problems := self._unsound():
+        if problems := self.unsound():
             loaded = next(reversed(self._positions), "the new workspace")
             raise UnsoundStateError(
                 f"{loaded}: the state is not finite: {', '.join(problems)}; a run cannot start from it, take another "
