@@ -1,4 +1,4 @@
-"""What a network makes of images of some size, and how much of them never reaches its features.
+"""`probe`: tries a network on images of some size, and finds how much of them never reaches its features.
 
 Patches and strides that an image does not fill leave out its last rows and columns without a word. Nothing here is a
 component, and nothing in core uses it: it saves encoders from finding out once more.
@@ -24,12 +24,12 @@ _ROWS, _COLUMNS = 1, 2
 
 @attrs.frozen
 class Probe:
-    """What was found out about a network and images of one shape."""
+    """The finding of `probe` about a network and images of one shape."""
 
     feature_shape: tuple[int, ...]
-    """Of the features of one image."""
+    """Shape of the features of one image, without a batch dimension."""
     unseen: Border
-    """Which of the last rows and columns no feature depends on; (0, 0) where the network sees images whole."""
+    """Rows and columns at the end that no feature depends on; (0, 0) where the network sees images whole."""
 
 
 def probe(network: Network, image_shape: tuple[int, ...]) -> Probe:

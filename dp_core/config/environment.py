@@ -14,7 +14,7 @@ class FromEnvironment(str):
     origin: str
     """For messages: which variable, and whether it was its default."""
     reading: Any
-    """What the text is as YAML."""
+    """The text, read as YAML."""
 
     def __new__(cls, text: str, origin: str, reading: Any) -> Self:
         value = super().__new__(cls, text)

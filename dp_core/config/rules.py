@@ -18,7 +18,7 @@ from dp_core.config.wording import did_you_mean
 from dp_core.errors import DpError, PluginError
 
 USUAL_CONTEXT = ("shape_meta", "horizon")
-"""What a rule may ask for although a run need not have it under this name. It is not asked then."""
+"""Names that a rule may ask for although a run need not have them. It is not asked then."""
 
 RULES = ("check", "advise")
 """The methods of config classes that judge options; each yields pairs of an option and a message."""

@@ -131,7 +131,7 @@ class _Structurer:
         self.problems: list[Problem] = []
         self.advice: list[Problem] = []
         self._origins: dict[str, str] = {}
-        """Of values from the environment, by the path of the option that they are for."""
+        """Variables that values come from, by the path of the option that they are for."""
         self._unsound: dict[int, tuple[Any, set[str]]] = {}
         """By id: a config object (kept, so that no other gets its id), and its options that something is wrong with."""
 
@@ -373,7 +373,7 @@ class _Structurer:
     def _answers(
         self, rule: str, config: Any, path: str, scopes: tuple[Any, ...], owner: str, is_whole: bool
     ) -> list[tuple[str, str]]:
-        """What a method of `RULES` says of ``config``; nothing where it has none, or what it looks at is not sound."""
+        """Ask a method of `RULES` about ``config``, unless it has none, or what it looks at is not sound."""
         if not hasattr(type(config), rule) or not self._is_sound(config):
             return []
         arguments = {}

@@ -117,6 +117,6 @@ class LoaderOptions:
 
 @attrs.frozen(kw_only=True)
 class TrainLoaderOptions(LoaderOptions):
-    """How batches for training are made. Validation leaves nothing out."""
+    """Options of the loader for training. Validation leaves nothing out."""
 
     drop_last: bool = option(False, help="leave out the last batch of an epoch if it is smaller than the others")

@@ -21,7 +21,7 @@ class BaseDataset(Dataset[dict[str, Any]], ABC):
     Draw nothing at random here: the order of the items is the loop's business, augmentation is the encoder's. A data
     set that draws all the same should use the global generators of torch, numpy or Python. With ``num_workers`` above
     0, what they give depends on ``training.seed``, the epoch and the batch alone; with 0 they are those of training
-    itself, which then goes another way. A generator of the data set's own would start anew in every process.
+    itself, which then changes. A generator of the data set's own would start from its seed in every process.
     """
 
     shape_meta: dict[str, Any]

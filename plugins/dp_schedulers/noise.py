@@ -14,6 +14,7 @@ from dp_schedulers.config import DiscreteOptions
 
 def data_shares(options: DiscreteOptions) -> Tensor:
     """Share of the data in the variance at each time, (num_train_timesteps,), float32, falling."""
+    # Only float32 from the start gives the bits of diffusers; `betas` in float64 would differ in the last.
     count, start, end = options.num_train_timesteps, options.beta_start, options.beta_end
     if options.beta_schedule == "linear":
         added = torch.linspace(start, end, count, dtype=torch.float32, device="cpu")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def require_batches_that_it_can_train_on(workspace: TrainWorkspace) -> None:
+def require_trainable_batches(workspace: TrainWorkspace) -> None:
     """Try a batch of one window, if there will be one, on a copy of a policy that has batch normalisation.
 
     Raises:

@@ -28,7 +28,7 @@ from dp_core.rng import RandomState, seed_everything
 from dp_core.workspace import BaseWorkspace
 from dp_training.action_range import unreachable_actions
 from dp_training.batch_norm import (
-    require_batches_that_it_can_train_on,
+    require_trainable_batches,
     warn_of_an_earlier_average,
     warn_of_kept_statistics,
 )
@@ -125,7 +125,7 @@ class TrainWorkspace(BaseWorkspace):
             keep_freed_memory()
         self._move_to(device)
         self._find_position(len(dataset))
-        require_batches_that_it_can_train_on(self)
+        require_trainable_batches(self)
         warn_of_kept_statistics(self)
         if self.options.compile:
             compile_networks(self.model)

@@ -21,6 +21,11 @@ import zarr
 from dp_core import load_policy
 from dp_core.checkpoint import read_payload
 from dp_core.cli.run import main
+from dp_core.config import load_config
+from dp_core.errors import UnsoundStateError
+from dp_core.interfaces import BasePolicy, BaseRunner
+from dp_core.loop import evaluate
+from dp_core.registry import Registry
 from dp_replay.sampler import get_val_mask
 from dp_training.workspace import TrainWorkspace
 
@@ -470,3 +475,29 @@ def test_a_run_without_validation_says_so_when_it_starts(
 
     assert [message for message in caplog.messages if "val_loss" in message] == ([said] if said else [])
     assert ("val_loss" in records(output)[-1]) == (said is None)
+
+
+def test_weights_that_are_not_finite_are_not_rolled_out(tiny_config: Path, tmp_path: Path) -> None:
+    """The last update can spoil them, after the last loss: nothing but a look at them tells."""
+    cfg = load_config(Registry.discover(), tiny_config, ["callbacks.topk=null"])
+    workspace = TrainWorkspace(cfg, tmp_path / "run")
+    workspace.setup()
+    workspace.runner = NeverRun(tmp_path)
+    parameter = next(workspace.ema_model.parameters())
+    parameter.data[:] = torch.inf
+    with pytest.raises(UnsoundStateError) as caught:
+        evaluate(workspace)
+
+    name = next(name for name, _ in workspace.ema_model.named_parameters())
+    count = sum(1 for _ in workspace.ema_model.parameters())
+    assert str(caught.value) == (
+        f"the state is not saved, since it is not finite: ema_model (1 of {count} tensors, first '{name}'); there is "
+        "no checkpoint yet; start again with a lower optimizer.lr or training.max_grad_norm=1.0"
+    )
+
+
+class NeverRun(BaseRunner):
+    """Must not be asked."""
+
+    def run(self, policy: BasePolicy) -> dict[str, Any]:
+        raise AssertionError

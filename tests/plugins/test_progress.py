@@ -71,7 +71,7 @@ def test_time_left_counts_what_rollouts_take(monkeypatch) -> None:
 
 
 def test_time_left_is_that_of_the_batches_to_come_however_many_there_were(monkeypatch) -> None:
-    """A run that goes on with larger batches has made more steps than it would have with these."""
+    """A run that continues with larger batches has made more steps than it would have with these."""
     run = Run(monkeypatch, is_terminal=False, line_seconds=20)
     run.progress.global_step = 2400
     run.display.dp_before_run(workspace=run)
