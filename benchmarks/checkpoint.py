@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from common import Compared, Report, Settings, Table, compare, parse, take_turns
-from dp_core.allocator import keep_freed_memory
+from dp_core.training.allocator import keep_freed_memory
 from subjects import image_config, state_config
 
 PLAIN, BLOCKING, HELD = "plain: torch.save", "ours, blocking", "ours, in the background: held"

@@ -20,8 +20,8 @@ import torch
 from torch import nn
 
 from common import Compared, Report, Settings, Table, compare, parse, take_turns, wait_for
-from dp_core.allocator import keep_freed_memory
-from dp_core.ema import EMAModel
+from dp_core.training.allocator import keep_freed_memory
+from dp_core.training.ema import EMAModel
 from dp_optim.config import AdamWConfig
 from dp_optim.optimizers import adamw
 from floor import Ceilings, measure_ceilings, training_work

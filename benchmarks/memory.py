@@ -20,7 +20,7 @@ import attrs
 import torch
 
 from common import Compared, Report, Settings, Table, compare, parse
-from dp_core.allocator import keep_freed_memory
+from dp_core.training.allocator import keep_freed_memory
 from peers import ORIGINAL, has_original, original_average, original_policy
 from plain import PlainPolicy, PlainTraining
 from subjects import ACTION_RANGE, image_config, make_batch, make_obs, make_plain_batch, make_plain_obs, make_policy

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from dp_core.time_embedding import SinusoidalPosEmb
-from dp_core.vision import RandomCrop, center_crop
+from dp_core.kit.nn.time_embedding import SinusoidalPosEmb
+from dp_core.kit.nn.vision import RandomCrop, center_crop
 
 _FINAL_GROUPS = 8
 

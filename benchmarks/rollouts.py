@@ -20,7 +20,7 @@ from torch import Tensor
 
 from common import Report, Settings, Table, compare, parse, take_turns
 from dp_core.interfaces import BasePolicy
-from dp_core.rollout.environment import Start
+from dp_core.kit.rollout.environment import Start
 from dp_pusht.config import PushTRunnerConfig
 from dp_pusht.environment import PushTEnvironment
 from dp_pusht.runner import PushTRunner

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dp_core.config import load_config
 from dp_core.interfaces import BasePolicy
 from dp_core.registry import Registry
+from dp_core.run_config import load_config
 from dp_core.testing.samples import normalizer_for, raw_batch, raw_obs
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 
 from common import Report, Settings, Table, compare, parse, take_turns
-from dp_core.allocator import keep_freed_memory
-from dp_core.compilation import compile_networks
-from dp_core.interrupts import Interrupts
-from dp_core.loop import train_epoch
+from dp_core.training.allocator import keep_freed_memory
+from dp_core.training.compilation import compile_networks
+from dp_core.training.interrupts import Interrupts
+from dp_core.training.loop import train_epoch
 from floor import Ceilings, count_flops, measure_ceilings, training_work
 from peers import LEROBOT, ORIGINAL, has_lerobot, has_original, lerobot_policy, original_average, original_policy
 from plain import PlainPolicy, PlainTraining

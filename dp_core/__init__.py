@@ -11,10 +11,10 @@ from dp_core.component import API, Component
 from dp_core.config.fields import Slot, option, slot, slots
 from dp_core.errors import DpError
 from dp_core.hooks import hookimpl
-from dp_core.noise_process import NoiseProcess
+from dp_core.provenance.noise_process import NoiseProcess
 
 if TYPE_CHECKING:
-    from dp_core.policies import load_policy
+    from dp_core.runs import load_policy
 
 __all__ = ["API", "Component", "DpError", "NoiseProcess", "Slot", "hookimpl", "load_policy", "option", "slot", "slots"]
 
@@ -22,7 +22,7 @@ __all__ = ["API", "Component", "DpError", "NoiseProcess", "Slot", "hookimpl", "l
 def __getattr__(name: str) -> Any:
     # load_policy needs torch, which describing components must not import.
     if name == "load_policy":
-        from dp_core.policies import load_policy
+        from dp_core.runs import load_policy
 
         return load_policy
     raise AttributeError(f"module 'dp_core' has no attribute '{name}'")

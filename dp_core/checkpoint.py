@@ -24,9 +24,9 @@ from dp_core.config.fields import Slot
 from dp_core.config.schema import WorkspaceConfig
 from dp_core.config.structure import structure_parts, structure_run
 from dp_core.errors import CheckpointError
-from dp_core.manifest import absent_components, absent_requirements, as_manifest, differences, other_versions
+from dp_core.pretrained import skip_pretrained_weights
+from dp_core.provenance.manifest import absent_components, absent_requirements, as_manifest, differences, other_versions
 from dp_core.registry import Registry
-from dp_core.weights import skip_pretrained_weights
 
 FORMAT = 1
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 import attrs
 
-from dp_core.errors import ComponentLoadError, MissingDependencyError, PluginError
+from dp_core.errors import ComponentLoadError, MissingDependencyError, PluginError, quoted
 
 API = 1
 """Raised only when hooks, `Component` or an interface change in a way that breaks plugins."""
@@ -147,8 +147,9 @@ class Component:
             ComponentLoadError: the module or the attribute does not exist or fails on import.
         """
         if missing := self.missing():
+            be = "is" if len(missing) == 1 else "are"
             raise MissingDependencyError(
-                f"{self.label} needs {_and(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed; "
+                f"{self.label} needs {quoted(missing, ' and ')}, which {be} not installed; "
                 f"install with: {self.install_command}"
             )
         return load_target(self.target, self.label, self.distribution)
@@ -185,8 +186,3 @@ def _is_installed(name: str) -> bool:
     except (ImportError, ValueError):
         return False
     return spec is not None and spec.origin is not None
-
-
-def _and(names: tuple[str, ...]) -> str:
-    quoted = [f"'{name}'" for name in names]
-    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"

@@ -6,7 +6,8 @@ Invariants that only we can break are `assert`s.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 import attrs
 
@@ -67,3 +68,19 @@ class UnsoundStateError(CheckpointError):
 
 class InputError(DpError, ValueError):
     """A tensor or value handed to a component has the wrong shape, dtype or range."""
+
+
+def quoted(names: Iterable[object], last: str = ", ") -> str:
+    """List names for a message: ``'a', 'b'``; ``last`` goes before the last of several, as in ``'a' or 'b'``."""
+    *others, end = [f"'{name}'" for name in names] or [""]
+    return f"{', '.join(others)}{last}{end}" if others else end
+
+
+def did_you_mean(word: str, choices: Iterable[str], otherwise: str = "", *, n: int = 1) -> str:
+    """Suggest the choices, ``n`` at most, that ``word`` is probably a misspelling of; ``otherwise`` if it is like none.
+
+    Returns:
+        ``did you mean 'x'?``, without a separator before it.
+    """
+    close = difflib.get_close_matches(word, list(choices), n=n)
+    return f"did you mean {quoted(close, ' or ')}?" if close else otherwise

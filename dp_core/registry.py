@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dp_core.component import KINDS, Component
-from dp_core.discovery import PluginRecord, load_plugins
-from dp_core.errors import PluginError
-from dp_core.installed import installed_plugins
-from dp_core.switches import NO_AUTOLOAD, STRICT, Switches
+from dp_core.discovery.installed import installed_plugins
+from dp_core.discovery.loading import PluginRecord, load_plugins
+from dp_core.discovery.switches import NO_AUTOLOAD, STRICT, Switches
+from dp_core.errors import PluginError, did_you_mean, quoted
 
 
 class Registry:
@@ -26,7 +25,7 @@ class Registry:
 
     @classmethod
     def discover(cls) -> Registry:
-        """Ask every installed plugin that is not switched off (`dp_core.switches`).
+        """Ask every installed plugin that is not switched off (`dp_core.discovery.switches`).
 
         Imports their ``plugin.py`` and ``config.py``, nothing heavy.
 
@@ -97,9 +96,8 @@ class Registry:
         if not self.plugins:
             return f"unknown {kind} '{name}'; no plugins are installed: run `pip install -e .` in dp-core's folder"
         names = sorted({component.name for component in self.components(kind)})
-        close = difflib.get_close_matches(name.rpartition("/")[2], names, n=1)
         installed = f"installed are {', '.join(names)}" if names else f"no {kind} is installed"
-        hint = f"did you mean '{close[0]}'?" if close else installed
+        hint = did_you_mean(name.rpartition("/")[2], names, installed)
         if why := self.why_absent(name):
             return f"unknown {kind} '{name}'; {why}; {hint}"
         if off := sorted({p.distribution for p in self.plugins if p.cause.startswith(f"by {NO_AUTOLOAD}")}):
@@ -123,5 +121,5 @@ class Registry:
 
 
 def _ambiguous(components: list[Component]) -> str:
-    choices = " or ".join(f"'{component.qualified_name}'" for component in components)
+    choices = quoted((component.qualified_name for component in components), " or ")
     return f"{components[0].label} is provided by {len(components)} packages; write {choices}"

@@ -23,16 +23,15 @@ from dp_core.checkpoint import (
     write_payload,
 )
 from dp_core.config.schema import WorkspaceConfig
-from dp_core.config.structure import unstructure
-from dp_core.errors import CheckpointError, PluginError, UnsoundStateError
-from dp_core.hook_manager import HookManager
-from dp_core.hooks import RunHooks, hookimpl
+from dp_core.config.tree import unstructure
+from dp_core.discovery.hook_manager import run_hooks
+from dp_core.errors import CheckpointError, UnsoundStateError, quoted
 from dp_core.interfaces.callback import BaseCallback
-from dp_core.manifest import manifest
+from dp_core.pretrained import skip_pretrained_weights
 from dp_core.profiling import section
+from dp_core.provenance.manifest import manifest
 from dp_core.registry import Registry
 from dp_core.soundness import unsound
-from dp_core.weights import skip_pretrained_weights
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ class BaseWorkspace(ABC):
         self._positions: dict[Path, str] = {}
         """How far the run was when a checkpoint of this process was written or loaded, by its absolute path."""
         self.callbacks: dict[str, BaseCallback] = {key: slot.build() for key, slot in cfg.callbacks.items()}
-        self.hooks = _run_hooks(self.callbacks)
+        self.hooks = run_hooks(self.callbacks)
 
     @property
     def output_dir(self) -> Path:
@@ -229,7 +228,7 @@ class BaseWorkspace(ABC):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._writer = CheckpointWriter()
-        self.hooks = _run_hooks(self.callbacks)
+        self.hooks = run_hooks(self.callbacks)
 
     # -- restoring ------------------------------------------------------------------------------------------------
 
@@ -366,22 +365,13 @@ class BaseWorkspace(ABC):
         wanted = [key for key in self.include_keys if key in pickles] if include_keys is None else list(include_keys)
         if wanted and not trust_pickles:
             raise CheckpointError(
-                f"the values {', '.join(repr(key) for key in wanted)} are pickled, which can run any code; "
+                f"the values {quoted(wanted)} are pickled, which can run any code; "
                 "pass trust_pickles=True if you trust the file, or include_keys=() to go without"
             )
         for key in wanted:
             if key not in pickles:
                 raise CheckpointError(f"the checkpoint has no value '{key}'; it has {', '.join(pickles) or 'none'}")
             yield key, dill.loads(pickles[key])
-
-
-class _OwnLoop:
-    """The last to be asked to run a workspace: its own loop."""
-
-    @hookimpl(trylast=True)
-    def dp_run(self, workspace: BaseWorkspace) -> bool:
-        workspace.loop()
-        return True
 
 
 def _restore(name: str, value: Any, state: Any, strict: bool) -> None:
@@ -392,14 +382,3 @@ def _restore(name: str, value: Any, state: Any, strict: bool) -> None:
             value.load_state_dict(state, strict=False)
     except (RuntimeError, KeyError, ValueError, TypeError) as error:
         raise CheckpointError(f"the state of '{name}' does not fit this config: {error}") from error
-
-
-def _run_hooks(callbacks: Mapping[str, BaseCallback]) -> Any:
-    manager = HookManager(RunHooks)
-    manager.register(_OwnLoop(), name="own loop")
-    for key, callback in reversed(list(callbacks.items())):  # pluggy calls the last registered first
-        try:
-            manager.register(callback, name=key)
-        except PluginError as error:
-            raise PluginError(f"callbacks.{key}: {error}") from error
-    return manager.hook

@@ -41,12 +41,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     import torch
 
     from dp_core.checkpoint import payload_parts, read_payload
-    from dp_core.config.steps import step_mismatches
-    from dp_core.config.structure import preflight
-    from dp_core.devices import find_device
-    from dp_core.policies import checkpoint_config, policy_from
+    from dp_core.config.checks import step_mismatches
+    from dp_core.config.tree import preflight
+    from dp_core.pretrained import skip_pretrained_weights
     from dp_core.registry import Registry
-    from dp_core.weights import skip_pretrained_weights
+    from dp_core.runs import checkpoint_config, policy_from
+    from dp_core.training.devices import find_device
 
     path = Path(arguments.checkpoint)
     payload = read_payload(path)

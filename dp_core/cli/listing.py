@@ -8,8 +8,8 @@ from typing import Any
 
 from dp_core.component import KINDS, Component
 from dp_core.config.describe import example, option_rows
+from dp_core.discovery.installed import LOCAL
 from dp_core.errors import PluginError
-from dp_core.installed import LOCAL
 from dp_core.registry import Registry
 
 _TITLES = {"policy": "policies", "lr_schedule": "learning-rate schedules"}

@@ -7,8 +7,8 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable
 
+from dp_core.discovery.switches import switched
 from dp_core.errors import DpError
-from dp_core.switches import switched
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -20,7 +20,7 @@ def run_command(
     """Call ``command``; turn what users can cause into a message and an exit status.
 
     Args:
-        plugins: the values of ``-p``, see `dp_core.switches`.
+        plugins: the values of ``-p``, see `dp_core.discovery.switches`.
     """
     try:
         with switched(plugins):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 
-from dp_core.switches import DISABLE, LOAD, NO_AUTOLOAD, STRICT, TRACE
+from dp_core.discovery.switches import DISABLE, LOAD, NO_AUTOLOAD, STRICT, TRACE
 
 
 def add_plugin_option(parser: ArgumentParser) -> None:

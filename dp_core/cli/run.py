@@ -99,9 +99,9 @@ def _dispatch(parser: argparse.ArgumentParser, arguments: argparse.Namespace) ->
 
 
 def _with_config(registry: Registry, arguments: argparse.Namespace) -> int:
-    from dp_core.config.load import dump_config, load_config
     from dp_core.config.presets import fragment_meant
-    from dp_core.config.structure import preflight
+    from dp_core.config.tree import preflight
+    from dp_core.run_config import dump_config, load_config
 
     set_up_logging()
     try:
@@ -128,7 +128,7 @@ def _with_config(registry: Registry, arguments: argparse.Namespace) -> int:
 
 
 def _train(cfg: WorkspaceConfig) -> int:
-    from dp_core.config.load import save_config
+    from dp_core.run_config import save_config
 
     if cfg.output_dir is not None and (cfg.output_dir / RESOLVED_CONFIG).exists():
         raise _is_taken(cfg.output_dir)  # before weights are made
@@ -150,9 +150,9 @@ def _is_taken(folder: Path) -> DpError:
 
 def _resume(registry: Registry, folder: Path, overrides: list[str], trust_pickles: bool) -> int:
     from dp_core.atomic import remove_leftovers
-    from dp_core.config.load import load_config, load_resumed_config, save_config
-    from dp_core.config.structure import preflight
-    from dp_core.weights import skip_pretrained_weights
+    from dp_core.config.tree import preflight
+    from dp_core.pretrained import skip_pretrained_weights
+    from dp_core.run_config import load_config, load_resumed_config, save_config
 
     path = folder / RESOLVED_CONFIG
     if not path.is_file():

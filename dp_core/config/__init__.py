@@ -1,6 +1,7 @@
-"""Configs: `load_config` composes a file, gives every option its type and checks it, before anything heavy is imported.
+"""The language of configs: options, slots, composition, types and rules, before anything heavy is imported.
 
-Attributes are imported when they are asked for, since `dp_core.config.fields` is needed where OmegaConf must not be.
+Attributes are imported when they are asked for, since `dp_core.config.fields` is needed where nothing else is. What
+reads a file is `dp_core.run_config`.
 """
 
 from __future__ import annotations
@@ -9,30 +10,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dp_core.config.load import load_config, save_config
-    from dp_core.config.structure import (
-        components_of,
-        preflight,
-        structure_block,
-        structure_parts,
-        structure_run,
-        unstructure,
-    )
+    from dp_core.config.structure import structure_block, structure_parts, structure_run
+    from dp_core.config.tree import components_of, preflight, unstructure
 
-__all__ = [
-    "components_of",
-    "load_config",
-    "preflight",
-    "save_config",
-    "structure_block",
-    "structure_parts",
-    "structure_run",
-    "unstructure",
-]
+__all__ = ["components_of", "preflight", "structure_block", "structure_parts", "structure_run", "unstructure"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'dp_core.config' has no attribute '{name}'")
-    module = "load" if name in ("load_config", "save_config") else "structure"
+    module = "structure" if name.startswith("structure") else "tree"
     return getattr(importlib.import_module(f"dp_core.config.{module}"), name)

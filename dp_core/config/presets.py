@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
+
+from dp_core.errors import did_you_mean
 
 SUFFIX = ".yaml"
 FRAGMENTS = ("base", "policy", "task")
@@ -46,8 +47,7 @@ def why_not_found(text: str | Path, by: str = "") -> str:
     """What to say of a config that is not there, and that ``by`` says who asked for."""
     text, names = Path(text).as_posix(), list(presets())
     if not text.endswith((SUFFIX, ".yml")):
-        close = difflib.get_close_matches(text, names, n=3)
-        hint = f"did you mean {_or(close)}?" if close else "dp-run --list configs shows those"
+        hint = did_you_mean(text, names, "dp-run --list configs shows those", n=3)
         return f"neither a file nor a config that comes with dp-core{by}; {hint}"
     if (name := text.removesuffix(SUFFIX).rpartition("configs/")[2]) in names:
         return f"no such file{by}; the config of this name that comes with dp-core is '{name}', without {SUFFIX}"
@@ -61,8 +61,3 @@ def summary_of(path: Path) -> str:
     comment = " ".join(line.lstrip("# ") for line in lines[:end])
     sentence = _SENTENCE.match(comment)
     return (sentence[0] if sentence else comment).removesuffix(".")
-
-
-def _or(names: list[str]) -> str:
-    quoted = [f"'{name}'" for name in names]
-    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"

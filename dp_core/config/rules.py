@@ -6,7 +6,6 @@ each as pairs of an option and a message.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 from collections.abc import Iterable
@@ -14,8 +13,8 @@ from typing import Any
 
 import attrs
 
-from dp_core.config.wording import did_you_mean
-from dp_core.errors import DpError, PluginError
+from dp_core.config.wording import unknown_option
+from dp_core.errors import DpError, PluginError, did_you_mean
 
 USUAL_CONTEXT = ("shape_meta", "horizon")
 """Names that a rule may ask for although a run need not have them. It is not asked then."""
@@ -38,8 +37,7 @@ def questions(config: type, rule: str) -> dict[str, inspect.Parameter]:
 def no_answer(name: str, blocks: Iterable[type]) -> str:
     """Say that none of the config classes ``blocks`` has what a rule asks for."""
     known = {*USUAL_CONTEXT, *(known for block in blocks for known in public_names(block))}
-    close = difflib.get_close_matches(name, sorted(known), n=1)
-    hint = f"did you mean '{close[0]}'?" if close else "give it a default if it need not be there"
+    hint = did_you_mean(name, sorted(known), "give it a default if it need not be there")
     return f"asks for '{name}', which no block has; {hint}"
 
 
@@ -68,7 +66,7 @@ def reports(config: Any, method: str, owner: str, **arguments: Any) -> list[tupl
             raise PluginError(f"{where} must yield (option, message), got {report!r}")
         name = re.split(r"[.\[]", report[0])[0]
         if name not in ("", "name", *options):
-            raise PluginError(f"{where} reports '{report[0]}': unknown option{did_you_mean(name, options)}")
+            raise PluginError(f"{where} reports '{report[0]}': {unknown_option(name, options)}")
     return found
 
 

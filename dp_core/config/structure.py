@@ -13,7 +13,7 @@ import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Protocol, Union, get_args, get_origin
 
 import attrs
 
@@ -22,9 +22,9 @@ from dp_core.config.environment import FromEnvironment, without_marks
 from dp_core.config.fields import SLOT, Slot
 from dp_core.config.rules import USUAL_CONTEXT, method_label, no_answer, questions, reports
 from dp_core.config.schema import WorkspaceConfig
-from dp_core.config.wording import describe, did_you_mean, join_path, not_one_of, show
+from dp_core.config.tree import children, is_options, owner_of
+from dp_core.config.wording import describe, join_path, not_one_of, show, unknown_option
 from dp_core.errors import ConfigError, PluginError, Problem
-from dp_core.registry import Registry
 
 _INVALID: Any = object()
 """Stands for a value that could not be structured; the problem is recorded."""
@@ -32,8 +32,18 @@ _INVALID: Any = object()
 logger = logging.getLogger(__name__)
 
 
+class ComponentSource(Protocol):
+    """Where the names of components are looked up: a `dp_core.registry.Registry`."""
+
+    def resolve(self, kind: str, name: str) -> Component:
+        """Return the component that a config means by ``name``, or raise a `PluginError`."""
+
+    def components(self, kind: str | None = None) -> list[Component]:
+        """Return the components of ``kind``."""
+
+
 def structure_run(
-    registry: Registry, data: Mapping[str, Any], source: str, *, log_advice: bool = True
+    registry: ComponentSource, data: Mapping[str, Any], source: str, *, log_advice: bool = True
 ) -> WorkspaceConfig:
     """Turn a composed config into the typed config of its workspace. Logs what its blocks advise against.
 
@@ -50,7 +60,7 @@ def structure_run(
     return typing.cast(WorkspaceConfig, config)
 
 
-def structure_block(registry: Registry, kind: str, block: Any, runtime: Mapping[str, Any] | None = None) -> Slot:
+def structure_block(registry: ComponentSource, kind: str, block: Any, runtime: Mapping[str, Any] | None = None) -> Slot:
     """Turn one config block into a `Slot`. Its rules know the values in ``runtime``. Logs what it advises against."""
     structurer = _Structurer(registry)
     chosen = structurer.slot(kind, block, "")
@@ -59,7 +69,9 @@ def structure_block(registry: Registry, kind: str, block: Any, runtime: Mapping[
     return typing.cast(Slot, chosen)
 
 
-def structure_parts(registry: Registry, data: Mapping[str, Any], kinds: Iterable[str], source: str) -> dict[str, Slot]:
+def structure_parts(
+    registry: ComponentSource, data: Mapping[str, Any], kinds: Iterable[str], source: str
+) -> dict[str, Slot]:
     """Turn some blocks of a composed run config into slots, by kind; the others may belong to plugins not here.
 
     Logs what these blocks advise against.
@@ -75,58 +87,8 @@ def structure_parts(registry: Registry, data: Mapping[str, Any], kinds: Iterable
     return parts
 
 
-def unstructure(value: Any) -> Any:
-    """The plain containers that a typed config came from, complete with defaults and qualified names."""
-    if isinstance(value, Slot):
-        return {"name": value.component.qualified_name, **unstructure(value.config)}
-    if isinstance(value, Component):
-        return value.qualified_name
-    if attrs.has(type(value)):
-        return {field.name: unstructure(getattr(value, field.name)) for field in attrs.fields(type(value))}
-    if isinstance(value, Mapping):
-        return {key: unstructure(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [unstructure(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-def components_of(config: Any, path: str = "") -> Iterator[tuple[str, Component]]:
-    """Every component chosen in a typed config, with its dotted path; parents before children."""
-    for name, value in _children(config):
-        here = join_path(path, name)
-        if isinstance(value, Component):
-            yield here, value
-        elif isinstance(value, Slot):
-            yield here, value.component
-            yield from components_of(value.config, here)
-        else:
-            yield from components_of(value, here)
-
-
-def preflight(config: Any, path: str = "", owner: str = "") -> Iterator[Problem]:
-    """What this machine lacks to run a valid config, or a part of one: packages that components require, files.
-
-    Args:
-        owner: whose options they are, for messages.
-
-    Raises:
-        PluginError: a ``preflight`` method of a plugin fails.
-    """
-    component = config.component if isinstance(config, Slot) else config
-    owner = _owner(config) or owner
-    if isinstance(component, Component) and (missing := component.missing()):
-        names = ", ".join(f"'{name}'" for name in missing)
-        yield Problem(path, f"{component.label} needs {names}; install with: {component.install_command}")
-    options = config.config if isinstance(config, Slot) else config
-    if _is_options(options) and hasattr(options, "preflight"):
-        for name, message in reports(options, "preflight", owner):
-            yield Problem(join_path(path, name), message)
-    for name, value in _children(options):
-        yield from preflight(value, join_path(path, name), owner)
-
-
 class _Structurer:
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: ComponentSource) -> None:
         self.registry = registry
         self.problems: list[Problem] = []
         self.advice: list[Problem] = []
@@ -184,7 +146,7 @@ class _Structurer:
         settable = [name for name in fields if name not in (given or {})]
         for key in data:
             if key not in settable:
-                self._fail(join_path(path, str(key)), f"unknown option{did_you_mean(str(key), settable)}")
+                self._fail(join_path(path, str(key)), unknown_option(str(key), settable))
         values: dict[str, Any] = dict(given or {})
         unsound: set[str] = set()
         for name in settable:
@@ -342,13 +304,13 @@ class _Structurer:
             owner: whose options they are, for messages.
             is_whole: ``scopes`` lack none, so that what no block has is not there.
         """
-        owner = _owner(node) or owner
+        owner = owner_of(node) or owner
         if isinstance(node, Slot):
             node = node.config
-        if _is_options(node):
+        if is_options(node):
             self._judge_one(node, path, scopes, owner, is_whole)
             scopes = (node, *scopes)
-        for name, child in _children(node):
+        for name, child in children(node):
             if self._is_sound(node, name):
                 self.judge(child, join_path(path, name), scopes, owner=owner, is_whole=is_whole)
 
@@ -387,27 +349,6 @@ class _Structurer:
                 return []
             arguments[name] = getattr(block, name)
         return reports(config, rule, owner, **arguments)
-
-
-def _owner(node: Any) -> str:
-    """The component whose options begin here, for messages; empty where none does."""
-    component = node.component if isinstance(node, Slot) else getattr(node, "workspace", None)
-    return f"{component.label} of {component.distribution}" if isinstance(component, Component) else ""
-
-
-def _is_options(node: Any) -> bool:
-    return attrs.has(type(node)) and not isinstance(node, Slot | Component)
-
-
-def _children(node: Any) -> Iterable[tuple[str, Any]]:
-    """What is directly inside a block, a mapping or a list, with its name."""
-    if _is_options(node):
-        return [(field.name, getattr(node, field.name)) for field in attrs.fields(type(node))]
-    if isinstance(node, Mapping):
-        return [(str(key), value) for key, value in node.items()]
-    if isinstance(node, list | tuple):
-        return [(f"[{index}]", value) for index, value in enumerate(node)]
-    return []
 
 
 def _name_of(block: Any) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
+
+from dp_core.errors import did_you_mean
 
 
 def join_path(path: str, name: str) -> str:
@@ -13,20 +14,18 @@ def join_path(path: str, name: str) -> str:
     return f"{path}.{name}" if path and name and not name.startswith("[") else path + name
 
 
-def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """Suggest the choice nearest to ``word``, or list them all; the end of a message."""
-    choices = list(choices)
-    close = difflib.get_close_matches(word, choices, n=1)
-    if close:
-        return f"; did you mean '{close[0]}'?"
-    return f"; the options are {', '.join(choices)}" if choices else "; there are no options"
+def unknown_option(name: str, options: Iterable[str]) -> str:
+    """Say that ``name`` is no option; suggest the one nearest to it, or list them all."""
+    options = list(options)
+    known = f"the options are {', '.join(options)}" if options else "there are no options"
+    return f"unknown option; {did_you_mean(name, options, known)}"
 
 
 def not_one_of(value: Any, choices: tuple[Any, ...]) -> str:
     """Say that ``value`` is none of ``choices``, and which is nearest."""
     listed = ", ".join(show(choice) for choice in choices)
-    close = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1)
-    return f"{show(value)} is not one of {listed}" + (f"; did you mean '{close[0]}'?" if close else "")
+    hint = did_you_mean(str(value), map(str, choices))
+    return f"{show(value)} is not one of {listed}" + (f"; {hint}" if hint else "")
 
 
 def show(value: Any) -> str:

@@ -32,6 +32,7 @@ from dp_core.interfaces.module import ModuleAttrMixin
 from dp_core.interfaces.policy import BasePolicy
 from dp_core.interfaces.runner import BaseRunner
 from dp_core.interfaces.scheduler import BaseScheduler, Inpaint
+from dp_core.interfaces.workspace import RunProgress, Workspace
 
 __all__ = [
     "BaseCallback",
@@ -43,4 +44,6 @@ __all__ = [
     "BaseScheduler",
     "Inpaint",
     "ModuleAttrMixin",
+    "RunProgress",
+    "Workspace",
 ]

@@ -1,7 +1,7 @@
-"""See `dp_core.cli.new_plugin`."""
+"""See `dp_core.new_plugin.command`."""
 
 import sys
 
-from dp_core.cli.new_plugin import main
+from dp_core.new_plugin.command import main
 
 sys.exit(main())

@@ -9,7 +9,7 @@ import attrs
 
 from dp_core.component import Component
 from dp_core.config.fields import Slot
-from dp_core.discovery import PluginRecord
+from dp_core.discovery.loading import PluginRecord
 from dp_core.errors import ComponentLoadError, ConfigError, DataError, DpError, MissingDependencyError
 from dp_core.registry import Registry
 from dp_core.testing.examples import SETTINGS, TINY, TINY_KINDS, Setting, complete_options
@@ -84,8 +84,8 @@ class Case:
             ConformanceError: the constructor fails.
             NotChecked: it needs data, packages or options that are not there.
         """
+        from dp_core.pretrained import skip_pretrained_weights
         from dp_core.testing.samples import seeded
-        from dp_core.weights import skip_pretrained_weights
 
         slot = self.slot(**runtime)
         keywords = {**self.setting.runtime, **runtime}

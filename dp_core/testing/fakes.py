@@ -10,9 +10,9 @@ from importlib import invalidate_caches
 from importlib.metadata import distributions
 from pathlib import Path
 
-from dp_core.discovery import load_plugins
+from dp_core.discovery.installed import in_order, plugins_of
+from dp_core.discovery.loading import load_plugins
 from dp_core.hooks import ENTRY_POINT_GROUP
-from dp_core.installed import in_order, plugins_of
 from dp_core.registry import Registry
 
 

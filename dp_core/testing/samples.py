@@ -96,11 +96,6 @@ def _is_same(value: Any, other: Any) -> bool:
     return type(value) is type(other) and bool(value == other or value != value)
 
 
-def quoted(names: Any) -> str:
-    """``'a', 'b'``."""
-    return ", ".join(f"'{name}'" for name in names)
-
-
 def _range_field(size: int, offset: float = 0.0) -> SingleFieldLinearNormalizer:
     low = torch.full((size,), offset)
     stats = {"min": low, "max": low + 100, "mean": low + 50, "std": torch.full((size,), 29.0)}

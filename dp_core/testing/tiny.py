@@ -11,9 +11,6 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
-from dp_core.batches import BatchOrder, make_loader
-from dp_core.config.training import LoaderOptions
-from dp_core.ema import EMAModel
 from dp_core.interfaces import (
     BaseDataset,
     BaseDenoiser,
@@ -24,13 +21,16 @@ from dp_core.interfaces import (
     Inpaint,
 )
 from dp_core.interfaces.scheduler import Denoise
-from dp_core.loop import Progress, train
 from dp_core.normalizer import LinearNormalizer
 from dp_core.observations import ObservationCheck
 from dp_core.shape_meta import action_dim, obs_shape
 from dp_core.testing.examples import SHAPE_METAS
 from dp_core.testing.samples import normalizer_for, raw_batch, raw_obs
 from dp_core.testing.tiny_plugin import TinyOptions, TinySchedulerOptions, TinyTrainConfig, TinyWindowOptions
+from dp_core.training.data_loading import BatchOrder, make_loader
+from dp_core.training.ema import EMAModel
+from dp_core.training.loop import Progress, train
+from dp_core.training.options import LoaderOptions
 from dp_core.workspace import BaseWorkspace
 
 

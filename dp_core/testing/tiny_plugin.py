@@ -13,9 +13,9 @@ import attrs
 from dp_core.component import Component, Kind
 from dp_core.config.fields import Slot, option, slot
 from dp_core.config.schema import WorkspaceConfig
-from dp_core.config.training import TrainingOptions
-from dp_core.noise_process import NoiseProcess
+from dp_core.provenance.noise_process import NoiseProcess
 from dp_core.testing.examples import TINY, WINDOW
+from dp_core.training.options import TrainingOptions
 
 
 @attrs.frozen(kw_only=True)

@@ -11,8 +11,8 @@ from attrs.validators import ge, gt
 
 from dp_blockpush.shapes import published_name, unknown_to_block_pushing
 from dp_core import Slot, option
-from dp_core.download_command import download_command
-from dp_core.rollout.config import RolloutOptions
+from dp_core.kit.files.command import download_command
+from dp_core.kit.rollout.config import RolloutOptions
 from dp_core.shape_meta import shape_meta_problems
 from dp_replay.config import WindowOptions
 

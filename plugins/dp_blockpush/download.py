@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from dp_blockpush.shapes import published_name
-from dp_core.archive import Wanted, take
 from dp_core.errors import DataError
+from dp_core.kit.files.archive import Wanted, take
 from dp_replay.store import open_store
 
 ADDRESS = "https://diffusion-policy.cs.columbia.edu/data/training/block_pushing.zip"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dp_blockpush.download import ADDRESS, download
-from dp_core.download_command import OUTPUT
+from dp_core.kit.files.command import OUTPUT
 
 
 def main(argv: Sequence[str]) -> int:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dp_blockpush.shapes import EFFECTOR_TARGET
 from dp_blockpush.simulation import Simulation
 from dp_blockpush.starts import draw_start
-from dp_core.rollout.environment import Environment, Start, Step
+from dp_core.kit.rollout.environment import Environment, Start, Step
 
 _TOLERANCE = 0.05
 _ENTERED = 0.49

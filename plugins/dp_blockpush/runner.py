@@ -11,8 +11,8 @@ from dp_blockpush.config import BlockPushRunnerConfig
 from dp_blockpush.environment import BlockPushEnvironment
 from dp_blockpush.shapes import ACTION_SHAPE, unknown_to_block_pushing
 from dp_core.errors import InputError
-from dp_core.rollout.environment import Split, Start
-from dp_core.rollout.runner import RolloutRunner
+from dp_core.kit.rollout.environment import Split, Start
+from dp_core.kit.rollout.runner import RolloutRunner
 
 _CONTROL_RATE = 10.0
 

@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from dp_callbacks.config import TopKConfig, fields_of
 from dp_core import hookimpl
 from dp_core.atomic import whole_file
-from dp_core.errors import InputError
+from dp_core.errors import InputError, quoted
 from dp_core.interfaces import BaseCallback
 
 logger = logging.getLogger(__name__)
@@ -100,8 +100,8 @@ class TopKCheckpointManager(BaseCallback):
             absent = [name for name in sorted(self._needed) if name not in self._unranked] or [self._monitor_key]
             logger.warning(
                 "topk: %s was never measured, so no checkpoint was kept for it; measured were %s",
-                _quoted(absent),
-                _quoted(self._unranked),
+                quoted(absent),
+                quoted(self._unranked),
             )
 
     def summary(self) -> list[str]:
@@ -163,10 +163,6 @@ class TopKCheckpointManager(BaseCallback):
             return float(value)
         self._unranked = tuple(values)
         return None
-
-
-def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names)
 
 
 def _link(source: Path, target: Path) -> None:

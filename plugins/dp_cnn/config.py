@@ -9,8 +9,8 @@ import attrs
 from attrs.validators import deep_iterable, ge, min_len, optional
 
 from dp_core import option
+from dp_core.pretrained import pretrained_weights_wanted
 from dp_core.shape_meta import crop_problems, keys_of_type, obs_shape
-from dp_core.weights import pretrained_weights_wanted
 
 
 @attrs.frozen(kw_only=True)

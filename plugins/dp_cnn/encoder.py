@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from dp_core.interfaces import BaseEncoder
+from dp_core.kit.nn.vision import RandomCrop
 from dp_core.shape_meta import keys_of_type, obs_shape
-from dp_core.vision import RandomCrop
 
 if TYPE_CHECKING:
     from dp_cnn.config import CnnConfig

@@ -10,13 +10,14 @@ import attrs
 from torch import Tensor
 
 from dp_core.checkpoint import FORMAT, write_payload
-from dp_core.config.load import save_config
 from dp_core.config.schema import WorkspaceConfig
-from dp_core.config.structure import components_of, structure_run, unstructure
+from dp_core.config.structure import structure_run
+from dp_core.config.tree import components_of, unstructure
 from dp_core.errors import CheckpointError
-from dp_core.manifest import manifest
-from dp_core.policies import policy_from
+from dp_core.provenance.manifest import manifest
 from dp_core.registry import Registry
+from dp_core.run_config import save_config
+from dp_core.runs import policy_from
 
 WEIGHTS = ("model", "ema_model")
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dp_core.errors import InputError
+from dp_core.errors import InputError, quoted
 from dp_core.observations import as_tensor
 from dp_core.shape_meta import action_dim, obs_shape
 
@@ -45,7 +45,7 @@ def _checked(
     checked = {}
     for key in shape_meta["obs"]:
         if key not in obs:
-            found = ", ".join(f"'{name}'" for name in obs) or "nothing"
+            found = quoted(obs) or "nothing"
             raise InputError(f"obs: '{key}' is missing, found {found}; give every key of shape_meta")
         value = as_tensor(obs[key], f"obs: '{key}'", device)
         _check_shape(key, value, obs_shape(shape_meta, key))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dp_core.errors import InputError
+from dp_core.errors import InputError, quoted
 from dp_core.interfaces import BaseDenoiser, BaseEncoder, BasePolicy, BaseScheduler, Inpaint
 from dp_core.normalizer import LinearNormalizer
 from dp_core.observations import ObservationCheck
@@ -236,7 +236,7 @@ class DiffusionPolicy(BasePolicy):
         """Say once which observations make no difference. Not refused: robots hand over all that they have."""
         if ignored := obs.keys() - self.shape_meta["obs"].keys() - self._ignored:
             self._ignored |= ignored
-            names = ", ".join(f"'{name}'" for name in sorted(ignored))
+            names = quoted(sorted(ignored))
             logger.warning("predict_action: ignores %s, which shape_meta does not name", names)
 
     def _last_steps(self, obs: dict[str, Tensor]) -> dict[str, Tensor]:

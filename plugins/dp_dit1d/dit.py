@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dp_core.errors import InputError
 from dp_core.interfaces import BaseDenoiser
-from dp_core.time_embedding import SinusoidalPosEmb
+from dp_core.kit.nn.time_embedding import SinusoidalPosEmb
 from dp_dit1d.blocks import Block, Head, Modulation, Rotation
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ import attrs
 from attrs.validators import deep_iterable, ge, gt
 
 from dp_core import Slot, option
-from dp_core.download_command import download_command
-from dp_core.rollout.config import RolloutOptions
+from dp_core.errors import quoted
+from dp_core.kit.files.command import download_command
+from dp_core.kit.rollout.config import RolloutOptions
 from dp_core.shape_meta import shape_meta_problems
 from dp_kitchen.shapes import ARRAYS, FOLDER, LOGS, STARTS, unknown_to_kitchen
 from dp_replay.config import RANGE_EPS, WindowOptions
@@ -108,7 +109,7 @@ class KitchenRunnerConfig(RolloutOptions):
 
 
 def _missing(folder: Path, names: Iterable[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names if not (folder / name).exists())
+    return quoted(name for name in names if not (folder / name).exists())
 
 
 def _get_them(path: Path, name: str, *options: str) -> str:

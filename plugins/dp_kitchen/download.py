@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from dp_core.archive import Wanted, take
 from dp_core.errors import DataError
+from dp_core.kit.files.archive import Wanted, take
 from dp_kitchen.dataset import load_array
 from dp_kitchen.shapes import ARRAYS, FOLDER, LOGS, STARTS
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp_core.errors import DpError, MissingDependencyError
-from dp_core.rollout.environment import Environment, Start, Step
+from dp_core.kit.rollout.environment import Environment, Start, Step
 from dp_kitchen.state import N_ROBOT, TASKS, measured, observation, positions_of, tasks_done
 
 if sys.platform == "linux" and not os.environ.get("DISPLAY") and find_library("EGL"):

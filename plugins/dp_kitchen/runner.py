@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from dp_core.errors import DataError, InputError
-from dp_core.rollout.environment import Split, Start
-from dp_core.rollout.runner import RolloutRunner
+from dp_core.kit.rollout.environment import Split, Start
+from dp_core.kit.rollout.runner import RolloutRunner
 from dp_kitchen.config import KitchenRunnerConfig
 from dp_kitchen.environment import KitchenEnvironment
 from dp_kitchen.shapes import ACTION_SHAPE, STARTS, unknown_to_kitchen

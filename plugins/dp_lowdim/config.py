@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from dp_core.errors import quoted
 from dp_core.shape_meta import keys_of_type
 
 
@@ -17,5 +18,5 @@ class LowdimConfig:
     def check(self, shape_meta: dict[str, Any]) -> Iterable[tuple[str, str]]:
         """Images need an encoder that looks at them."""
         if images := keys_of_type(shape_meta, "rgb"):
-            names = ", ".join(f"'{key}'" for key in images)
+            names = quoted(images)
             yield "name", f"'lowdim' cannot encode images, and shape_meta has {names}; choose an encoder of images"

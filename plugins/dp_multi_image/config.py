@@ -10,8 +10,9 @@ import attrs
 from attrs.validators import gt
 
 from dp_core import option
+from dp_core.errors import quoted
+from dp_core.pretrained import pretrained_weights_wanted
 from dp_core.shape_meta import keys_of_type, obs_shape
-from dp_core.weights import pretrained_weights_wanted
 
 Size = tuple[int, int]
 """Height and width."""
@@ -118,7 +119,7 @@ class MultiImageConfig:
             sizes = getattr(self, name)
             for key in sizes if isinstance(sizes, Mapping) else ():
                 if key not in images:
-                    known = ", ".join(f"'{camera}'" for camera in images) or "none"
+                    known = quoted(images) or "none"
                     yield f"{name}.{key}", f"is not a camera; the cameras of shape_meta are {known}"
         seen = {}
         for key, shape in images.items():

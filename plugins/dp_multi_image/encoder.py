@@ -12,10 +12,10 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from dp_core.image_statistics import IMAGENET_MEAN, IMAGENET_STD, Standardize
 from dp_core.interfaces import BaseEncoder, ModuleAttrMixin
+from dp_core.kit.nn.image_statistics import IMAGENET_MEAN, IMAGENET_STD, Standardize
+from dp_core.kit.nn.vision import RandomCrop
 from dp_core.shape_meta import keys_of_type, obs_shape
-from dp_core.vision import RandomCrop
 from dp_multi_image.resnet import create_resnet
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ import torch
 import torchvision
 from torch import nn
 
-from dp_core.download import download
 from dp_core.errors import DownloadError, DpError
-from dp_core.vision import replace_batch_norm
-from dp_core.weight_files import load_weights, read_weights
-from dp_core.weights import pretrained_weights_wanted
+from dp_core.kit.files.download import download
+from dp_core.kit.nn.vision import replace_batch_norm
+from dp_core.kit.nn.weight_files import load_weights, read_weights
+from dp_core.pretrained import pretrained_weights_wanted
 
 if TYPE_CHECKING:
     from dp_multi_image.config import MultiImageConfig

@@ -10,7 +10,7 @@ import attrs
 from attrs.validators import ge
 
 from dp_core import option
-from dp_core.rollout.config import RolloutOptions
+from dp_core.kit.rollout.config import RolloutOptions
 from dp_core.shape_meta import shape_meta_problems
 from dp_pusht.shapes import unknown_to_pusht
 from dp_replay.config import WindowOptions

@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from dp_core.atomic import whole_file
-from dp_core.download import checked, fetch, is_address, open_local
 from dp_core.errors import DataError, DownloadError
+from dp_core.kit.files.download import checked, fetch, is_address, open_local
 from dp_replay.store import open_store
 
 ADDRESS = "https://diffusion-policy.cs.columbia.edu/data/training/pusht.zip"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dp_core.rollout.environment import Environment, Start, Step
+from dp_core.kit.rollout.environment import Environment, Start, Step
 from dp_pusht.env import PushTEnv
 from dp_pusht.observations import observe
 

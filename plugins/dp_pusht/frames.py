@@ -1,6 +1,6 @@
 """Images for demonstrations that hold states only: drawn once, then read from a cache.
 
-The cache is in `dp_core.cache.cache_folder`.
+The cache is in `dp_core.kit.files.cache.cache_folder`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dp_core.cache import cache_folder
 from dp_core.errors import DataError
+from dp_core.kit.files.cache import cache_folder
 from dp_pusht.render import IMAGE_SIZE, render_observation
 from dp_replay.buffer import ReplayBuffer
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dp_core.errors import InputError
+from dp_core.errors import InputError, quoted
 from dp_pusht.keypoints import keypoints, low_dim_observation
 from dp_pusht.render import render_observation
 from dp_pusht.shapes import OBSERVATIONS
@@ -18,7 +18,7 @@ def require_known(keys: Iterable[str]) -> None:
     """Raise `InputError` for a key that Push-T does not observe."""
     for key in keys:
         if key not in OBSERVATIONS:
-            known = ", ".join(f"'{name}'" for name in OBSERVATIONS)
+            known = quoted(OBSERVATIONS)
             raise InputError(f"Push-T does not give the observation '{key}'; choose from {known}")
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dp_core.errors import InputError
-from dp_core.rollout.environment import Split, Start
-from dp_core.rollout.runner import RolloutRunner
+from dp_core.kit.rollout.environment import Split, Start
+from dp_core.kit.rollout.runner import RolloutRunner
 from dp_pusht.config import PushTRunnerConfig
 from dp_pusht.environment import PushTEnvironment
 from dp_pusht.shapes import ACTION_SHAPE, unknown_to_pusht

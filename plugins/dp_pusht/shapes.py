@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from dp_core.errors import quoted
+
 OBSERVATIONS: dict[str, dict[str, Any]] = {
     "image": {"shape": [3, 96, 96], "type": "rgb"},
     "agent_pos": {"shape": [2], "type": "low_dim"},
@@ -21,7 +23,7 @@ def unknown_to_pusht(shape_meta: Mapping[str, Any]) -> Iterable[str]:
     for key, asked in shape_meta["obs"].items():
         given = OBSERVATIONS.get(key)
         if given is None:
-            known = ", ".join(f"'{name}'" for name in OBSERVATIONS)
+            known = quoted(OBSERVATIONS)
             yield f"shape_meta.obs has '{key}', which Push-T does not give; choose from {known}"
         elif list(asked["shape"]) != given["shape"] or asked.get("type", "low_dim") != given["type"]:
             yield (

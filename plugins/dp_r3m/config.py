@@ -10,8 +10,8 @@ import attrs
 from attrs.validators import gt
 
 from dp_core import option
+from dp_core.pretrained import pretrained_weights_wanted
 from dp_core.shape_meta import keys_of_type, obs_shape
-from dp_core.weights import pretrained_weights_wanted
 
 
 @attrs.frozen(kw_only=True)

@@ -6,8 +6,8 @@ import http.client
 import urllib.parse
 from html.parser import HTMLParser
 
-from dp_core.download import open_address
 from dp_core.errors import DownloadError
+from dp_core.kit.files.download import open_address
 
 _PAGE_BYTES = 1 << 20
 
@@ -16,7 +16,8 @@ def direct_address(address: str, *, otherwise: str) -> str:
     """Return ``address``, or where the form on its page leads: "too large to scan for viruses, download anyway".
 
     Raises:
-        DownloadError: as `dp_core.download.download`; or the page has no such form, as when too many have asked.
+        DownloadError: as `dp_core.kit.files.download.download`; or the page has no such form, as when too many have
+            asked.
     """
     with open_address(address, otherwise=otherwise) as response:
         if response.headers.get_content_type() != "text/html":

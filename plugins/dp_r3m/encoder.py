@@ -10,11 +10,11 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from dp_core.image_statistics import Standardize
 from dp_core.interfaces import BaseEncoder
+from dp_core.kit.nn.image_statistics import Standardize
+from dp_core.kit.nn.vision import RandomCrop
+from dp_core.pretrained import pretrained_weights_wanted
 from dp_core.shape_meta import keys_of_type, obs_shape
-from dp_core.vision import RandomCrop
-from dp_core.weights import pretrained_weights_wanted
 from dp_r3m.weights import load_r3m
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from dp_core.download import download
 from dp_core.errors import DownloadError, DpError
-from dp_core.weight_files import load_weights, read_weights
+from dp_core.kit.files.download import download
+from dp_core.kit.nn.weight_files import load_weights, read_weights
 from dp_r3m.drive import direct_address
 
 if TYPE_CHECKING:

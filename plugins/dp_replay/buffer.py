@@ -13,7 +13,7 @@ import zarr
 from numpy.typing import ArrayLike, NDArray
 from zarr.codecs import ZstdCodec
 
-from dp_core.errors import DataError
+from dp_core.errors import DataError, quoted
 from dp_replay.episodes import checked_ends
 from dp_replay.store import ALL_CHUNKS_WRITTEN, EPISODE_ENDS, open_store
 
@@ -162,7 +162,7 @@ class ReplayBuffer:
             raise DataError(f"{name}: expected arrays of one length, at least 1, got {listed or 'none'}")
         before = {key: parts[0] for key, parts in self._parts.items()} or arrays
         if arrays.keys() != before.keys():
-            raise DataError(f"{name}: has {_quoted(arrays)}; the episodes before have {_quoted(before)}")
+            raise DataError(f"{name}: has {quoted(arrays)}; the episodes before have {quoted(before)}")
         for key, array in arrays.items():
             if array.dtype.kind not in "biuf":
                 raise DataError(f"{name}: '{key}' is {array.dtype}; expected numbers")
@@ -187,7 +187,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dp_core.errors import DataError, InputError
 from dp_core.interfaces import BaseDataset
 from dp_core.normalizer import LinearNormalizer, SingleFieldLinearNormalizer
-from dp_core.resolution import coarse_entries, constant_entries
+from dp_core.normalizer.resolution import coarse_entries, constant_entries
 from dp_core.shape_meta import keys_of_type, obs_shape
 from dp_replay.buffer import ReplayBuffer
 from dp_replay.config import ReplayConfig, WindowOptions

@@ -23,7 +23,7 @@ import zarr
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dp_core.errors import DataError
+from dp_core.errors import DataError, quoted
 from dp_replay.chunks import Faults, FilesInFolder, FilesInZip, StoreFiles
 from dp_replay.episodes import checked_ends
 from dp_replay.images import Layout, NotUnitRangeError, convert_images, layout_of
@@ -68,7 +68,7 @@ class ReplayStore:
         """
         keys = list(keys)
         if missing := [key for key in keys if key not in self._arrays]:
-            raise DataError(f"{self.path}: has no {_quoted(missing)}; choose from {_quoted(self.keys())}")
+            raise DataError(f"{self.path}: has no {quoted(missing)}; choose from {quoted(self.keys())}")
         faults = [Faults.of(self._arrays[key], self._files) for key in keys]
         _refuse(self.path, faults, absent=self._has_all_chunks)
         if any(fault.absent for fault in faults):
@@ -169,7 +169,7 @@ def _find_in_zip(path: Path, names: list[str]) -> str:
     if not roots:
         raise DataError(f"{path}: contains no replay buffer: there is no '{EPISODE_ENDS}' in it")
     if len(roots) > 1:
-        raise DataError(f"{path}: contains several replay buffers, {_quoted(sorted(roots))}; unpack it and choose one")
+        raise DataError(f"{path}: contains several replay buffers, {quoted(sorted(roots))}; unpack it and choose one")
     return roots.pop()
 
 
@@ -231,7 +231,3 @@ def _for_each(function: Callable[[int], None], starts: range, description: str) 
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names)

@@ -11,7 +11,7 @@ from attrs.validators import deep_iterable, ge, optional
 
 from dp_core import option
 from dp_core.config.fields import Slot
-from dp_core.rollout.config import RolloutOptions
+from dp_core.kit.rollout.config import RolloutOptions
 from dp_core.shape_meta import crop_problems, keys_of_type, obs_shape, shape_meta_problems
 from dp_replay.config import RANGE_EPS, WindowOptions
 from dp_robomimic.published import command_for

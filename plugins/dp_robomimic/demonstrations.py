@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from dp_core.errors import DataError
+from dp_core.errors import DataError, quoted
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class DemonstrationFile:
         if not self._episodes:
             raise DataError(f"{path}: has no 'data/demo_<number>'; expected demonstrations in robomimic's format")
         if others := self._data.keys() - names:
-            logger.warning("%s: left out of 'data' is what is not called 'demo_<number>': %s", path, _quoted(others))
+            logger.warning("%s: left out of 'data' is what is not called 'demo_<number>': %s", path, quoted(others))
 
     @property
     def n_episodes(self) -> int:
@@ -119,7 +119,7 @@ class DemonstrationFile:
             return array
         parent, _, name = key.rpartition("/")
         known = episode.get(parent) if parent else episode
-        hint = f"; choose from {_quoted(known)}" if parent and isinstance(known, h5py.Group) else ""
+        hint = f"; choose from {quoted(known)}" if parent and isinstance(known, h5py.Group) else ""
         raise DataError(f"{self.path}: '{episode.name}' has no '{parent + '/' if parent else ''}{name}'{hint}")
 
 
@@ -152,7 +152,3 @@ def _why_not_opened(error: OSError) -> str:
 def _is_written(array: h5py.Dataset) -> bool:
     """Tell whether all of it is in the file; what is not, the library reads as the fill value."""
     return array.size == 0 or array.id.get_space_status() == h5py.h5d.SPACE_STATUS_ALLOCATED
-
-
-def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(f"'{name}'" for name in sorted(names))

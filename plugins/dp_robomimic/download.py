@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from dp_core.archive import Wanted, take
-from dp_core.errors import DataError
+from dp_core.errors import DataError, quoted
+from dp_core.kit.files.archive import Wanted, take
 from dp_robomimic.demonstrations import open_demonstrations
 from dp_robomimic.published import DEMONSTRATIONS, name_of
 
@@ -68,4 +68,4 @@ def _observation_keys(task: str, observations: str) -> list[str]:
 
 
 def _there_are(task: str) -> str:
-    return ", ".join(f"'{name}'" for name in DEMONSTRATIONS[task])
+    return quoted(DEMONSTRATIONS[task])

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from dp_core.download_command import OUTPUT
+from dp_core.kit.files.command import OUTPUT
 from dp_robomimic.download import ADDRESSES, download
 from dp_robomimic.published import DEMONSTRATIONS, OBSERVATIONS
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from dp_core.interfaces import BaseEncoder
+from dp_core.kit.nn.vision import RandomCrop, replace_batch_norm
 from dp_core.shape_meta import keys_of_type, obs_shape
-from dp_core.vision import RandomCrop, replace_batch_norm
 
 # On import robomimic prints a note about a private settings file.
 with contextlib.redirect_stdout(io.StringIO()):

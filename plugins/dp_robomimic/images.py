@@ -1,8 +1,8 @@
 """Images of a file of demonstrations, unpacked once.
 
 Files compress images, or keep channels last, and are too large for the memory of many machines. So images are written
-to `dp_core.cache.cache_folder` as they are needed, and mapped from there: the system keeps in memory what fits, and all
-processes of all runs share it.
+to `dp_core.kit.files.cache.cache_folder` as they are needed, and mapped from there: the system keeps in memory what
+fits, and all processes of all runs share it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dp_core.atomic import whole_file
-from dp_core.cache import cache_folder
 from dp_core.errors import DataError
+from dp_core.kit.files.cache import cache_folder
 from dp_core.observations import UNIT_TOLERANCE
 from dp_replay.images import convert_images, layout_of
 from dp_robomimic.demonstrations import DemonstrationFile

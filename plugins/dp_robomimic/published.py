@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from dp_core.download_command import download_command
+from dp_core.kit.files.command import download_command
 
 DEMONSTRATIONS = {
     "lift": {"ph": 200, "mh": 300},

@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dp_core.rollout.environment import Split, Start
-from dp_core.rollout.runner import RolloutRunner
+from dp_core.kit.rollout.environment import Split, Start
+from dp_core.kit.rollout.runner import RolloutRunner
 from dp_core.shape_meta import action_dim, keys_of_type, obs_shape
 from dp_robomimic.config import RobomimicRunnerConfig
 from dp_robomimic.demonstrations import open_demonstrations

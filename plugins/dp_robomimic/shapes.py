@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from dp_core.errors import quoted
+
 RotationRep = Literal["rotation_6d", "axis_angle"]
 
 JOINED = "obs"
@@ -22,7 +24,7 @@ def obs_problems(shape_meta: Mapping[str, Any], obs_keys: Sequence[str] | None) 
     if not obs_keys:
         yield "obs_keys", "is empty; name the observations to join, or use null for those of shape_meta"
     if list(shape_meta["obs"]) != [JOINED] or len(shape_meta["obs"][JOINED]["shape"]) != 1:
-        keys = ", ".join(f"'{key}'" for key in shape_meta["obs"])
+        keys = quoted(shape_meta["obs"])
         yield (
             "obs_keys",
             f"joins observations to one vector '{JOINED}', but shape_meta.obs has {keys}; "

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp_core.errors import DataError
-from dp_core.rollout.environment import Environment, Start, Step
+from dp_core.kit.rollout.environment import Environment, Start, Step
 from dp_robomimic.rotations import actions_to_simulation
 from dp_robomimic.shapes import JOINED, RotationRep
 

@@ -11,8 +11,8 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dp_core.image_statistics import Standardize
-from dp_core.vision import RandomCrop
+from dp_core.kit.nn.image_statistics import Standardize
+from dp_core.kit.nn.vision import RandomCrop
 
 if TYPE_CHECKING:
     from dp_timm.backbone import ImageStatistics

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import logging
 import math
 import textwrap
@@ -20,10 +19,10 @@ from huggingface_hub import constants as hub
 from timm.layers.norm_act import BatchNormAct2d, GroupNormAct
 from torch import Tensor, nn
 
-from dp_core.errors import DpError
-from dp_core.image_probe import Border, border_text, probe
-from dp_core.vision import group_norm, replace_batch_norm
-from dp_core.weights import pretrained_weights_wanted, skip_pretrained_weights
+from dp_core.errors import DpError, did_you_mean
+from dp_core.kit.nn.image_probe import Border, border_text, probe
+from dp_core.kit.nn.vision import group_norm, replace_batch_norm
+from dp_core.pretrained import pretrained_weights_wanted, skip_pretrained_weights
 from dp_timm.sizes import Size, near_sizes
 
 if TYPE_CHECKING:
@@ -82,10 +81,10 @@ def create_backbone(config: TimmConfig, image_shape: tuple[int, ...]) -> Backbon
     """
     name, size = config.model_name, (image_shape[1], image_shape[2])
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=1)
+        hint = did_you_mean(name, timm.list_models())
         raise DpError(
             f"encoder 'timm': model_name '{name}' is not a model of timm {timm.__version__}"
-            + (f"; did you mean '{near[0]}'?" if near else "")
+            + (f"; {hint}" if hint else "")
         )
     try:
         backbone = _assemble(config, image_shape)

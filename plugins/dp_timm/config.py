@@ -10,8 +10,8 @@ import attrs
 from attrs.validators import and_, deep_iterable, ge, gt, le, optional
 
 from dp_core import option
+from dp_core.pretrained import pretrained_weights_wanted
 from dp_core.shape_meta import crop_problems, keys_of_type, obs_shape
-from dp_core.weights import pretrained_weights_wanted
 
 Aggregation = Literal[
     "avg", "max", "spatial_embedding", "soft_attention", "transformer", "attention_pool_2d", "spatial_softmax"

@@ -13,7 +13,7 @@ from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dp_core.vision import SpatialSoftmax
+from dp_core.kit.nn.vision import SpatialSoftmax
 
 if TYPE_CHECKING:
     from dp_timm.config import Aggregation, TimmConfig

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dp_core.batches import map_tensors
 from dp_core.errors import DataError
 from dp_core.interfaces import BasePolicy
-from dp_core.loop import in_precision
+from dp_core.training.data_loading import map_tensors
+from dp_core.training.loop import in_precision
 
 if TYPE_CHECKING:
     from dp_training.workspace import TrainWorkspace

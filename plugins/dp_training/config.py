@@ -9,10 +9,10 @@ import attrs
 from attrs.validators import gt
 
 from dp_core import Slot, option, slot
+from dp_core.config.checks import step_mismatches
 from dp_core.config.schema import WorkspaceConfig
-from dp_core.config.steps import step_mismatches
-from dp_core.config.training import EmaOptions, LoaderOptions, TrainingOptions, TrainLoaderOptions
 from dp_core.shape_meta import shape_meta_problems
+from dp_core.training.options import EmaOptions, LoaderOptions, TrainingOptions, TrainLoaderOptions
 
 
 @attrs.frozen(kw_only=True)

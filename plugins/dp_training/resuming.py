@@ -9,7 +9,7 @@ from typing import Any
 
 from torch.optim.lr_scheduler import LRScheduler
 
-from dp_core.config.structure import unstructure
+from dp_core.config.tree import unstructure
 from dp_training.config import TrainConfig
 
 _UNKNOWN = -1

@@ -15,16 +15,16 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 from dp_core import Slot
-from dp_core.allocator import keep_freed_memory
-from dp_core.batches import BatchOrder, make_loader
-from dp_core.compilation import compile_networks
-from dp_core.devices import find_device
-from dp_core.ema import EMAModel
 from dp_core.errors import DataError
 from dp_core.interfaces import BaseDataset, BasePolicy, BaseRunner
-from dp_core.loop import Progress, train
 from dp_core.profiling import section, set_device
-from dp_core.rng import RandomState, seed_everything
+from dp_core.training.allocator import keep_freed_memory
+from dp_core.training.compilation import compile_networks
+from dp_core.training.data_loading import BatchOrder, make_loader
+from dp_core.training.devices import find_device
+from dp_core.training.ema import EMAModel
+from dp_core.training.loop import Progress, train
+from dp_core.training.random_state import RandomState, seed_everything
 from dp_core.workspace import BaseWorkspace
 from dp_training.action_range import unreachable_actions
 from dp_training.batch_norm import (

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dp_core.errors import InputError
 from dp_core.interfaces import BaseDenoiser
 from dp_core.interfaces.scheduler import DenoiseStep
-from dp_core.time_embedding import SinusoidalPosEmb
+from dp_core.kit.nn.time_embedding import SinusoidalPosEmb
 from dp_unet1d.blocks import (
     ConditionalResidualBlock1D,
     Conv1dBlock,

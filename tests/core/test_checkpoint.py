@@ -25,9 +25,9 @@ from dp_core.checkpoint import (
     write_payload,
 )
 from dp_core.config import structure_run, unstructure
-from dp_core.discovery import PluginRecord
+from dp_core.discovery.loading import PluginRecord
 from dp_core.errors import CheckpointError, ConfigError
-from dp_core.manifest import manifest
+from dp_core.provenance.manifest import manifest
 from dp_core.registry import Registry
 
 PAYLOAD = {

@@ -9,7 +9,7 @@ import pytest
 
 from dp_core import Component, Slot, option, slot
 from dp_core.config.schema import WorkspaceConfig
-from dp_core.discovery import PluginRecord
+from dp_core.discovery.loading import PluginRecord
 from dp_core.errors import ConfigError, MissingDependencyError, PluginError
 from dp_core.registry import Registry
 from dp_core.testing.fakes import installed, registry_of, write_distribution

@@ -9,7 +9,7 @@ from typing import Any, Never
 import numpy as np
 
 from dp_core.errors import InputError
-from dp_core.rollout.environment import Environment, Start, Step
+from dp_core.kit.rollout.environment import Environment, Start, Step
 
 
 class Counter(Environment):

@@ -11,13 +11,13 @@ from pathlib import Path
 import attrs
 import pytest
 
-from dp_core.cli.docs import main, pages
 from dp_core.config.describe import option_rows
-from dp_core.docs.components import components_page, own_components
-from dp_core.docs.hooks import hooks_of
 from dp_core.hooks import DiscoveryHooks, RunHooks
 from dp_core.registry import Registry
 from dp_core.testing.fakes import write_distribution
+from scripts.docs.command import main, pages
+from scripts.docs.components import components_page, own_components
+from scripts.docs.hooks import hooks_of
 
 DOCS = Path(__file__).parents[2] / "docs"
 OTHER = """
@@ -40,7 +40,7 @@ def dp_components():
 def test_the_page_is_fresh(name: str) -> None:
     written = (DOCS / name).read_text(encoding="utf-8")
 
-    assert pages()[name] == written, f"docs/{name} is not what the code says; run `python -m dp_core.docs`"
+    assert pages()[name] == written, f"docs/{name} is not what the code says; run `python -m scripts.docs`"
 
 
 def test_every_hook_is_documented() -> None:
@@ -63,7 +63,7 @@ def test_what_else_is_installed_changes_nothing(tmp_path: Path) -> None:
     write_distribution(tmp_path, "dp-other", "1.0", {"other": OTHER})
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['timm'] = sys.modules['zarr'] = None\n")
     variables = {"PYTHONPATH": str(tmp_path), "DP_DISABLE_PLUGINS": "timm", "DP_PLUGINS": "dp_other.plugin"}
-    program = "import sys; from dp_core.cli.docs import main; sys.exit(main(sys.argv[1:]))"
+    program = "import sys; from scripts.docs.command import main; sys.exit(main(sys.argv[1:]))"
     (tmp_path / "docs").mkdir()
     command = [sys.executable, "-c", program, "--output", str(tmp_path / "docs")]
     done = subprocess.run(

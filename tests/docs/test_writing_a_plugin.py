@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from dp_core.cli.new_plugin import main as new_plugin
 from dp_core.cli.run import main as dp_run
 from dp_core.component import KINDS
+from dp_core.new_plugin.command import main as new_plugin
 from dp_core.testing.fakes import installed, registry_of, write_distribution
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from dp_core.allocator import keep_freed_memory
+from dp_core.training.allocator import keep_freed_memory
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 SHARED = {"all", "common", "floor", "peers", "plain", "subjects"}

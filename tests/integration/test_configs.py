@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from dp_core.config import load_config, structure_run, unstructure
+from dp_core.config import structure_run, unstructure
 from dp_core.config.compose import compose
 from dp_core.errors import ConfigError
 from dp_core.registry import Registry
+from dp_core.run_config import load_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FRAGMENTS = ("base", "policy", "task")

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from dp_core.cli.data import main
-from dp_core.config import load_config, preflight
+from dp_core.config import preflight
 from dp_core.registry import Registry
+from dp_core.run_config import load_config
 
 h5py = pytest.importorskip("h5py", reason="pip install 'dp-core[robomimic]'")
 pytest.importorskip("zarr", reason="pip install 'dp-core[replay]'")

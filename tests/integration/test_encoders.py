@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from dp_core.errors import ConfigError
 from dp_core.interfaces import BaseEncoder
+from dp_core.pretrained import skip_pretrained_weights
 from dp_core.registry import Registry
-from dp_core.weights import skip_pretrained_weights
 
 STATE = {"pose": {"shape": [3], "type": "low_dim"}, "grip": {"shape": [2, 2], "type": "low_dim"}}
 CAMERAS = {"top": {"shape": [3, 48, 40], "type": "rgb"}, "hand": {"shape": [3, 48, 40], "type": "rgb"}}

@@ -12,9 +12,9 @@ import zarr
 
 from dp_core.checkpoint import read_payload
 from dp_core.cli.run import main
-from dp_core.config.load import load_config
 from dp_core.errors import DataError
 from dp_core.registry import Registry
+from dp_core.run_config import load_config
 
 IMAGES = [
     "n_obs_steps=1",

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from dp_core.config import load_config, unstructure
+from dp_core.config import unstructure
 from dp_core.registry import Registry
+from dp_core.run_config import load_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
+from dp_core.discovery.switches import switched
+from dp_core.kit.rollout.environment import Start
+from dp_core.kit.rollout.episode import EpisodeOptions
+from dp_core.kit.rollout.workers import WorkerGroup
 from dp_core.registry import Registry
-from dp_core.rollout.environment import Start
-from dp_core.rollout.episode import EpisodeOptions
-from dp_core.rollout.workers import WorkerGroup
-from dp_core.switches import switched
 from dp_core.testing.fakes import installed, write_distribution
 
 PLUGIN = """
@@ -34,7 +34,7 @@ def dp_components():
 TASKS = """
 import numpy as np
 from dp_core.registry import Registry
-from dp_core.rollout.environment import Environment, Step
+from dp_core.kit.rollout.environment import Environment, Step
 
 def seen():
     return sorted({component.qualified_name for component in Registry.discover().components()})

@@ -12,8 +12,9 @@ import pytest
 
 from dp_callbacks.config import TopKConfig
 from dp_convert.original.checkpoint import convert_config
-from dp_core.config import load_config, structure_run, unstructure
+from dp_core.config import structure_run, unstructure
 from dp_core.registry import Registry
+from dp_core.run_config import load_config
 
 ROOT = Path(__file__).parents[2]
 ORIGINAL = json.loads(gzip.decompress((ROOT / "tests/golden/p_original_configs.json.gz").read_bytes()))

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from dp_core.cli.run import main
-from dp_core.config import load_config
 from dp_core.profiling import Profiler, SectionTime
 from dp_core.registry import Registry
+from dp_core.run_config import load_config
 from dp_training.config import TrainConfig
 from dp_training.profile import report
 
@@ -55,12 +55,12 @@ def test_an_interrupted_run_leaves_what_it_has_and_is_measured_on_when_it_goes_o
 ) -> None:
     folder = tmp_path / "run"
     program = (
-        "import os, signal, sys, dp_core.cli.run, dp_core.loop\n"
-        "advance = dp_core.loop.Progress.advance\n"
+        "import os, signal, sys, dp_core.cli.run, dp_core.training.loop\n"
+        "advance = dp_core.training.loop.Progress.advance\n"
         "def advance_and_die(progress, *arguments):\n"
         "    advance(progress, *arguments)\n"
         "    if progress.global_step == 5: os.kill(os.getpid(), signal.SIGINT)\n"
-        "dp_core.loop.Progress.advance = advance_and_die\n"
+        "dp_core.training.loop.Progress.advance = advance_and_die\n"
         "sys.exit(dp_core.cli.run.main(sys.argv[1:]))\n"
     )
     arguments = [str(tiny_config), f"output_dir={folder}", "profile=true"]

@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 from dp_core import load_policy
 from dp_core.checkpoint import read_payload, write_payload
 from dp_core.cli.run import main
+from dp_core.discovery.switches import switched
 from dp_core.errors import CheckpointError
-from dp_core.switches import switched
 from dp_core.testing.fakes import installed, write_distribution
 
 PLUGIN = """

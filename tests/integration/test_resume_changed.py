@@ -15,10 +15,10 @@ import pytest
 import torch
 import zarr
 
-from dp_core.batches import BatchOrder
 from dp_core.checkpoint import read_payload, write_payload
 from dp_core.cli.run import main
-from dp_core.loop import Progress
+from dp_core.training.data_loading import BatchOrder
+from dp_core.training.loop import Progress
 from dp_replay.dataset import ReplayDataset
 from dp_training.resuming import advance
 

@@ -21,11 +21,11 @@ import zarr
 from dp_core import load_policy
 from dp_core.checkpoint import read_payload
 from dp_core.cli.run import main
-from dp_core.config import load_config
 from dp_core.errors import UnsoundStateError
 from dp_core.interfaces import BasePolicy, BaseRunner
-from dp_core.loop import evaluate
 from dp_core.registry import Registry
+from dp_core.run_config import load_config
+from dp_core.training.loop import evaluate
 from dp_replay.sampler import get_val_mask
 from dp_training.workspace import TrainWorkspace
 
@@ -34,7 +34,7 @@ def interrupt_at(places: str, signal_name: str, replace: Callable[..., None] = s
     """Signal this process at each of ``places``, which are "<function of the loop>:<its call>,..."."""
     import signal
 
-    import dp_core.loop as loop
+    import dp_core.training.loop as loop
 
     def interrupt(name: str, call: int) -> None:
         owner = loop.Progress if hasattr(loop.Progress, name) else loop

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dp_core.config import load_config
 from dp_core.registry import Registry
+from dp_core.run_config import load_config
 
 SMOKE = Path(__file__).parents[2] / "configs" / "smoke.yaml"
 

@@ -20,7 +20,7 @@ from dp_blockpush.config import BlockPushRunnerConfig
 from dp_blockpush.environment import BlockPushEnvironment
 from dp_blockpush.runner import BlockPushRunner
 from dp_core.interfaces import BasePolicy
-from dp_core.rollout.environment import Start
+from dp_core.kit.rollout.environment import Start
 
 SHAPE_META = {"obs": {"obs": {"shape": [16], "type": "low_dim"}}, "action": {"shape": [2]}}
 EVENTS = ("REACH_0", "REACH_1", "TARGET_0_0", "TARGET_0_1", "TARGET_1_0", "TARGET_1_1")

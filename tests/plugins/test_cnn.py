@@ -6,9 +6,9 @@ import torch
 from dp_cnn.config import CnnConfig
 from dp_cnn.plugin import dp_components
 from dp_core.checkpoint import payload_parts
-from dp_core.image_probe import Probe, probe
+from dp_core.kit.nn.image_probe import Probe, probe
+from dp_core.pretrained import skip_pretrained_weights
 from dp_core.registry import Registry
-from dp_core.weights import skip_pretrained_weights
 
 
 def build(shape_meta, **options):

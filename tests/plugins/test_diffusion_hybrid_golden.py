@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dp_core.ema import EMAModel
+from dp_core.training.ema import EMAModel
 
 pytest.importorskip("robomimic", reason="pip install --no-deps robomimic==0.3.0")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dp_core.image_probe import probe
+from dp_core.kit.nn.image_probe import probe
 from dp_core.registry import Registry
 
 SIZES = [(84, 84), (108, 144), (75, 91)]

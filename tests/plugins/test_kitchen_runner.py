@@ -16,7 +16,7 @@ if missing := [name for name in ("gymnasium_robotics", "mujoco") if find_spec(na
 
 from dp_core.errors import DataError
 from dp_core.interfaces import BasePolicy
-from dp_core.rollout.environment import Start
+from dp_core.kit.rollout.environment import Start
 from dp_kitchen.config import KitchenRunnerConfig
 from dp_kitchen.environment import KitchenEnvironment, mujoco
 from dp_kitchen.runner import KitchenRunner

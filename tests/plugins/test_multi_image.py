@@ -13,9 +13,9 @@ import torchvision
 from torch import nn
 from torchvision.transforms import functional as image_functions
 
-from dp_core.config.structure import preflight
+from dp_core.config.tree import preflight
 from dp_core.errors import ConfigError, DownloadError, DpError
-from dp_core.weights import skip_pretrained_weights
+from dp_core.pretrained import skip_pretrained_weights
 from dp_multi_image.config import MultiImageConfig
 from dp_multi_image.resnet import fetch_once
 

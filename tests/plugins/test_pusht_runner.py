@@ -15,8 +15,8 @@ import torch
 
 from dp_core.errors import InputError
 from dp_core.interfaces import BasePolicy
-from dp_core.rollout.environment import Start
-from dp_core.rollout.episode import Episode, EpisodeOptions
+from dp_core.kit.rollout.environment import Start
+from dp_core.kit.rollout.episode import Episode, EpisodeOptions
 from dp_pusht.config import PushTRunnerConfig
 from dp_pusht.env import PushTEnv
 from dp_pusht.environment import PushTEnvironment

@@ -13,9 +13,9 @@ import torchvision
 from torch import nn
 from torchvision import transforms
 
-from dp_core.config.structure import preflight
+from dp_core.config.tree import preflight
 from dp_core.errors import ConfigError, DownloadError, DpError
-from dp_core.weights import skip_pretrained_weights
+from dp_core.pretrained import skip_pretrained_weights
 from dp_r3m import weights as r3m_weights
 from dp_r3m.config import R3MConfig
 from dp_r3m.weights import fetch_weights

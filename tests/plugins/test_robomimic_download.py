@@ -1,4 +1,4 @@
-"""``dp-data download robomimic`` from archives made here; tests/core/test_archive.py has those on a server."""
+"""``dp-data download robomimic`` from archives made here; test_archive.py has those on a server."""
 
 from __future__ import annotations
 

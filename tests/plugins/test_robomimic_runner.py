@@ -12,7 +12,7 @@ import torch
 
 from dp_core.errors import DataError, InputError
 from dp_core.interfaces import BasePolicy
-from dp_core.rollout.environment import Start
+from dp_core.kit.rollout.environment import Start
 from dp_robomimic.config import RobomimicRunnerConfig
 
 robosuite = pytest.importorskip("robosuite", reason="pip install 'dp-core[robosuite]'")

@@ -13,7 +13,7 @@ from torch import nn
 from dp_core.config import preflight, structure_block
 from dp_core.config.fields import HELP
 from dp_core.errors import ConfigError, DpError
-from dp_core.weights import skip_pretrained_weights
+from dp_core.pretrained import skip_pretrained_weights
 from dp_timm.config import Aggregation, ColorJitterOptions, TimmConfig
 from dp_timm.plugin import dp_components
 from dp_timm.pooling import resized

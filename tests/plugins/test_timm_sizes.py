@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dp_core.errors import DpError
-from dp_core.weights import skip_pretrained_weights
+from dp_core.pretrained import skip_pretrained_weights
 from dp_timm.config import TimmConfig
 from dp_timm.plugin import dp_components
 from dp_timm.sizes import near_sizes

@@ -10,15 +10,16 @@ from typing import Any
 
 from dp_core.checkpoint import copy_to_cpu
 from dp_core.config.fields import Slot
-from dp_core.config.structure import structure_run, unstructure
-from dp_core.errors import CheckpointError, PluginError
-from dp_core.hook_manager import HookManager
+from dp_core.config.structure import structure_run
+from dp_core.config.tree import unstructure
+from dp_core.discovery.hook_manager import HookManager
+from dp_core.errors import CheckpointError, PluginError, quoted
 from dp_core.hooks import RunHooks
 from dp_core.testing.case import Case, NotChecked
 from dp_core.testing.checks.description import it_is_built_as_its_kind_is, options_survive_a_config_file
 from dp_core.testing.checks.modules import pickled
 from dp_core.testing.examples import TINY
-from dp_core.testing.samples import differences, quoted, seeded
+from dp_core.testing.samples import differences, seeded
 
 
 def it_listens_to_hooks_that_exist(case: Case) -> None:

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dp_core.errors import quoted
 from dp_core.interfaces import BaseDataset
-from dp_core.rng import RandomState
 from dp_core.shape_meta import keys_of_type
 from dp_core.testing.case import Case, NotChecked
 from dp_core.testing.checks.description import it_is_built_as_its_kind_is, options_survive_a_config_file
 from dp_core.testing.checks.modules import pickled
-from dp_core.testing.samples import clone, differences, quoted
+from dp_core.testing.samples import clone, differences
+from dp_core.training.random_state import RandomState
 
 _COUNT = 4
 """Windows that are looked at."""

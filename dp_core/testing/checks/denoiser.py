@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from dp_core.errors import quoted
 from dp_core.testing.case import Case
 from dp_core.testing.checks import modules
 from dp_core.testing.checks.description import it_is_built_as_its_kind_is, options_survive_a_config_file
-from dp_core.testing.samples import quoted
 
 
 def predictions_have_the_shape_of_the_sample(case: Case) -> None:

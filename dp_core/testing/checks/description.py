@@ -19,8 +19,8 @@ from dp_core.component import Component
 from dp_core.config.fields import HELP, Slot
 from dp_core.config.rules import RULES, USUAL_CONTEXT, public_names, questions
 from dp_core.config.schema import WorkspaceConfig
-from dp_core.config.structure import unstructure
-from dp_core.errors import ComponentLoadError, MissingDependencyError
+from dp_core.config.tree import unstructure
+from dp_core.errors import ComponentLoadError, MissingDependencyError, quoted
 from dp_core.hooks import ENTRY_POINT_GROUP
 from dp_core.interfaces import (
     BaseCallback,
@@ -33,7 +33,6 @@ from dp_core.interfaces import (
 )
 from dp_core.testing.case import Case, NotChecked
 from dp_core.testing.examples import SETTINGS
-from dp_core.testing.samples import quoted
 from dp_core.workspace import BaseWorkspace
 
 INTERFACES: dict[str, type] = {
@@ -52,7 +51,7 @@ _LIST = """
 import importlib, json, sys
 path, modules, light = json.loads(sys.argv[1])
 sys.path[:] = path
-import dp_core, dp_core.discovery, dp_core.registry
+import dp_core, dp_core.discovery.loading, dp_core.registry
 from dp_core.config import fields, schema
 
 class Watch:

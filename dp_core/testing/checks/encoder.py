@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from dp_core.errors import quoted
 from dp_core.shape_meta import keys_of_type, obs_shape
 from dp_core.testing.case import Case, NotChecked
 from dp_core.testing.checks import modules
 from dp_core.testing.checks.description import it_is_built_as_its_kind_is, options_survive_a_config_file
-from dp_core.testing.samples import clone, normalized_obs, quoted
+from dp_core.testing.samples import clone, normalized_obs
 
 _COUNT = 2
 """Observations that are changed at once."""
@@ -86,7 +87,8 @@ def images_reach_the_features_whole(case: Case) -> None:
                 case.fail(
                     f"features do not depend on the first {first} and the last {last} of the {size} {name}s of "
                     f"'{key}'; expected none, or equal margins around a central crop",
-                    "refuse sizes that do not fill patches and strides, see dp_core.image_probe, or pad the image",
+                    "refuse sizes that do not fill patches and strides, see dp_core.kit.nn.image_probe, or pad the "
+                    "image",
                 )
 
 

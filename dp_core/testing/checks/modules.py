@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dp_core.errors import quoted
 from dp_core.testing.case import Case, NotChecked
 from dp_core.testing.examples import WINDOW
 from dp_core.testing.samples import (
@@ -18,7 +19,6 @@ from dp_core.testing.samples import (
     generator,
     normalized_obs,
     normalizer_for,
-    quoted,
     raw_batch,
     raw_obs,
     seeded,

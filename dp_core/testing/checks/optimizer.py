@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dp_core.errors import quoted
 from dp_core.interfaces import BaseDenoiser, BaseEncoder
 from dp_core.testing.case import Case
 from dp_core.testing.checks.description import options_survive_a_config_file
-from dp_core.testing.samples import clone, differences, generator, quoted, seeded
+from dp_core.testing.samples import clone, differences, generator, seeded
 
 
 class ThreeParts(BaseDenoiser):

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dp_core.errors import InputError
+from dp_core.errors import InputError, quoted
 from dp_core.shape_meta import action_dim, keys_of_type
 from dp_core.testing.case import Case
 from dp_core.testing.checks import modules
 from dp_core.testing.checks.description import it_is_built_as_its_kind_is, options_survive_a_config_file
-from dp_core.testing.samples import clone, differences, generator, normalizer_for, quoted, raw_obs, seeded
+from dp_core.testing.samples import clone, differences, generator, normalizer_for, raw_obs, seeded
 
 
 def the_loss_is_a_finite_number(case: Case) -> None:

@@ -10,11 +10,12 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from dp_core.errors import quoted
 from dp_core.testing.case import Case, cases_of
 from dp_core.testing.checks.description import options_survive_a_config_file
 from dp_core.testing.checks.modules import window_of
 from dp_core.testing.examples import TINY
-from dp_core.testing.samples import clone, differences, normalizer_for, quoted
+from dp_core.testing.samples import clone, differences, normalizer_for
 
 _SCORES = ("test/mean_score", "train/mean_score")
 

@@ -8,11 +8,12 @@ import attrs
 import torch
 from torch import Tensor
 
+from dp_core.errors import quoted
 from dp_core.interfaces import BaseScheduler, Inpaint
 from dp_core.testing.case import Case
 from dp_core.testing.checks.description import it_is_built_as_its_kind_is, options_survive_a_config_file
 from dp_core.testing.checks.modules import pickled
-from dp_core.testing.samples import generator, quoted, seeded
+from dp_core.testing.samples import generator, seeded
 
 SHAPE = (3, 8, 2)
 """B, T, D."""

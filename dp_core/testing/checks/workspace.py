@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from dp_core.checkpoint import read_payload
-from dp_core.errors import CheckpointError, DpError
+from dp_core.errors import CheckpointError, DpError, quoted
 from dp_core.testing.case import Case, ConformanceError
 from dp_core.testing.checks.description import options_survive_a_config_file
-from dp_core.testing.samples import differences, quoted, seeded
+from dp_core.testing.samples import differences, seeded
 
 
 def it_is_built_as_its_kind_is(case: Case) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 from attrs.validators import ge, gt
 from dp_core import option
-from dp_core.rollout.config import RolloutOptions
+from dp_core.kit.rollout.config import RolloutOptions
 
 
 @attrs.frozen(kw_only=True)

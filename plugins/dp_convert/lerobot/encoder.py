@@ -10,10 +10,10 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dp_core.image_statistics import IMAGENET_MEAN, IMAGENET_STD
 from dp_core.interfaces import BaseEncoder
+from dp_core.kit.nn.image_statistics import IMAGENET_MEAN, IMAGENET_STD
+from dp_core.kit.nn.vision import RandomCrop, center_crop, replace_batch_norm
 from dp_core.shape_meta import keys_of_type, obs_shape
-from dp_core.vision import RandomCrop, center_crop, replace_batch_norm
 
 if TYPE_CHECKING:
     from dp_convert.config import LeRobotConfig

@@ -10,7 +10,7 @@ import attrs
 from attrs.validators import ge, gt
 from dp_core import NoiseProcess, Slot, option, slot
 from dp_core.config.schema import WorkspaceConfig
-from dp_core.rollout.config import RolloutOptions
+from dp_core.kit.rollout.config import RolloutOptions
 
 
 # kind: workspace

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from dp_core.interfaces import BaseDenoiser
-from dp_core.time_embedding import SinusoidalPosEmb
+from dp_core.kit.nn.time_embedding import SinusoidalPosEmb
 from torch import Tensor, nn
 
 if TYPE_CHECKING:

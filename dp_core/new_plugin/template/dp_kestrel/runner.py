@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from dp_core.rollout.environment import Environment, Split, Start, Step
-from dp_core.rollout.runner import RolloutRunner
+from dp_core.kit.rollout.environment import Environment, Split, Start, Step
+from dp_core.kit.rollout.runner import RolloutRunner
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dp_core.batches import BatchOrder, count_windows
 from dp_core.interfaces import BaseDataset, BasePolicy
-from dp_core.loop import Progress
-from dp_core.rng import seed_everything
+from dp_core.training.data_loading import BatchOrder, count_windows
+from dp_core.training.loop import Progress
+from dp_core.training.random_state import seed_everything
 from dp_core.workspace import BaseWorkspace
 
 from dp_kestrel.config import WorkspaceOptions

@@ -1,0 +1,1 @@
+"""Parts of networks and checks of them that encoders and denoisers of several plugins share."""

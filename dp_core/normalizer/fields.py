@@ -1,0 +1,142 @@
+"""The fields of a normalizer: their tensors under the original's names, how they are loaded, and what each key is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from dp_core.errors import InputError, quoted
+from dp_core.shape_meta import obs_type
+
+STATS = ("max", "mean", "min", "std")
+"""Order of the original's state dict."""
+TENSORS = ("offset", "scale", *(f"input_stats.{name}" for name in STATS))
+DEFAULT_KEY = "_default"
+IMAGE = {
+    "scale": 2.0, "offset": -1.0,
+    "input_stats.min": 0.0, "input_stats.max": 1.0, "input_stats.mean": 0.5, "input_stats.std": 12**-0.5,
+}  # fmt: skip
+"""Numbers that map images to [-1, 1]; the statistics are those of uniformly distributed values in [0, 1]."""
+_TYPES = "types"
+
+
+class _Stats(nn.Module):
+    """The leaf that gives the statistics their names in the state dict."""
+
+
+class Field(nn.Module):
+    """The tensors of one field, under the names of the original's state dict."""
+
+    offset: Tensor
+    scale: Tensor
+    key_type: str | None = None
+    """Of the key, as in `shape_meta`; None where nobody said."""
+    remark: str = ""
+    """About its making, until somebody can say it with the key."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.input_stats = _Stats()
+        for name in TENSORS:
+            owner = self.input_stats if "." in name else self
+            owner.register_buffer(name.rpartition(".")[2], tensors[name])
+
+
+class Fields(nn.Module):
+    """Fields by key. Bypasses ``add_module``, so that a key may have any name, a method's or one with dots included."""
+
+    _marker: Tensor
+    """Empty; knows the device when there are no fields yet."""
+    _types: Mapping[str, str] = {}
+    """Of the keys that `shape_meta` names."""
+
+    def __init__(self, types: Mapping[str, str]) -> None:
+        super().__init__()
+        self._types = dict(types)
+        self.register_buffer("_marker", torch.empty(0), persistent=False)
+
+    def names(self) -> list[str]:
+        return list(self._modules)
+
+    def get(self, keys: Iterable[str]) -> list[Field]:
+        keys = list(keys)
+        if unknown := [key for key in keys if key not in self._modules]:
+            raise InputError(self._no_statistics(unknown))
+        return [cast(Field, self._modules[key]) for key in keys]
+
+    def set(self, key: str, field: Field) -> None:
+        field.key_type = self._types.get(key, field.key_type)
+        self._modules[key] = field.to(self._marker.device)
+
+    def _no_statistics(self, unknown: list[str]) -> str:
+        if not self._modules:
+            return "normalizer: is empty; call set_normalizer(dataset.get_normalizer()), or load a checkpoint, first"
+        wanted = "a bare tensor" if unknown == [DEFAULT_KEY] else quoted(unknown)
+        return f"normalizer: no statistics for {wanted}; expected {quoted(self._modules)}; fit it on every key in use"
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Tensor], prefix: str, local_metadata: Any, strict: bool,
+        missing_keys: list[str], unexpected_keys: list[str], error_msgs: list[str],
+    ) -> None:  # fmt: skip
+        """Make the fields that the state dict has; torch then loads each as usual."""
+        incoming: dict[str, dict[str, Tensor]] = {}
+        foreign = []
+        for name, tensor in state_dict.items():
+            if not name.startswith(prefix):
+                continue
+            suffix = next((suffix for suffix in TENSORS if name.endswith(f".{suffix}")), None)
+            if suffix is None:
+                foreign.append(name)
+            else:
+                key = name[len(prefix) :].removesuffix(f".{suffix}")
+                incoming.setdefault(key, {})[suffix] = tensor
+        # What lies below a field is reported by that field.
+        owned = tuple(f"{prefix}{key}." for key in incoming)
+        unexpected_keys.extend(name for name in foreign if not name.startswith(owned))
+        if not incoming:
+            return  # a state dict without a normalizer leaves this one alone; torch reports what is missing
+        saved_types = local_metadata.get(_TYPES, {})
+        fields = {key: self._field_for(key, tensors) for key, tensors in incoming.items()}
+        self._modules.clear()
+        for key, field in fields.items():
+            field.key_type = saved_types.get(key) or _type_by_numbers(incoming[key]) or field.key_type
+            self.set(key, field)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        """Types travel beside the tensors, as torch's versions do: they are lost in a file, and nothing misses them."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if hasattr(destination, "_metadata"):
+            types = {key: field.key_type for key, field in zip(self.names(), self.get(self.names()), strict=True)}
+            destination._metadata[prefix[:-1]][_TYPES] = types
+
+    def _field_for(self, key: str, tensors: dict[str, Tensor]) -> Field:
+        """The field there is if it fits, so that its tensors keep their identity, else a new one full of NaN."""
+        present = self._modules.get(key)
+        if present is not None:
+            there = present.state_dict()
+            if all(there[name].shape == t.shape and there[name].dtype == t.dtype for name, t in tensors.items()):
+                return cast(Field, present)
+        absent_like = next(iter(tensors.values()))
+        return Field(
+            {
+                name: torch.full_like(tensors.get(name, absent_like), torch.nan, device=self._marker.device)
+                for name in TENSORS
+            }
+        )
+
+
+def key_types(shape_meta: Mapping[str, Any]) -> dict[str, str]:
+    return {key: obs_type(shape_meta, key) for key in shape_meta["obs"]} | {"action": "low_dim"}
+
+
+def _type_by_numbers(tensors: Mapping[str, Tensor]) -> str | None:
+    """``"rgb"`` for the numbers of `IMAGE`, which no data have: 0 and 1 alone do not deviate so little."""
+    if any(tensor.shape != (1,) or tensor.is_meta for tensor in tensors.values()):
+        return None
+    is_image = all(
+        name in tensors and torch.equal(tensors[name].cpu(), torch.tensor([value])) for name, value in IMAGE.items()
+    )
+    return "rgb" if is_image else None

@@ -1,0 +1,125 @@
+"""What weights were trained to reverse, so that the sampler can be exchanged at evaluation, and only for a right one.
+
+A scheduler is a noise process, which training sees, and a sampler, which it does not. `NoiseProcess` says which options
+belong to the process; `keep_process` carries them from a checkpoint to the scheduler that takes over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from dp_core.component import Component
+from dp_core.config.environment import without_marks
+from dp_core.errors import ConfigError, PluginError, Problem, quoted
+
+if TYPE_CHECKING:
+    from dp_core.registry import Registry
+
+
+@attrs.frozen
+class NoiseProcess:
+    """The noise process of a scheduler; its config class states it as ``process: ClassVar[NoiseProcess] = ...``.
+
+    Schedulers that state the same name can sample for each other, and have the options of the process in common.
+    """
+
+    name: str
+    """As in messages: ``"variance preserving"``."""
+    options: tuple[str, ...] = ()
+    """What the weights depend on: a sampler must have the values of training."""
+    data_options: tuple[str, ...] = ()
+    """What is known of the data, such as their range: taken over as well, but free to change."""
+
+
+def keep_process(
+    registry: Registry, trained: Mapping[str, Any], kinds: Mapping[str, str], data: dict[str, Any], source: str
+) -> dict[str, Any]:
+    """Give the schedulers in ``data`` the noise process that the weights were trained for, as far as they do not say.
+
+    What is not a block, or not installed, is left for others to report.
+
+    Args:
+        trained: the complete config of the run that made the weights.
+        kinds: of the components in it, by dotted path.
+        data: the config that the weights are to be used with. Changed in place, and returned.
+
+    Raises:
+        ConfigError: a scheduler that reverses another process, or states other options of it.
+    """
+    problems: list[Problem] = []
+    for path in (path for path, kind in kinds.items() if kind == "scheduler"):
+        former, block = _at(trained, path), _at(data, path)
+        if isinstance(former, Mapping) and isinstance(block, dict) and former != block:
+            problems += _keep_one(registry, former, block, path)
+    if problems:
+        raise ConfigError(source, problems)
+    return data
+
+
+def _keep_one(registry: Registry, former: Mapping[str, Any], block: dict[str, Any], path: str) -> Iterator[Problem]:
+    sampler = _resolve(registry, block)
+    if sampler is None:
+        return
+    if message := _why_not(registry, former, sampler):
+        yield Problem(path, message)
+        return
+    process = _process(sampler) or NoiseProcess("")
+    for name in (name for name in attrs.fields_dict(sampler.config) if name in former):
+        if name not in block and name in process.options + process.data_options:
+            block[name] = former[name]
+        elif name in process.options and without_marks(block[name]) != former[name]:
+            yield Problem(
+                f"{path}.{name}",
+                f"{block[name]!r}, but the weights were trained with {former[name]!r}; leave it out, or train again",
+            )
+
+
+def _why_not(registry: Registry, former: Mapping[str, Any], sampler: Component) -> str | None:
+    """Why ``sampler`` cannot sample for weights trained with ``former``."""
+    trainer = _resolve(registry, former)
+    if trainer == sampler:
+        return None
+    if trainer is None:
+        distribution = former["name"].partition("/")[0]
+        return (
+            f"whether '{sampler.name}' can sample is unknown: '{former['name']}', which the weights were trained with, "
+            f"is not installed; install with: pip install {distribution}"
+        )
+    trained, reversed_ = _process(trainer), _process(sampler)
+    if trained is None or reversed_ is None:
+        silent = trainer if trained is None else sampler
+        return (
+            f"whether '{sampler.name}' can sample is unknown: the weights were trained with '{trainer.name}', and "
+            f"{silent.config.__name__} of {silent.distribution} does not state its noise process"
+        )
+    if trained.name == reversed_.name:
+        return None
+    return (
+        f"'{sampler.name}' reverses the noise process '{reversed_.name}', but the weights were trained with "
+        f"'{trainer.name}' for '{trained.name}'; choose {_samplers(registry, trained)}, or train again"
+    )
+
+
+def _samplers(registry: Registry, process: NoiseProcess) -> str:
+    found = [(component.name, _process(component)) for component in registry.components("scheduler")]
+    return quoted((name for name, other in found if other is not None and other.name == process.name), " or ")
+
+
+def _process(component: Component) -> NoiseProcess | None:
+    return getattr(component.config, "process", None)
+
+
+def _resolve(registry: Registry, block: Mapping[str, Any]) -> Component | None:
+    try:
+        return registry.resolve("scheduler", str(block.get("name")))
+    except PluginError:
+        return None
+
+
+def _at(data: Any, path: str) -> Any:
+    for key in path.split("."):
+        data = data.get(key) if isinstance(data, Mapping) else None
+    return data

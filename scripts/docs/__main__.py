@@ -1,0 +1,7 @@
+"""See `scripts.docs.command`."""
+
+import sys
+
+from scripts.docs.command import main
+
+sys.exit(main())

@@ -1,0 +1,33 @@
+"""``python -m scripts.docs``: write the pages that are made from the code."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from dp_core.cli.messages import run_command
+from scripts.docs.components import components_page, own_components
+from scripts.docs.hooks import hooks_page
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of ``python -m scripts.docs``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.docs", description="Write components.md and hooks.md, from options and docstrings."
+    )
+    parser.add_argument("--output", type=Path, default=Path("docs"), metavar="DIR", help="where to; default: docs")
+    arguments = parser.parse_args(argv)
+    return run_command("docs", lambda: _write(arguments.output))
+
+
+def _write(folder: Path) -> int:
+    for name, text in pages().items():
+        (folder / name).write_text(text, encoding="utf-8")
+        print(f"wrote {folder / name}")
+    return 0
+
+
+def pages() -> dict[str, str]:
+    """Text by file name."""
+    return {"components.md": components_page(own_components()), "hooks.md": hooks_page()}

@@ -1,0 +1,132 @@
+"""`python -m dp_core.new_plugin`: what it writes for each kind, and what it refuses."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+import dp_core
+from dp_core.component import KINDS
+from dp_core.discovery.loading import PluginRecord
+from dp_core.new_plugin.command import main
+from dp_core.new_plugin.package import package_files
+from dp_core.registry import Registry
+from dp_core.run_config import load_config
+from dp_core.testing.fakes import installed
+
+ROOT = Path(__file__).parents[3]
+EXAMPLE = ROOT / "examples" / "dp-plugin-template"
+EXAMPLE_KINDS = ("encoder", "runner", "callback")
+
+
+def test_the_example_is_what_it_writes() -> None:
+    written = package_files("dp-kestrel", set(EXAMPLE_KINDS))
+    found = {path.relative_to(EXAMPLE): path.read_text(encoding="utf-8") for path in files_of(EXAMPLE)}
+
+    assert found == written, (
+        "examples/dp-plugin-template is not what dp_core/new_plugin/template makes of it; remove it and run "
+        "python -m dp_core.new_plugin dp-kestrel --kind encoder --kind runner --kind callback --output examples && "
+        "mv examples/dp-kestrel examples/dp-plugin-template"
+    )
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Without what tools leave behind."""
+    left = re.compile(r"(^|/)(\.|__pycache__|build/|runs/|[\w-]+\.egg-info)")
+    return [p for p in folder.rglob("*") if p.is_file() and not left.search(p.relative_to(folder).as_posix())]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_package_of_one_kind_is_whole(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It describes one component of that kind, whose target can be imported, and its config is right."""
+    name = f"dp-night-heron-{kind.replace('_', '')}"
+    package = name.replace("-", "_")
+    folder = tmp_path / name
+
+    assert main([name, "--kind", kind, "--output", str(tmp_path)]) == 0
+    with installed(folder):
+        components = tuple(importlib.import_module(f"{package}.plugin").dp_components())
+        plugin = PluginRecord(package, name, "0.1.0", "ok", components)
+        registry = Registry([*Registry.discover().plugins, plugin])
+        load_config(registry, folder / "train.yaml")
+        target = components[0].load()
+
+    assert [(component.kind, component.name) for component in components] == [(kind, package.removeprefix("dp_"))]
+    assert target.__module__ == f"{package}.{kind}"
+    assert capsys.readouterr().out == (
+        f"wrote {len(files_of(folder))} files in {folder}; its README says what is where. Next:\n"
+        f"  pip install -e '{folder}[test]'\n"
+        f"  dp-run --check {package.removeprefix('dp_')}\n"
+        f"  python -m pytest {folder}\n"
+        f"  dp-run {folder}/train.yaml\n"
+    )
+
+
+@pytest.mark.parametrize("kinds", [{kind} for kind in KINDS] + [set(KINDS)], ids=lambda kinds: "-".join(sorted(kinds)))
+def test_nothing_of_the_template_is_left(kinds: set[str]) -> None:
+    for path, text in package_files("dp-heron", kinds).items():
+        assert not re.search(r"kestrel", f"{path}\n{text}", re.IGNORECASE), path
+        assert not re.search(r"(#|<!--) (kind: |end\b)", text), path
+        assert not re.search(r"\n{4}|\n\n\Z", text), path
+
+
+def test_it_asks_for_this_version() -> None:
+    """Also after dp-core's version was raised."""
+    project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+    assert Requirement(project["dependencies"][0]).specifier.contains(version)
+    assert f"DP_API = {dp_core.API}\n" in (EXAMPLE / "dp_kestrel" / "plugin.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (
+            ["depth", "--kind", "encoder"],
+            "'depth' cannot be the name of a plugin package; expected dp- and words of lower case letters and digits "
+            "with dashes between them, such as dp-depth or dp-depth-camera",
+        ),
+        (
+            ["dp-Depth_2", "--kind", "encoder"],
+            "'dp-Depth_2' cannot be the name of a plugin package; expected dp- and words of lower case letters and "
+            "digits with dashes between them, such as dp-depth or dp-depth-camera",
+        ),
+        (
+            ["dp-depth", "--kind", "encoder", "--kind", "camera"],
+            "unknown kind 'camera'; the kinds are workspace, policy, encoder, denoiser, scheduler, dataset, runner, "
+            "optimizer, lr_schedule, callback",
+        ),
+        *(
+            (
+                [f"dp-{word}", "--kind", "encoder"],
+                f"YAML does not read '{word}' as a name, and configs could not say it; choose another name",
+            )
+            for word in ("false", "no", "null", "off", "on", "true", "yes")
+        ),
+        (["dp-timm", "--kind", "denoiser"], "a package 'dp_timm' is installed already; choose another name"),
+        (["dp-topk", "--kind", "callback"], "dp-core has a callback 'topk' already; choose another name"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_line(
+    arguments: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--output", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"new_plugin: error: {expected}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_exists_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "dp-depth").mkdir()
+
+    assert main(["dp-depth", "--kind", "encoder", "--output", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == (
+        f"new_plugin: error: '{tmp_path}/dp-depth' exists already; "
+        "choose another name, or another folder with --output\n"
+    )
+    assert list((tmp_path / "dp-depth").iterdir()) == []
