@@ -46,8 +46,8 @@ class Condition(NamedTuple):
 
 
 @attrs.frozen
-class Denoiser:
-    """A denoiser with its conditioning bound, as samplers call it (`dp_core.interfaces.scheduler.Denoise`).
+class ConditionedDenoiser:
+    """Bind a denoiser to its condition, as samplers call it (`dp_core.interfaces.scheduler.Denoise`).
 
     Whatever the precision of its weights, trajectories come and go in that of the sampler.
     """
@@ -58,12 +58,12 @@ class Denoiser:
     """Of the weights, where it is another than that of the trajectories."""
 
     def __call__(self, sample: Tensor, timestep: Tensor) -> Tensor:
-        """(B, T, D), () or (B,) -> (B, T, D)."""
+        """Predict from ``sample`` (B, T, D) at ``timestep`` () or (B,), (B, T, D)."""
         prediction: Tensor = self.model(self._cast(sample), timestep, **self._conditions())
         return prediction if self.dtype is None else prediction.to(sample.dtype)
 
     def prepare(self, timesteps: Tensor) -> DenoiseStep:
-        """The same at times that are known beforehand, (N,)."""
+        """Return the same for times that are known beforehand, ``timesteps`` (N,), in the order of the steps."""
         denoise = self.model.prepare(timesteps, **self._conditions())
         if self.dtype is None:
             return denoise

@@ -19,8 +19,8 @@ from dp_core.profiling import section
 from dp_core.shape_meta import action_dim
 from dp_diffusion.conditioning import (
     Condition,
+    ConditionedDenoiser,
     Conditioning,
-    Denoiser,
     GlobalConditioning,
     InpaintingConditioning,
     LocalConditioning,
@@ -157,7 +157,7 @@ class DiffusionPolicy(BasePolicy):
             noisy = torch.where(condition.known.mask, condition.known.values, noisy)
 
         with section("denoise"):
-            prediction = Denoiser(self.model, condition)(noisy, timesteps)
+            prediction = ConditionedDenoiser(self.model, condition)(noisy, timesteps)
         error = (prediction - self.scheduler.target(trajectory, noise, timesteps)).square()
         if condition.known is not None:
             error = error.masked_fill(condition.known.mask, 0)
@@ -251,7 +251,7 @@ class DiffusionPolicy(BasePolicy):
         """Normalised trajectories, (B, T, D)."""
         any_tensor = condition.tensors()[0]
         return self.scheduler.sample(
-            Denoiser(self.model, condition, self._denoiser_dtype),
+            ConditionedDenoiser(self.model, condition, self._denoiser_dtype),
             (len(any_tensor), self.config.trajectory_steps, self.conditioning.trajectory_dim),
             generator=generator,
             inpaint=condition.known,
