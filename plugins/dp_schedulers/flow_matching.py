@@ -10,8 +10,7 @@ from torch import Tensor
 
 from dp_core.interfaces import BaseScheduler, Inpaint
 from dp_core.interfaces.scheduler import Denoise
-from dp_schedulers.inpaint import with_known
-from dp_schedulers.steps import number_of_steps
+from dp_schedulers.sampling import number_of_steps, with_known
 
 if TYPE_CHECKING:
     from dp_schedulers.config import FlowMatchingConfig
@@ -21,10 +20,11 @@ Velocity = Callable[[Tensor, int], Tensor]
 
 
 class FlowMatching(BaseScheduler):
-    """Mixes data and noise as ``x_t = (1 - t) x0 + t noise``; the network learns the velocity ``noise - x0``.
+    """Mix data and noise as ``x_t = (1 - t) x0 + t noise``; the network learns the velocity ``v = noise - x0``.
 
-    Sampling integrates that velocity from the noise at t = 1 to the data at t = 0. All timesteps handed in or out are
-    ``t * timestep_scale``: denoisers embed times such that they tell whole numbers apart, not tenths.
+    Sampling integrates ``dx_t / dt = v(x_t, t)`` from the noise at t = 1 to the data at t = 0 (Liu et al. 2023,
+    equation 1, who count t the other way). All timesteps handed in or out are ``t * timestep_scale``: denoisers embed
+    times such that they tell whole numbers apart, not tenths.
     """
 
     def __init__(self, config: FlowMatchingConfig) -> None:
@@ -35,16 +35,22 @@ class FlowMatching(BaseScheduler):
     def sample_timesteps(
         self, batch_size: int, device: torch.device, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Draw times between 0 and timestep_scale, (B,), float32."""
+        """Draw times from 0 (data) to timestep_scale (noise), (B,), float32, on ``device``."""
         return self._draw(batch_size, device, generator) * self.config.timestep_scale
 
     def add_noise(self, x0: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """Mix; see `BaseScheduler`."""
+        """Mix x_t, (B, T, D), in the dtype of ``x0``.
+
+        Args:
+            x0: (B, T, D), normalised to [-1, 1], floating point.
+            noise: (B, T, D), standard normal.
+            timesteps: (B,), float32, from 0 (data) to timestep_scale (noise), on the device of ``x0``.
+        """
         t = (timesteps / self.config.timestep_scale).to(x0.dtype)[:, None, None]
         return (1 - t) * x0 + t * noise
 
     def target(self, x0: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """The velocity, which is the same at all times."""
+        """Return the velocity, (B, T, D), which is the same at all times; see `add_noise` for arguments."""
         return noise - x0
 
     def sample(
@@ -58,7 +64,10 @@ class FlowMatching(BaseScheduler):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
-        """Generate; see `BaseScheduler`. Draws the initial noise, nothing else; all steps are equally long.
+        """Generate trajectories (B, T, D), normalised, on ``device`` and of ``dtype``; see `BaseScheduler`.
+
+        Draws the initial noise, nothing else. All steps are equally long. Calls ``denoise`` once a step with 'euler',
+        twice with 'heun', with times of shape (), float32.
 
         Raises:
             InputError: less than one step.
@@ -79,17 +88,23 @@ class FlowMatching(BaseScheduler):
 
 
 def _euler(velocity: Velocity, x: Tensor, step: int, length: float) -> Tensor:
+    """With h for the length: x_(t - h) = x_t - h v(x_t, t)."""
     return x - length * velocity(x, step)
 
 
 def _heun(velocity: Velocity, x: Tensor, step: int, length: float) -> Tensor:
+    """x_(t - h) = x_t - h (v(x_t, t) + v(x_t - h v(x_t, t), t - h)) / 2; Karras et al. 2022, algorithm 1."""
     here = velocity(x, step)
     ahead = velocity(x - length * here, step + 1)
     return x - length * (here + ahead) / 2
 
 
 def _midpoint(velocity: Velocity, x: Tensor, step: int, length: float) -> Tensor:
-    """Take the last step of Heun: at t = 0 no network can tell of what noise it is to give the velocity."""
+    """x_(t - h) = x_t - h v(x_t - h / 2 v(x_t, t), t - h / 2).
+
+    The last step of 'heun', of second order, too: at its end, t = 0, x_t says nothing of the noise, so that no network
+    can tell the velocity.
+    """
     return x - length * velocity(x - length / 2 * velocity(x, step), step + 1)
 
 

@@ -7,6 +7,7 @@ import torch
 
 from dp_core.errors import ConfigError, InputError
 from dp_core.interfaces import Inpaint
+from dp_schedulers.prediction import noise_weights, x0_weights
 
 SHAPE = (3, 4, 2)
 EVENLY_SPACED = pytest.mark.parametrize("name", ["ddpm", "ddim"])
@@ -78,6 +79,18 @@ def test_targets_follow_the_prediction_type(build, data, name):
     assert build(name, prediction_type="sample").target(data, noise, times) is data
     expected = process.add_noise(noise, -data, times)  # sqrt(a) noise - sqrt(1 - a) data
     torch.testing.assert_close(velocity, expected)
+
+
+@pytest.mark.parametrize("prediction_type", PREDICTIONS)
+def test_x0_and_noise_follow_from_a_target_that_is_hit(build, data, prediction_type):
+    scheduler, noise = build(prediction_type=prediction_type), noise_like(data)
+
+    for time in (0, 40, 90):
+        times = torch.full((len(data),), time)
+        x_t, output = scheduler.add_noise(data, noise, times), scheduler.target(data, noise, times)
+        for weights, expected in ((x0_weights, data), (noise_weights, noise)):
+            of_x_t, of_output = weights(prediction_type, scheduler.alphas_cumprod[time].item())
+            torch.testing.assert_close(of_x_t * x_t + of_output * output, expected, rtol=0, atol=1e-5)
 
 
 @EVENLY_SPACED
@@ -310,7 +323,7 @@ def test_a_process_whose_end_no_number_holds_is_reported(build, name):
         "choose less, or fewer num_train_timesteps"
     )
     assert scheduler.sample(lambda sample, time: sample, SHAPE).isfinite().all()
-    assert build(name, beta_schedule="linear", beta_start=1e-7).alphas[0] < 1
+    assert build(name, beta_schedule="linear", beta_start=1e-7).alphas_cumprod[0] < 1
 
 
 @EACH

@@ -145,7 +145,7 @@ def test_the_last_step_of_ddim_adds_no_noise(build, spacing):
 
     for count in (1, 2, 10, 51, 100):
         times = scheduler.times(count)
-        assert [step.noise is None for step in scheduler.steps(times)] == [False] * (count - 1) + [True]
+        assert [step.std is None for step in scheduler.steps(times)] == [False] * (count - 1) + [True]
 
 
 @pytest.mark.parametrize("spacing", SPACINGS)
@@ -166,7 +166,7 @@ def test_every_count_visits_as_many_times_of_the_process(build, spacing, steps):
 def test_every_count_of_dpm_solver_visits_as_many_times_of_the_process(build, steps):
     """The first is the noisiest at which a network that predicts noise can tell the data, if that leaves enough."""
     scheduler = build(name="dpm_solver", num_train_timesteps=steps, num_inference_steps=1)
-    visible = sum(share >= 1 / 257 for share in scheduler.alphas.tolist())
+    visible = sum(a_t >= 1 / 257 for a_t in scheduler.alphas_cumprod.tolist())
 
     for count in range(1, steps + 1):
         times = scheduler.times(count).tolist()
@@ -183,7 +183,7 @@ def test_sampling_starts_where_the_data_are_hidden_or_is_advised_against(build, 
 
     for count in range(1, 101):
         if not advice(scheduler, count):
-            assert scheduler.alphas[scheduler.times(count)[0]] < 0.051, count
+            assert scheduler.alphas_cumprod[scheduler.times(count)[0]] < 0.051, count
 
 
 @pytest.mark.parametrize("solver", ["euler", "heun"])
@@ -324,10 +324,10 @@ def test_a_number_of_steps_that_a_call_asks_for_is_advised_against_once(build, c
 def test_advice_sees_the_process_that_is_sampled(build, schedule, steps):
     scheduler = build(name="ddpm", beta_schedule=schedule, num_train_timesteps=steps)
 
-    shares = scheduler.config.data_shares()
+    judged = scheduler.config.alphas_cumprod()
 
-    assert len(shares) == steps
+    assert len(judged) == steps
     assert all(
-        math.isclose(share, alpha, rel_tol=1e-3, abs_tol=1e-12)
-        for share, alpha in zip(shares, scheduler.alphas.tolist(), strict=True)
+        math.isclose(one, other, rel_tol=1e-3, abs_tol=1e-12)
+        for one, other in zip(judged, scheduler.alphas_cumprod.tolist(), strict=True)
     )

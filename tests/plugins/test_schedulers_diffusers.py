@@ -62,7 +62,7 @@ def test_noise_grows_as_in_diffusers_to_the_bit(registry, schedule, steps):
     options = {"beta_schedule": schedule, "num_train_timesteps": steps, "beta_start": 1e-3, "beta_end": 0.03}
     scheduler = registry.build("scheduler", {"name": "ddpm", **options})
 
-    assert torch.equal(scheduler.alphas.float(), DDPMScheduler(**options).alphas_cumprod)
+    assert torch.equal(scheduler.alphas_cumprod.float(), DDPMScheduler(**options).alphas_cumprod)
 
 
 @each_spacing
@@ -122,11 +122,11 @@ def test_ddim_with_uneven_times_arrives_where_the_equation_leads(registry, spaci
 
     def denoise(sample, time):
         seen.append((sample, time))
-        return (sample - scheduler.alphas[time].sqrt() * data) / (1 - scheduler.alphas[time]).sqrt()
+        return (sample - scheduler.alphas_cumprod[time].sqrt() * data) / (1 - scheduler.alphas_cumprod[time]).sqrt()
 
     sample = scheduler.sample(denoise, SHAPE, 7, seeded())
 
-    first = scheduler.alphas[seen[0][1]]
+    first = scheduler.alphas_cumprod[seen[0][1]]
     noise = (noise - first.sqrt() * data) / (1 - first).sqrt()  # of which the first sample consists
     for mixed, time in seen:
         torch.testing.assert_close(mixed, scheduler.add_noise(data, noise, time[None]), rtol=1e-4, atol=1e-4)
