@@ -31,6 +31,7 @@ class BlockPushEnvironment(Environment):
         self._obs_eef_target = obs_eef_target
 
     def reset(self, start: Start) -> None:
+        """Put the arm, blocks and targets where the seed says."""
         self._simulation.reset(*draw_start(start.seed))
         self._targets = self._simulation.targets()
         self._blocks = self._simulation.blocks()
@@ -40,6 +41,7 @@ class BlockPushEnvironment(Environment):
         self._rewards: list[float] = []
 
     def observe(self) -> dict[str, NDArray[Any]]:
+        """Return ``{"obs": (16,)}``, float32: blocks, effector, where it was sent, targets; m and rad."""
         simulation = self._simulation
         parts = (self._blocks, simulation.effector(), simulation.effector_target, self._targets)
         obs = np.concatenate([np.ravel(part) for part in parts], dtype=np.float32)
@@ -48,6 +50,7 @@ class BlockPushEnvironment(Environment):
         return {"obs": obs}
 
     def step(self, action: NDArray[np.float64]) -> Step:
+        """Send the effector to ``action`` (2,): x, y, in m, or so far from where it was sent before."""
         simulation = self._simulation
         simulation.send_effector(action if self._abs_action else simulation.effector_target + action)
         simulation.advance()
@@ -60,11 +63,11 @@ class BlockPushEnvironment(Environment):
         return Step(reward, is_over=reward >= 0.5, is_success=reward >= 0.5)
 
     def score(self, rewards: NDArray[np.float64]) -> float:
-        """The sum of the different rewards."""
+        """Return the sum of the different rewards, at most 1."""
         return min(float(np.unique(rewards).sum()), 1.0)
 
     def measure(self) -> dict[str, float]:
-        """Whether one block was brought to a target (``p1``), both (``p2``), and which was touched and went where."""
+        """Return whether one block was brought to a target (``p1``), both (``p2``), and which moved and went where."""
         score = self.score(np.array(self._rewards))
         measures = {"p1": float(score > 0.4), "p2": float(score > 0.9)}
         measures |= {f"REACH_{block}": float(self._has_moved[block]) for block in range(2)}
@@ -73,9 +76,11 @@ class BlockPushEnvironment(Environment):
         return measures
 
     def render(self) -> NDArray[np.uint8]:
+        """Draw the scene; see `Simulation.render`."""
         return self._simulation.render()
 
     def close(self) -> None:
+        """Free the simulation."""
         self._simulation.close()
 
     def _reward(self) -> float:

@@ -64,7 +64,12 @@ class Simulation:
     def reset(
         self, blocks: Sequence[tuple[float, float, float]], targets: Sequence[tuple[float, float, float]]
     ) -> None:
-        """Put the arm back to its start, and blocks and targets where they are said to be."""
+        """Put the arm back to its start, and blocks and targets where they are said to be.
+
+        Args:
+            blocks: x, y (m) and angle (rad) of each of the two.
+            targets: the same of the targets.
+        """
         self._client.restoreState(self._settled)
         self.send_effector(_EFFECTOR_START)
         for bodies, poses, height in ((self._blocks, blocks, 0.0), (self._zones, targets, 0.02)):
@@ -74,7 +79,10 @@ class Simulation:
         self._run(_SETTLING_STEPS)
 
     def send_effector(self, position: NDArray[np.float64]) -> None:
-        """Let the arm's motors strive to have the effector above x, y, at most to the border of the workspace."""
+        """Let the arm's motors strive to have the effector above ``position`` (2,): x, y, in m.
+
+        At most to the border of the workspace.
+        """
         self.effector_target = np.clip(position, *_WORKSPACE)
         joints = self._client.calculateInverseKinematics(
             self._arm,
@@ -93,23 +101,26 @@ class Simulation:
         )
 
     def advance(self) -> None:
-        """One control step, 0.1 s."""
+        """Advance by one control step, 0.1 s."""
         self._run(_PHYSICS_STEPS)
 
     def effector(self) -> NDArray[np.float64]:
-        """Where the effector is, x and y."""
+        """Return where the effector is, (2,): x and y, in m."""
         return np.array(self._client.getLinkState(self._arm, _EFFECTOR_LINK)[0][:2])
 
     def blocks(self) -> NDArray[np.float64]:
-        """x, y and angle of each block, (2, 3); a square looks the same after half a turn, so angles are in [0, pi)."""
+        """Return x, y (m) and angle (rad) of each block, (2, 3).
+
+        A square looks the same after half a turn, so angles are in [0, pi).
+        """
         return np.array([self._pose(body) for body in self._blocks])
 
     def targets(self) -> NDArray[np.float64]:
-        """As `blocks`, of the targets."""
+        """Return the poses of the targets, as `blocks` those of the blocks."""
         return np.array([self._pose(body) for body in self._zones])
 
     def render(self) -> NDArray[np.uint8]:
-        """The scene from the other side of the table, (240, 320, 3)."""
+        """Draw the scene from the other side of the table: RGB (240, 320, 3)."""
         height, width = _FRAME_HW
         rotation = self._client.getQuaternionFromEuler((math.pi / 4, math.pi, -math.pi / 2))
         axes = np.array(self._client.getMatrixFromQuaternion(rotation)).reshape(3, 3)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from dp_pusht.geometry import SUCCESS_COVERAGE, TABLE_SIZE, Vector, coverage, sample_start_state
 from dp_pusht.observations import observe, require_known
-from dp_pusht.physics import CONTROL_HZ, Physics
 from dp_pusht.render import render_frame
 from dp_pusht.shapes import OBSERVATIONS
+from dp_pusht.simulation import CONTROL_HZ, Simulation
 
 _LARGEST_SEED = 2**32
 
@@ -50,7 +50,7 @@ class PushTEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[Any]]):
         self.action_space = gymnasium.spaces.Box(0.0, TABLE_SIZE, (2,), np.float32)
         spaces = {key: _space(key) for key in self.obs_keys}
         self.observation_space: gymnasium.Space[Any] = gymnasium.spaces.Dict(spaces)
-        self._physics = Physics(count_contacts=True)
+        self._simulation = Simulation(count_contacts=True)
         self._action: tuple[float, float] | None = None
         self._covered_at: tuple[tuple[float, float, float], float] | None = None
 
@@ -68,15 +68,15 @@ class PushTEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[Any]]):
         state = (options or {}).get("state")
         if state is None:
             state = sample_start_state(int(self.np_random.integers(_LARGEST_SEED)) if seed is None else seed)
-        self._physics = Physics(count_contacts=True)
-        self._physics.set_state(state, position_first=self.legacy)
-        self._physics.settle()
+        self._simulation = Simulation(count_contacts=True)
+        self._simulation.set_state(state, position_first=self.legacy)
+        self._simulation.settle()
         self._action = None
         return self._observe(), self._info()
 
     def step(self, action: Vector) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:
         """Let the agent head for ``action`` (2,) for a tenth of a second."""
-        self._physics.step(action)
+        self._simulation.step(action)
         self._action = (float(action[0]), float(action[1]))
         info = self._info()
         reward = min(info["coverage"] / SUCCESS_COVERAGE, 1.0)
@@ -89,15 +89,15 @@ class PushTEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[Any]]):
     @property
     def state(self) -> NDArray[np.float64]:
         """Agent x, y, block x, y, and the block's angle in [0, 2 pi)."""
-        x, y, angle = self._physics.block_pose
-        return np.array([*self._physics.agent_position, x, y, angle % (2 * math.pi)])
+        x, y, angle = self._simulation.block_pose
+        return np.array([*self._simulation.agent_position, x, y, angle % (2 * math.pi)])
 
     def _observe(self) -> dict[str, NDArray[Any]]:
         return {key: value[0] for key, value in observe(self.state[None], self.obs_keys).items()}
 
     def _coverage(self) -> float:
         # The dearest part of a step, and most of the time the block does not move.
-        pose = self._physics.block_pose
+        pose = self._simulation.block_pose
         if self._covered_at is None or self._covered_at[0] != pose:
             self._covered_at = pose, coverage(pose)
         return self._covered_at[1]
@@ -107,8 +107,8 @@ class PushTEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[Any]]):
         return {
             "coverage": covered,
             "is_success": covered > SUCCESS_COVERAGE,
-            "agent_velocity": np.array(self._physics.agent_velocity),
-            "n_contacts": self._physics.n_contacts,
+            "agent_velocity": np.array(self._simulation.agent_velocity),
+            "n_contacts": self._simulation.n_contacts,
         }
 
 

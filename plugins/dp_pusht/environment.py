@@ -27,15 +27,18 @@ class PushTEnvironment(Environment):
         self._obs_keys = obs_keys
 
     def reset(self, start: Start) -> None:
+        """Begin where the seed says, or in ``start.state``; see `PushTEnv.reset`."""
         self._env.reset(seed=start.seed, options=start.state)
 
     def observe(self) -> dict[str, NDArray[Any]]:
+        """Return the observations that were asked for; see `observe` for shapes and types."""
         return {key: values[0] for key, values in observe(self._env.state[None], self._obs_keys).items()}
 
     def step(self, action: NDArray[np.float64]) -> Step:
+        """Let the agent head for ``action`` (2,): x, y, in pixels, for 0.1 s."""
         _, reward, is_success, _, _ = self._env.step(action)
         return Step(reward, is_over=is_success, is_success=is_success)
 
     def render(self) -> NDArray[np.uint8]:
-        """With a cross where the last action sends the agent."""
+        """Draw the table, with a cross where the last action sends the agent: (256, 256, 3)."""
         return self._env.render()

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp_pusht.geometry import AGENT_RADIUS, BAR, GOAL_POSE, STEM, TABLE_SIZE, Vector, to_table
-from dp_pusht.physics import WALL_ENDS, WALL_RADIUS
+from dp_pusht.simulation import WALL_ENDS, WALL_RADIUS
 
 IMAGE_SIZE = 96
 """Side of an observed image."""

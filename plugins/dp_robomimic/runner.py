@@ -12,7 +12,7 @@ from dp_core.kit.rollout.runner import RolloutRunner
 from dp_core.shape_meta import action_dim, keys_of_type, obs_shape
 from dp_robomimic.config import RobomimicRunnerConfig
 from dp_robomimic.demonstrations import open_demonstrations
-from dp_robomimic.simulation import RobosuiteEnvironment, Setup
+from dp_robomimic.environment import RobosuiteEnvironment, Setup
 
 _CONTROL_FREQ = 20
 """Control steps per second, unless the file says something else."""

@@ -18,8 +18,9 @@ from dp_core.errors import DataError
 from dp_core.interfaces import BasePolicy
 from dp_core.kit.rollout.environment import Start
 from dp_kitchen.config import KitchenRunnerConfig
-from dp_kitchen.environment import KitchenEnvironment, mujoco
+from dp_kitchen.environment import KitchenEnvironment
 from dp_kitchen.runner import KitchenRunner
+from dp_kitchen.simulation import mujoco
 from dp_kitchen.state import TASKS
 
 SHAPE_META = {"obs": {"obs": {"shape": [60], "type": "low_dim"}}, "action": {"shape": [9]}}
@@ -110,7 +111,7 @@ def test_absolute_positions_are_reached():
 
 def test_a_task_counts_once_and_all_seven_end_the_episode():
     environment = started(make_environment())
-    qpos, qvel = environment._data.qpos.copy(), np.zeros(29)
+    qpos, qvel = environment._simulation.positions(), np.zeros(29)
     still = np.zeros(9)
     assert environment.step(still).reward == 0
 
@@ -136,7 +137,7 @@ def test_an_episode_starts_in_the_state_it_is_given():
 
 @pytest.mark.slow
 def test_a_run_gives_scores_completions_and_videos(tmp_path: Path):
-    started_in = started(make_environment())._data.qpos
+    started_in = started(make_environment())._simulation.positions()
     np.save(tmp_path / "all_init_qpos.npy", np.tile(started_in, (2, 1)))
     np.save(tmp_path / "all_init_qvel.npy", np.zeros((2, 29)))
     config = KitchenRunnerConfig(

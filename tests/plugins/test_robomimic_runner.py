@@ -18,8 +18,8 @@ from dp_robomimic.config import RobomimicRunnerConfig
 robosuite = pytest.importorskip("robosuite", reason="pip install 'dp-core[robosuite]'")
 h5py = pytest.importorskip("h5py")
 
+from dp_robomimic.environment import RobosuiteEnvironment  # noqa: E402
 from dp_robomimic.runner import RobomimicRunner  # noqa: E402
-from dp_robomimic.simulation import RobosuiteEnvironment  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -135,7 +135,7 @@ def test_an_evaluation_starts_where_demonstrations_and_seeds_say(path: Path, tmp
         for number in range(N_DEMONSTRATIONS):
             state = file[f"data/demo_{number}/states"][0]
             first.reset(Start("train", number, state=state))
-            np.testing.assert_allclose(first._env.sim.get_state().flatten()[1:], state[1:], atol=1e-12)
+            np.testing.assert_allclose(first._simulation._env.sim.get_state().flatten()[1:], state[1:], atol=1e-12)
             np.testing.assert_allclose(first.observe()["obs"], policy.seen[0]["obs"][number, -1], atol=1e-5)
         first.close()
 
@@ -175,7 +175,8 @@ def test_observations_are_those_of_the_present(path: Path) -> None:
     for _ in range(3):
         one.step(np.array([1.0, 0, 0, 0, 0, 0, -1]))
     position = one.observe()["obs"][10:13]
-    site = one._env.sim.data.site_xpos[one._env.sim.model.site_name2id("gripper0_grip_site")]
+    sim = one._simulation._env.sim
+    site = sim.data.site_xpos[sim.model.site_name2id("gripper0_grip_site")]
     one.close()
 
     np.testing.assert_allclose(position, site, atol=1e-6)
@@ -190,7 +191,7 @@ def test_absolute_actions_do_what_changes_do(path: Path) -> None:
     for _ in range(20):
         change = rng.uniform(-1, 1, 7)
         changes.step(change)
-        controller = changes._env.robots[0].controller
+        controller = changes._simulation._env.robots[0].controller
         poses.step(np.array([*controller.goal_pos, *controller.goal_ori[:2].ravel(), change[6]]))
     expected, found = (one.observe()["obs"][10:17] for one in (changes, poses))
     for one in (changes, poses):
@@ -202,9 +203,10 @@ def test_absolute_actions_do_what_changes_do(path: Path) -> None:
 def test_the_cube_in_the_air_is_a_success_and_ends_the_episode(path: Path) -> None:
     one = environment(path)
     one.reset(Start("test", 5))
-    joint = one._env.cube.joints[0]
-    pose = one._env.sim.data.get_joint_qpos(joint)
-    one._env.sim.data.set_joint_qpos(joint, np.array([*pose[:2], 1.2, *pose[3:]]))
+    lift = one._simulation._env
+    joint = lift.cube.joints[0]
+    pose = lift.sim.data.get_joint_qpos(joint)
+    lift.sim.data.set_joint_qpos(joint, np.array([*pose[:2], 1.2, *pose[3:]]))
     step = one.step(np.array(STILL))
     one.close()
 

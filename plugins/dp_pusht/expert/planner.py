@@ -14,7 +14,7 @@ from dp_pusht.expert.contacts import contact_points
 from dp_pusht.expert.pushes import Exploration, Point, Pose, Push, PushSimulator, distance_to_goal
 from dp_pusht.expert.reach import CLEARANCE, ReachMap
 from dp_pusht.geometry import AGENT_RADIUS, TABLE_SIZE, block_polygon, to_table
-from dp_pusht.physics import STEPS_PER_CONTROL, TIME_STEP, accelerate
+from dp_pusht.simulation import STEPS_PER_CONTROL, TIME_STEP, accelerate
 
 APPROACH_SPEED = 16.0
 """Pixels that the target advances in one control step on the way to a push."""

@@ -1,4 +1,4 @@
-"""What a straight push does to the T, found by trying it in a private copy of the physics."""
+"""What a straight push does to the T, found by trying it in a simulation of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import attrs
 
 from dp_pusht.geometry import GOAL_POSE, OUTLINE, SUCCESS_COVERAGE, TABLE_SIZE, coverage, to_table
-from dp_pusht.physics import Physics
+from dp_pusht.simulation import Simulation
 
 Point = tuple[float, float]
 Pose = tuple[float, float, float]
@@ -80,20 +80,20 @@ class PushSimulator:
     """Tries pushes. Outcomes depend slightly on what was tried before: use a fresh one per episode."""
 
     def __init__(self) -> None:
-        self._physics = Physics()
+        self._simulation = Simulation()
 
     def explore(self, push: Push, pose: Pose) -> Exploration:
         """Push far, and find the length after which the block is closest to the goal.
 
         The block stops at once when the agent does, so one long push tells about all shorter ones.
         """
-        self._physics.set_state((*push.start, *pose))
+        self._simulation.set_state((*push.start, *pose))
         best = Exploration(distance_to_goal(pose), 0.0, 0)
         since_best = 0
         for step in range(LONGEST):
-            self._physics.step(push.point(SPEED * (step + 1)))
-            distance = distance_to_goal(self._physics.block_pose)
-            x, y = self._physics.agent_position
+            self._simulation.step(push.point(SPEED * (step + 1)))
+            distance = distance_to_goal(self._simulation.block_pose)
+            x, y = self._simulation.agent_position
             if distance < best.distance:
                 length = (x - push.start[0]) * push.direction[0] + (y - push.start[1]) * push.direction[1]
                 best, since_best = Exploration(distance, length, step), 0
@@ -106,12 +106,12 @@ class PushSimulator:
 
     def execute(self, targets: list[Point], pose: Pose, position: Point, velocity: Point = (0.0, 0.0)) -> Outcome:
         """Follow ``targets`` from ``position``; stop early where the task is solved."""
-        self._physics.set_state((*position, *pose), agent_velocity=velocity)
+        self._simulation.set_state((*position, *pose), agent_velocity=velocity)
         for step, target in enumerate(targets):
-            self._physics.step(target)
-            if step >= len(targets) - _LOOK_FOR_SUCCESS and coverage(self._physics.block_pose) > SUCCESS_COVERAGE:
-                return Outcome(distance_to_goal(self._physics.block_pose), True, step + 1)
-        return Outcome(distance_to_goal(self._physics.block_pose), False, len(targets))
+            self._simulation.step(target)
+            if step >= len(targets) - _LOOK_FOR_SUCCESS and coverage(self._simulation.block_pose) > SUCCESS_COVERAGE:
+                return Outcome(distance_to_goal(self._simulation.block_pose), True, step + 1)
+        return Outcome(distance_to_goal(self._simulation.block_pose), False, len(targets))
 
 
 def _is_inside(coordinate: float) -> bool:

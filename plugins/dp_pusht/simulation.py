@@ -1,4 +1,6 @@
-"""The world of Push-T: a pushing agent and a T on a table, simulated by pymunk. Used by environment and expert alike.
+"""`Simulation`: the agent and the T on the table of Push-T, in pymunk. Nothing of goals, rewards or policies.
+
+Environment and expert use the same. Lengths are pixels and angles radians, see `dp_pusht.geometry`.
 
 The agent follows its target with a PD controller. The block moves only while it is pushed, and stops at once when it is
 not: damping 0 takes all its velocity away at every step.
@@ -24,8 +26,8 @@ WALL_RADIUS = 2.0
 _BLOCK_MASS = 1.0
 
 
-class Physics:
-    """One table. Small, and quick to set to any state; not shared between threads.
+class Simulation:
+    """Simulate one table. Small, and quick to set to any state; not shared between threads.
 
     Args:
         count_contacts: keep `n_contacts`, which makes a step half as expensive again.
@@ -51,9 +53,11 @@ class Physics:
         agent_velocity: Vector = (0.0, 0.0),
         position_first: bool = False,
     ) -> None:
-        """Put agent and block where ``state`` (agent x, y, block x, y, angle) says; the block at rest.
+        """Put agent and block where ``state`` says; the block at rest.
 
         Args:
+            state: (5,): agent x, y, block x, y and angle.
+            agent_velocity: (2,): x, y, in pixels per second.
             position_first: turn the block about its centre of mass after it was placed, which moves its origin away
                 from the position given. The published demonstrations and evaluations start like this.
         """
@@ -76,7 +80,7 @@ class Physics:
         self._space.step(TIME_STEP)
 
     def step(self, target: Vector) -> None:
-        """Advance by 0.1 s, the agent heading for ``target`` (x, y)."""
+        """Advance by 0.1 s, the agent heading for ``target`` (2,): x, y."""
         target_x, target_y = float(target[0]), float(target[1])
         agent, advance = self._agent, self._space.step
         self._contact_points = 0
@@ -92,22 +96,22 @@ class Physics:
 
     @property
     def agent_position(self) -> tuple[float, float]:
-        """x, y."""
+        """Return x, y."""
         return tuple(self._agent.position)
 
     @property
     def agent_velocity(self) -> tuple[float, float]:
-        """x, y, in pixels per second."""
+        """Return x, y, in pixels per second."""
         return tuple(self._agent.velocity)
 
     @property
     def block_pose(self) -> tuple[float, float, float]:
-        """x, y and angle; the angle is not wrapped."""
+        """Return x, y and angle; the angle is not wrapped."""
         return (*self._block.position, self._block.angle)
 
     @property
     def n_contacts(self) -> int:
-        """Points at which bodies touched in the last `step`, its mean over time rounded up."""
+        """Return at how many points bodies touched in the last `step`, its mean over time rounded up."""
         return math.ceil(self._contact_points / STEPS_PER_CONTROL)
 
     def _count_contacts(self, arbiter: pymunk.Arbiter, space: pymunk.Space, data: Any) -> None:
@@ -117,7 +121,7 @@ class Physics:
 def accelerate(
     x: float, y: float, velocity_x: float, velocity_y: float, target_x: float, target_y: float
 ) -> tuple[float, float]:
-    """The PD controller: velocity after one time step."""
+    """Return the agent's velocity after 0.01 s of the PD controller, x, y, in pixels per second."""
     return (
         velocity_x + (STIFFNESS * (target_x - x) - DAMPING * velocity_x) * TIME_STEP,
         velocity_y + (STIFFNESS * (target_y - y) - DAMPING * velocity_y) * TIME_STEP,
