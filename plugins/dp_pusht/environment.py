@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp_core.kit.rollout.environment import Environment, Start, Step
-from dp_pusht.env import PushTEnv
+from dp_pusht.gym_env import PushTEnv
 from dp_pusht.observations import observe
 
 _FRAME_SIZE = 256

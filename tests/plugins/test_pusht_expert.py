@@ -13,13 +13,13 @@ import shapely
 from dp_core.errors import DataError, InputError
 from dp_pusht import expert_cli
 from dp_pusht.demonstrations import SHIPPED, Demonstration, load_demonstrations, save_demonstrations
-from dp_pusht.env import PushTEnv
 from dp_pusht.expert.contacts import contact_points
 from dp_pusht.expert.planner import ramp
 from dp_pusht.expert.pushes import Push, PushSimulator, distance_to_goal
 from dp_pusht.expert.reach import CLEARANCE, ReachMap
 from dp_pusht.expert.recorder import record_demonstration
 from dp_pusht.geometry import GOAL_POSE, OUTLINE, block_polygon
+from dp_pusht.gym_env import PushTEnv
 
 
 def make(path: Path, *arguments: str) -> dict[str, np.ndarray]:

@@ -18,9 +18,9 @@ from dp_core.interfaces import BasePolicy
 from dp_core.kit.rollout.environment import Start
 from dp_core.kit.rollout.episode import Episode, EpisodeOptions
 from dp_pusht.config import PushTRunnerConfig
-from dp_pusht.env import PushTEnv
 from dp_pusht.environment import PushTEnvironment
 from dp_pusht.geometry import coverage
+from dp_pusht.gym_env import PushTEnv
 from dp_pusht.runner import PushTRunner
 
 SHAPE_META = {"obs": {"agent_pos": {"shape": [2], "type": "low_dim"}}, "action": {"shape": [2]}}

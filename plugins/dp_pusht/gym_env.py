@@ -1,4 +1,16 @@
-"""`PushTEnv`: Push-T as a gymnasium environment, step for step that of the paper's evaluation."""
+"""`PushTEnv`: Push-T as a gymnasium environment, step for step that of the paper's evaluation.
+
+Gymnasium knows it as ``dp_pusht/PushT-v0`` once this module is imported, which a name in front of a colon asks for:
+
+    import gymnasium
+
+    env = gymnasium.make("dp_pusht.gym_env:dp_pusht/PushT-v0", obs_keys=["state"], legacy=True)
+    observation, info = env.reset(seed=100_000)  # {"state": (5,)}: where the first test episode starts
+    observation, reward, terminated, truncated, info = env.step([256, 300])  # the agent heads for x, y, in pixels
+    image = env.render()  # RGB (256, 256, 3)
+
+So made, an episode is truncated after 300 steps, as the paper's. Needs `pip install 'dp-core[pusht]'`; loads no torch.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +29,25 @@ from dp_pusht.shapes import OBSERVATIONS
 from dp_pusht.simulation import CONTROL_HZ, Simulation
 
 _LARGEST_SEED = 2**32
+_EPISODE_STEPS = 300
 
 
 class PushTEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[Any]]):
     """Push the T onto its mark with a round agent, by telling the agent where to go, ten times a second.
 
     An action is the agent's target (x, y) in pixels. The reward is the share of the goal that is covered, relative to
-    the 95 % at which an episode terminates. Episodes are not truncated; wrap it in `gymnasium.wrappers.TimeLimit`.
+    the 95 % at which an episode terminates. Only `gymnasium.make` truncates episodes. ``info`` has ``coverage`` in
+    [0, 1], ``is_success``, ``agent_velocity`` (2,) in pixels per second, and ``n_contacts``, see `Simulation`.
 
     Args:
         obs_keys: what to observe, from the keys of `dp_pusht.shapes.OBSERVATIONS`.
         legacy: start as the published evaluation and demonstrations do: a seed's angle turns the block about its
             centre of mass after it was placed, and so moves it.
-        render_size: side of the frames of `render`.
+        render_mode: ``rgb_array`` is the only one; without any, `render` draws all the same.
+        render_size: side of the frames of `render`, in pixels.
+
+    Raises:
+        InputError: an observation is unknown.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}  # noqa: RUF012 -- gymnasium's interface
@@ -75,7 +93,7 @@ class PushTEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[Any]]):
         return self._observe(), self._info()
 
     def step(self, action: Vector) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:
-        """Let the agent head for ``action`` (2,) for a tenth of a second."""
+        """Let the agent head for ``action`` (2,): x, y, in pixels, for a tenth of a second."""
         self._simulation.step(action)
         self._action = (float(action[0]), float(action[1]))
         info = self._info()
@@ -83,12 +101,12 @@ class PushTEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[Any]]):
         return self._observe(), reward, info["is_success"], False, info
 
     def render(self) -> NDArray[np.uint8]:
-        """The table as RGB (render_size, render_size, 3), with a cross at the last action."""
+        """Draw the table, with a cross at the last action: RGB (render_size, render_size, 3)."""
         return render_frame(self.state, self._action, self.render_size)
 
     @property
     def state(self) -> NDArray[np.float64]:
-        """Agent x, y, block x, y, and the block's angle in [0, 2 pi)."""
+        """Return (5,): agent x, y, block x, y, in pixels, and the block's angle in [0, 2 pi)."""
         x, y, angle = self._simulation.block_pose
         return np.array([*self._simulation.agent_position, x, y, angle % (2 * math.pi)])
 
@@ -116,3 +134,7 @@ def _space(key: str) -> gymnasium.Space[Any]:
     if key == "image":
         return gymnasium.spaces.Box(0, 255, tuple(OBSERVATIONS[key]["shape"]), np.uint8)
     return gymnasium.spaces.Box(-np.inf, np.inf, tuple(OBSERVATIONS[key]["shape"]), np.float32)
+
+
+# By name, so that a registered environment can be written down and made in other processes.
+gymnasium.register("dp_pusht/PushT-v0", entry_point=f"{__name__}:PushTEnv", max_episode_steps=_EPISODE_STEPS)

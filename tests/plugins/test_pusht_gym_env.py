@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
 from dp_core.errors import InputError
-from dp_pusht.env import PushTEnv
 from dp_pusht.geometry import GOAL_POSE, coverage, sample_start_state
+from dp_pusht.gym_env import PushTEnv
 from dp_pusht.keypoints import keypoints
 from dp_pusht.render import render_observation
 from dp_pusht.shapes import OBSERVATIONS, unknown_to_pusht
@@ -94,7 +97,31 @@ def test_observations_are_those_of_the_state() -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # recommends normalised spaces; these are in pixels on purpose
 def test_environment_follows_the_rules_of_gymnasium() -> None:
-    check_env(PushTEnv(ALL_KEYS), skip_render_check=False)
+    """Spaces, seeds, what reset and step return, every way of drawing, and closing twice."""
+    check_env(gymnasium.make("dp_pusht/PushT-v0", obs_keys=ALL_KEYS).unwrapped)
+
+
+def test_gymnasium_finds_it_by_name_and_loads_no_torch() -> None:
+    program = (
+        "import sys, gymnasium; env = gymnasium.make('dp_pusht.gym_env:dp_pusht/PushT-v0', obs_keys=['state']); "
+        "observation, _ = env.reset(seed=3); print(env.spec.id, env.render_mode, observation['state'].shape); "
+        "assert not {'torch', 'zarr', 'matplotlib'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] == "dp_pusht/PushT-v0 rgb_array (5,)"
+
+
+def test_made_by_name_an_episode_is_the_same_and_ends_after_300_steps() -> None:
+    env, bare = gymnasium.make("dp_pusht/PushT-v0", obs_keys=["state"], legacy=True), PushTEnv(("state",), legacy=True)
+    for one in (env, bare):
+        one.reset(seed=100_000)
+    corner = np.zeros(2, np.float32)
+    steps = [(env.step(corner), bare.step(corner)) for _ in range(300)]
+
+    assert [made[3] for made, _ in steps] == [False] * 299 + [True]
+    assert [made[0]["state"].tolist() for made, _ in steps] == [plain[0]["state"].tolist() for _, plain in steps]
 
 
 def test_reset_without_a_seed_starts_anywhere() -> None:
