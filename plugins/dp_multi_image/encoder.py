@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Self
 
-import torch
 import torchvision
 from torch import Tensor, nn
 
 from dp_core.interfaces import BaseEncoder, ModuleAttrMixin
 from dp_core.kit.nn.image_statistics import IMAGENET_MEAN, IMAGENET_STD, Standardize
-from dp_core.kit.nn.vision import RandomCrop
+from dp_core.kit.nn.vision import RandomCrop, encode_cameras
 from dp_core.shape_meta import keys_of_type, obs_shape
 from dp_multi_image.resnet import create_resnet
 
@@ -37,7 +36,8 @@ class MultiImageEncoder(ModuleAttrMixin, BaseEncoder):
         super().__init__()
         cameras = {key: obs_shape(shape_meta, key)[0] for key in sorted(keys_of_type(shape_meta, "rgb"))}
         self._low_dim = sorted(keys_of_type(shape_meta, "low_dim"))
-        self._is_shared, self._is_frozen = config.share_rgb_model, config.frozen
+        self._is_shared = config.share_rgb_model and bool(cameras)
+        self._is_frozen = config.frozen
         self._lr_multiplier = config.lr_multiplier
         self.key_transform_map = nn.ModuleDict({key: _transform(config, key, cameras[key]) for key in cameras})
         self.key_model_map = nn.ModuleDict()
@@ -59,21 +59,15 @@ class MultiImageEncoder(ModuleAttrMixin, BaseEncoder):
         return self
 
     def lr_multipliers(self) -> dict[str, float]:
-        """That of the networks; see `BaseEncoder`."""
+        """Return that of the networks; see `BaseEncoder`."""
         factor = self._lr_multiplier
         names = [name for name, _ in self.named_parameters()]
         return dict.fromkeys(names, factor) if factor != 1 else {}
 
     def forward(self, obs: dict[str, Tensor]) -> Tensor:
-        """Encode; see `BaseEncoder`."""
-        images = {key: transform(obs[key]) for key, transform in self.key_transform_map.items()}
-        return torch.cat([*self._encode(images), *(obs[key].flatten(1) for key in self._low_dim)], dim=-1)
-
-    def _encode(self, images: dict[str, Tensor]) -> list[Tensor]:
-        if not self._is_shared or not images:
-            return [self.key_model_map[key](image) for key, image in images.items()]
-        # All at once, because the statistics of a batch are those of all cameras.
-        return list(self.key_model_map[SHARED](torch.cat(list(images.values()))).chunk(len(images)))
+        """Encode one time step; see `BaseEncoder`."""
+        networks = self.key_model_map[SHARED] if self._is_shared else list(self.key_model_map.values())
+        return encode_cameras(obs, self.key_transform_map, networks, self._low_dim)
 
 
 def _transform(config: MultiImageConfig, camera: str, channels: int) -> nn.Sequential:

@@ -6,13 +6,12 @@ import copy
 import math
 from typing import TYPE_CHECKING, Any, Self
 
-import torch
 import torchvision
 from torch import Tensor, nn
 
 from dp_core.interfaces import BaseEncoder
 from dp_core.kit.nn.image_statistics import Standardize
-from dp_core.kit.nn.vision import RandomCrop
+from dp_core.kit.nn.vision import RandomCrop, encode_cameras
 from dp_core.pretrained import pretrained_weights_wanted
 from dp_core.shape_meta import keys_of_type, obs_shape
 from dp_r3m.weights import load_r3m
@@ -47,22 +46,23 @@ class R3MEncoder(BaseEncoder):
             self.models.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Frozen networks stay in ``eval()`` mode; crops change."""
+        """Switch mode. Frozen networks stay in evaluation, so that their batch statistics do not drift."""
         super().train(mode)
         if self._is_frozen:
             self.models.eval()
         return self
 
     def lr_multipliers(self) -> dict[str, float]:
-        """That of the networks; see `BaseEncoder`."""
+        """Return that of the networks; see `BaseEncoder`."""
         factor = self._lr_multiplier
         names = [name for name, _ in self.named_parameters()]
         return dict.fromkeys(names, factor) if factor != 1 else {}
 
     def forward(self, obs: dict[str, Tensor]) -> Tensor:
-        """Encode; see `BaseEncoder`."""
-        images = [self.models[owner](self.transforms[key](obs[key])) for key, owner in self._model_of.items()]
-        return torch.cat([*images, *(obs[key].flatten(1) for key in self._low_dim)], dim=-1)
+        """Encode one time step; see `BaseEncoder`."""
+        # One camera after the other, also through a network that they share: its statistics are those of each.
+        networks = [self.models[owner] for owner in self._model_of.values()]
+        return encode_cameras(obs, self.transforms, networks, self._low_dim)
 
 
 def _create(config: R3MConfig) -> tuple[nn.Module, int]:

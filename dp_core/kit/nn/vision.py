@@ -1,14 +1,41 @@
-"""Parts that image encoders share: crops, spatial softmax, group instead of batch normalisation.
+"""Parts that image encoders share: cameras to features, crops, spatial softmax, group instead of batch normalisation.
 
 Nothing here is a component, and nothing in core uses it: it saves plugins from writing it once more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+
+
+def encode_cameras(
+    obs: Mapping[str, Tensor],
+    transforms: nn.ModuleDict,
+    networks: nn.Module | Sequence[nn.Module],
+    low_dim: Iterable[str],
+) -> Tensor:
+    """Compute the features of one time step: those of each camera, then the low-dimensional keys as they are.
+
+    Args:
+        obs: see `BaseEncoder.forward`.
+        transforms: by camera, in the order of the features; each takes images (N, C, H, W).
+        networks: one for all cameras, which sees their images, transformed to one size, in one pass: what it computes
+            over a batch, such as statistics, is of all cameras. Or one for each, which may be the same module again:
+            it sees one camera after the other. Each takes images and gives (N, D).
+        low_dim: keys of (N, *shape), in the order of the features.
+
+    Returns:
+        Features (N, Do).
+    """
+    images = [transform(obs[key]) for key, transform in transforms.items()]
+    if isinstance(networks, nn.Module):
+        features = networks(torch.cat(images)).chunk(len(images))
+    else:
+        features = [network(image) for network, image in zip(networks, images, strict=True)]
+    return torch.cat([*features, *(obs[key].flatten(1) for key in low_dim)], dim=-1)
 
 
 class RandomCrop(nn.Module):

@@ -1,4 +1,4 @@
-"""Crops, spatial softmax and group normalisation, which image encoders share."""
+"""Cameras to features, crops, spatial softmax and group normalisation, which image encoders share."""
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ from dp_core.kit.nn.vision import (
     _crops_by_index,
     _crops_by_slices,
     center_crop,
+    encode_cameras,
     group_norm,
     random_crop,
     replace_batch_norm,
@@ -21,6 +22,37 @@ def numbered_pixels(count=4, height=10, width=8):
     sample = torch.arange(count)[:, None, None, None] * 10000.0
     row = torch.arange(height)[:, None] * 100.0
     return (sample + row + torch.arange(width)).expand(count, 3, height, width)
+
+
+def two_cameras():
+    """What two cameras and a gripper observe in two steps, and how images are transformed: differently."""
+    obs = {"left": torch.rand(2, 3, 4, 4), "width": torch.rand(2, 1, 2), "right": torch.rand(2, 3, 4, 4) + 5}
+    return obs, nn.ModuleDict({"right": nn.Identity(), "left": nn.Hardtanh(0.0, 0.5)})
+
+
+def test_features_are_those_of_the_cameras_and_then_what_is_left_as_it_is():
+    obs, transforms = two_cameras()
+    networks = [nn.Sequential(nn.Flatten(), nn.Linear(48, size)) for size in (4, 6)]
+
+    features = encode_cameras(obs, transforms, networks, ["width"])
+
+    expected = [networks[0](obs["right"]), networks[1](obs["left"].clamp(0, 0.5)), obs["width"].flatten(1)]
+    assert torch.equal(features, torch.cat(expected, dim=-1))
+    assert torch.equal(encode_cameras(obs, nn.ModuleDict(), [], ["width"]), obs["width"].flatten(1))
+
+
+def test_one_network_for_all_cameras_normalises_over_all_of_them():
+    obs, transforms = two_cameras()
+    network = nn.Sequential(nn.BatchNorm2d(3, affine=False), nn.Flatten())
+
+    at_once = encode_cameras(obs, transforms, network, [])
+    one_by_one = encode_cameras(obs, transforms, [network, network], [])
+
+    right, left = network(torch.cat([obs["right"], obs["left"].clamp(0, 0.5)])).chunk(2)
+    assert torch.equal(at_once, torch.cat([right, left], dim=-1))
+    right, left = network(obs["right"]), network(obs["left"].clamp(0, 0.5))
+    assert torch.equal(one_by_one, torch.cat([right, left], dim=-1))
+    assert not torch.allclose(at_once, one_by_one)
 
 
 def test_random_crop_cuts_every_image_at_the_place_that_was_drawn():
