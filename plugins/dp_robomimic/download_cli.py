@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from dp_core.kit.files.command import OUTPUT
+from dp_core.kit.files.command import add_archive_options, download_parser, run_download
 from dp_robomimic.download import ADDRESSES, download
 from dp_robomimic.published import DEMONSTRATIONS, OBSERVATIONS
 
 
 def main(argv: Sequence[str]) -> int:
-    """Download what is not there already; returns the exit status."""
-    for line in download(**vars(_parse(argv))):
-        print(line)
-    return 0
-
-
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="dp-data download robomimic",
-        description="Get demonstrations of one of robomimic's tasks, as the diffusion policy paper was trained on. Of "
-        "the published archives, which have 78 GB with images, only the one file is fetched. An interrupted download "
-        "goes on where it was; until it is done, it takes room twice.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    """Download what is not there already; return the exit status."""
+    parser = download_parser(
+        "robomimic",
+        "Get demonstrations of one of robomimic's tasks, as the diffusion policy paper was trained on. Of the "
+        "published archives, which have 78 GB with images, only the one file is fetched. An interrupted download goes "
+        "on where it was; until it is done, it takes room twice.",
     )
     none = argparse.SUPPRESS  # so that the help names no default
     parser.add_argument("--task", choices=DEMONSTRATIONS, required=True, default=none, help="to be named")
@@ -41,11 +33,5 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         default=True,
         help="actions are poses of the gripper, as robomimic/lift_ph_lowdim_unet and its like use; or changes of it",
     )
-    parser.add_argument("--output", type=Path, default=OUTPUT, help="folder that robomimic/datasets is in, or will be")
-    parser.add_argument(
-        "--source",
-        default=none,
-        help="address of the archive, or an archive that was downloaded elsewhere; if it is not given, "
-        + " or ".join(ADDRESSES.values()),
-    )
-    return parser.parse_args(argv)
+    add_archive_options(parser, "robomimic/datasets", *ADDRESSES.values())
+    return run_download(parser, argv, download)
