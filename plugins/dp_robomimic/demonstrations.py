@@ -45,7 +45,9 @@ class DemonstrationFile:
         if not self._episodes:
             raise DataError(f"{path}: has no 'data/demo_<number>'; expected demonstrations in robomimic's format")
         if others := self._data.keys() - names:
-            logger.warning("%s: left out of 'data' is what is not called 'demo_<number>': %s", path, quoted(others))
+            logger.warning(
+                "%s: left out of 'data' is what is not called 'demo_<number>': %s", path, quoted(sorted(others))
+            )
 
     @property
     def n_episodes(self) -> int:
@@ -119,7 +121,7 @@ class DemonstrationFile:
             return array
         parent, _, name = key.rpartition("/")
         known = episode.get(parent) if parent else episode
-        hint = f"; choose from {quoted(known)}" if parent and isinstance(known, h5py.Group) else ""
+        hint = f"; choose from {quoted(sorted(known))}" if parent and isinstance(known, h5py.Group) else ""
         raise DataError(f"{self.path}: '{episode.name}' has no '{parent + '/' if parent else ''}{name}'{hint}")
 
 

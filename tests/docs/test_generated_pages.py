@@ -62,7 +62,11 @@ def test_what_else_is_installed_changes_nothing(tmp_path: Path) -> None:
     """Neither packages of others, nor switches, nor the absence of what components need."""
     write_distribution(tmp_path, "dp-other", "1.0", {"other": OTHER})
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['timm'] = sys.modules['zarr'] = None\n")
-    variables = {"PYTHONPATH": str(tmp_path), "DP_DISABLE_PLUGINS": "timm", "DP_PLUGINS": "dp_other.plugin"}
+    variables = {
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), str(DOCS.parent)]),
+        "DP_DISABLE_PLUGINS": "timm",
+        "DP_PLUGINS": "dp_other.plugin",
+    }
     program = "import sys; from scripts.docs.command import main; sys.exit(main(sys.argv[1:]))"
     (tmp_path / "docs").mkdir()
     command = [sys.executable, "-c", program, "--output", str(tmp_path / "docs")]

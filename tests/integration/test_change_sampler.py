@@ -48,7 +48,7 @@ def test_another_process_is_refused(checkpoint: Path) -> None:
     assert str(caught.value) == (
         f"{checkpoint} has 1 problem\n"
         "  policy.scheduler: 'flow_matching' reverses the noise process 'rectified flow', but the weights were trained "
-        "with 'ddpm' for 'variance preserving'; choose 'ddim' or 'ddpm' or 'dpm_solver', or train again"
+        "with 'ddpm' for 'variance preserving'; choose 'ddim', 'ddpm' or 'dpm_solver', or train again"
     )
 
 
@@ -73,7 +73,7 @@ def test_a_run_that_goes_on_keeps_its_process_as_well(checkpoint: Path, capsys: 
     assert capsys.readouterr().err == (
         f"dp-run: error: {run / 'config.resolved.yaml'} has 1 problem\n"
         "  policy.scheduler: 'flow_matching' reverses the noise process 'rectified flow', but the weights were trained "
-        "with 'ddpm' for 'variance preserving'; choose 'ddim' or 'ddpm' or 'dpm_solver', or train again\n"
+        "with 'ddpm' for 'variance preserving'; choose 'ddim', 'ddpm' or 'dpm_solver', or train again\n"
     )
     assert main(["--resume", str(run), "training.num_epochs=2", "policy.scheduler=ddim"]) == 0
     assert load_policy(checkpoint).scheduler.config.prediction_type == "sample"

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from dp_core.cli.check import check_component
 from dp_core.cli.run import main as dp_run
 from dp_core.component import KINDS
 from dp_core.registry import Registry
 from dp_core.testing.case import with_tiny_parts
 from dp_core.testing.examples import TINY, TINY_KINDS
 from dp_core.testing.fakes import installed, registry_of, write_distribution
+from dp_core.testing.report import check_component
 
 FAULTY = Path(__file__).parents[2] / "data" / "dp_faulty"
 
