@@ -20,7 +20,7 @@ __all__ = ["API", "Component", "DpError", "NoiseProcess", "Slot", "hookimpl", "l
 
 
 def __getattr__(name: str) -> Any:
-    # load_policy needs torch, which describing components must not import.
+    # Describing components must import neither torch nor omegaconf, which load_policy needs.
     if name == "load_policy":
         from dp_core.runs import load_policy
 

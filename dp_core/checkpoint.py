@@ -25,7 +25,7 @@ from dp_core.config.schema import WorkspaceConfig
 from dp_core.config.structure import structure_parts, structure_run
 from dp_core.errors import CheckpointError
 from dp_core.pretrained import skip_pretrained_weights
-from dp_core.provenance.manifest import absent_components, absent_requirements, as_manifest, differences, other_versions
+from dp_core.provenance.manifest import as_manifest, compare
 from dp_core.registry import Registry
 
 FORMAT = 1
@@ -173,17 +173,11 @@ def _require_components(
     payload: Mapping[str, Any], registry: Registry, source: str | Path, data: Mapping[str, Any], parts: Collection[str]
 ) -> None:
     """Refuse what cannot be rebuilt here, or warn where versions differ. One message, before a component is loaded."""
-    made_with = as_manifest(payload.get("manifest"))
-    absent = [
-        *absent_components(made_with, registry, data, parts),
-        *absent_requirements(made_with, registry, data, parts),
-    ]
-    others = differences(made_with)
-    if absent:
-        lines = [*(f"  {problem}" for problem in absent), *(f"  note: {line}" for line in others)]
+    found = compare(payload.get("manifest"), registry, data, parts)
+    if absent := [*found.absent, *found.lacking]:
+        lines = [*(f"  {problem}" for problem in absent), *(f"  note: {line}" for line in found.other_versions)]
         raise CheckpointError("\n".join([f"{source}: made with components that are not available here", *lines]))
-    if others:
-        logger.warning("%s", other_versions(source, others))
+    found.warn(source)
 
 
 def _why_not_written(error: BaseException) -> str:

@@ -33,6 +33,7 @@ class ConfigError(DpError, ValueError):
     def __init__(self, source: str, problems: Sequence[Problem], notes: Sequence[str] = ()) -> None:
         self.source = source
         self.problems = tuple(problems)
+        self.notes = tuple(notes)
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
         lines = [*(f"  {problem}" for problem in self.problems), *(f"  note: {note}" for note in notes)]
         super().__init__("\n".join([f"{source} has {count}", *lines]))

@@ -1,8 +1,7 @@
-"""`load_config`: a config file and overrides to a checked, typed config, and back to a file."""
+"""`load_config`: a config file and overrides to a checked, typed config, and back to a file. No torch."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,68 +10,60 @@ from omegaconf import OmegaConf
 
 from dp_core.atomic import whole_file
 from dp_core.config.compose import compose, parse_override
+from dp_core.config.presets import fragment_meant
 from dp_core.config.schema import WorkspaceConfig
 from dp_core.config.structure import structure_run
-from dp_core.config.tree import components_of, unstructure
+from dp_core.config.tree import unstructure
 from dp_core.errors import ConfigError, Problem
-from dp_core.provenance.manifest import (
-    absent_components,
-    absent_requirements,
-    as_manifest,
-    differences,
-    manifest,
-    other_versions,
-)
-from dp_core.provenance.noise_process import keep_process
+from dp_core.provenance.manifest import compare, manifest
 from dp_core.registry import Registry
 
+RESOLVED_CONFIG = "config.resolved.yaml"
+"""The file in a run directory that `save_config` writes."""
 MANIFEST = "manifest"
 """The key of a resolved config that holds its manifest, see `dp_core.provenance.manifest`."""
 
-logger = logging.getLogger(__name__)
-
 
 def load_config(registry: Registry, path: str | Path, overrides: Sequence[str] = ()) -> WorkspaceConfig:
-    """Compose, structure and check. Imports no component.
+    """Compose, structure and check a config. Imports no component.
 
     Warns of what its blocks advise against, and where a resolved config was made with other versions.
+
+    Args:
+        path: of a file, or the name of a config that comes with dp-core.
+        overrides: ``key=value``, as on the command line.
 
     Raises:
         ConfigError: everything that is wrong, each with its dotted path; or, of a resolved config, every component
             that is not available here.
     """
-    data = compose(path, overrides)
-    _compare_manifest(registry, data, path)
-    return _structure(registry, data, path, overrides)
+    try:
+        return check_config(registry, compose(path, overrides), path, overrides)
+    except ConfigError as error:
+        if (name := fragment_meant(path)) is None:
+            raise
+        note = f"'{name}' is not a whole config, but a part to build on; in one of yours: 'extends: [{name}]'"
+        raise ConfigError(error.source, error.problems, [*error.notes, note]) from error
 
 
-def load_resumed_config(registry: Registry, path: str | Path, overrides: Sequence[str]) -> WorkspaceConfig:
-    """As `load_config`, for a run that goes on with the weights it has: its schedulers keep the noise process.
+def check_config(
+    registry: Registry, data: Mapping[str, Any], path: str | Path, overrides: Sequence[str] = ()
+) -> WorkspaceConfig:
+    """Structure and check what `dp_core.config.compose.compose` made of ``path`` and ``overrides``; see `load_config`.
 
     Raises:
-        ConfigError: as there, and where an override asks for another process.
+        ConfigError: as there.
     """
-    data = compose(path)
-    _compare_manifest(registry, data, path)
-    former = _structure(registry, data, path, log_advice=False)  # of use only with the overrides
-    kinds = {here: component.kind for here, component in components_of(former)}
-    data = keep_process(registry, unstructure(former), kinds, compose(path, overrides), str(path))
-    return _structure(registry, data, path, overrides)
-
-
-def _structure(
-    registry: Registry,
-    data: dict[str, Any],
-    path: str | Path,
-    overrides: Sequence[str] = (),
-    *,
-    log_advice: bool = True,
-) -> WorkspaceConfig:
-    data = {"run_name": Path(path).stem, **data}
-    data.pop(MANIFEST, None)
+    found = compare(data.get(MANIFEST), registry, data, data)
+    if found.absent:
+        # Packages that are missing besides, only for completeness: without them a config can still be checked.
+        raise ConfigError(str(path), [*found.absent, *found.lacking], found.other_versions)
+    found.warn(path)
+    options = {"run_name": Path(path).stem, **data}
+    options.pop(MANIFEST, None)
     try:
-        _check_required(registry, data.get("required_plugins"), str(path))
-        return structure_run(registry, data, str(path), log_advice=log_advice)
+        _check_required(registry, options.get("required_plugins"), str(path))
+        return structure_run(registry, options, str(path))
     except ConfigError as error:
         given = [leaf for override in overrides for leaf in _leaves(parse_override(override))]
         raise ConfigError(error.source, [_with_origin(problem, given) for problem in error.problems]) from error
@@ -87,18 +78,8 @@ def _check_required(registry: Registry, required: Any, source: str) -> None:
         raise ConfigError(source, unmet)
 
 
-def _compare_manifest(registry: Registry, data: Mapping[str, Any], path: str | Path) -> None:
-    made_with = as_manifest(data.get(MANIFEST))
-    others = differences(made_with)
-    if absent := absent_components(made_with, registry, data, data):
-        # Packages that are missing besides, only for completeness: without them a config can still be checked.
-        raise ConfigError(str(path), [*absent, *absent_requirements(made_with, registry, data, data)], others)
-    if others:
-        logger.warning("%s", other_versions(path, others))
-
-
 def dump_config(config: Any) -> str:
-    """The complete config as YAML: defaults filled in, interpolations resolved, names qualified."""
+    """Return the complete config as YAML: defaults filled in, interpolations resolved, names qualified."""
     return OmegaConf.to_yaml(OmegaConf.create(unstructure(config)))
 
 

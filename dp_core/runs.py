@@ -1,23 +1,234 @@
-"""`load_policy`: from a checkpoint file to a policy that acts."""
+"""Runs and policies from Python: what the commands do, as functions.
+
+`start` trains from a config, `resume` continues a run, `evaluate` measures the policy of a checkpoint, and
+`load_policy` returns one that acts. `build` and `restore` stop before the first step of `start` and `resume`. Mistakes
+in a config are reported before torch is imported.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+import attrs
 
-from dp_core.checkpoint import payload_parts, read_payload
-from dp_core.config.compose import apply_overrides, resolve
+from dp_core.atomic import new_folder, numbered, remove_leftovers, whole_file
+from dp_core.config.checks import step_mismatches
+from dp_core.config.compose import apply_overrides, compose, resolve
 from dp_core.config.fields import Slot
-from dp_core.errors import CheckpointError, UnsoundStateError
-from dp_core.interfaces import BasePolicy
+from dp_core.config.tree import preflight
+from dp_core.errors import CheckpointError, ConfigError, DpError, InputError, Problem, UnsoundStateError
 from dp_core.pretrained import skip_pretrained_weights
+from dp_core.provenance.manifest import as_manifest
 from dp_core.provenance.noise_process import keep_process
 from dp_core.registry import Registry
-from dp_core.soundness import unsound
+from dp_core.run_config import MANIFEST, RESOLVED_CONFIG, check_config, load_config, save_config
+
+if TYPE_CHECKING:
+    import torch
+
+    from dp_core.interfaces import BasePolicy
+    from dp_core.workspace import BaseWorkspace
+
+
+# -- training ---------------------------------------------------------------------------------------------------------
+
+
+def start(config: str | Path, overrides: Sequence[str] = ()) -> BaseWorkspace:
+    """Train from a config to the end of the run.
+
+    For example, ``start("quickstart", ["output_dir=runs/mine", "training.num_epochs=2"])``.
+
+    Args:
+        config: a YAML file, or the name of a config that comes with dp-core.
+        overrides: options to change, ``key=value`` as on the command line; values are YAML.
+
+    Returns:
+        The workspace, with the state of the end of the run. Its files are in ``workspace.output_dir``, its last
+        checkpoint is ``workspace.get_checkpoint_path()``.
+
+    Raises:
+        ConfigError: a config that cannot be used, with everything that is wrong in it or that this machine lacks.
+        DpError: the run directory holds a run already; or whatever a component raises on the way.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, once the state is saved; its text says so where it could not be.
+    """
+    workspace = build(config, overrides)
+    workspace.run()
+    return workspace
+
+
+def build(config: str | Path, overrides: Sequence[str] = ()) -> BaseWorkspace:
+    """Build the workspace of a new run, without running it; ``workspace.run()`` does.
+
+    Makes the run directory and writes its ``config.resolved.yaml``, so that no other run gets it.
+
+    Args:
+        config, overrides: as of `start`.
+
+    Raises:
+        ConfigError, DpError: as of `start`.
+    """
+    cfg = load_config(Registry.discover(), config, overrides)
+    _require_ready(cfg, config)
+    if cfg.output_dir is not None and (cfg.output_dir / RESOLVED_CONFIG).exists():
+        raise _is_taken(cfg.output_dir)  # before weights are made
+    workspace: BaseWorkspace = cfg.workspace.load()(cfg)
+    try:
+        save_config(workspace.cfg, workspace.output_dir / RESOLVED_CONFIG, exclusive=True)
+    except FileExistsError as error:
+        # Another run may have started meanwhile: of several in one directory, one gets this far.
+        if not (workspace.output_dir / RESOLVED_CONFIG).exists():
+            raise
+        raise _is_taken(workspace.output_dir) from error
+    return workspace
+
+
+def resume(run_dir: str | Path, overrides: Sequence[str] = (), *, trust_pickles: bool = False) -> BaseWorkspace:
+    """Continue a run from its last checkpoint to its end, or from the beginning if it has none yet.
+
+    A run that was interrupted ends as if it had not been. One that is done runs on where an override gives it more to
+    do: ``resume("runs/mine", ["training.num_epochs=20"])``.
+
+    Args:
+        run_dir: the run directory.
+        overrides: changes of its config, as of `start`. What a scheduler leaves out of the noise process is that of
+            the run.
+        trust_pickles: unpickle values that the workspace saves by value, which can run any code that is in the file.
+
+    Returns:
+        The workspace, as `start` does.
+
+    Raises:
+        ConfigError: ``run_dir`` is no run directory, a component of the run is not available here, or an override is
+            wrong, a scheduler that reverses another noise process included.
+        CheckpointError: the checkpoint is damaged or does not fit the config.
+        DpError, KeyboardInterrupt: as of `start`.
+    """
+    workspace = restore(run_dir, overrides, trust_pickles=trust_pickles)
+    workspace.run()
+    return workspace
+
+
+def restore(run_dir: str | Path, overrides: Sequence[str] = (), *, trust_pickles: bool = False) -> BaseWorkspace:
+    """Build the workspace of a run and put its last checkpoint into it, without running it.
+
+    This is the whole way of a resume, except for what depends on the data: the place in the epoch and in the schedule
+    of the learning rate, which the workspace finds when it runs (``TrainWorkspace.setup`` of ``train``).
+
+    Args:
+        run_dir, overrides, trust_pickles: as of `resume`.
+
+    Raises:
+        ConfigError, CheckpointError, DpError: as of `resume`.
+    """
+    folder = Path(run_dir)
+    path, checkpoint = folder / RESOLVED_CONFIG, folder / "checkpoints" / "latest.ckpt"
+    if not path.is_file():
+        raise ConfigError(str(folder), [Problem("", f"not a run directory: there is no {RESOLVED_CONFIG} in it")])
+    remove_leftovers(checkpoint.parent)
+    has_weights = checkpoint.is_file()  # a run that was killed before its first checkpoint begins again
+
+    registry = Registry.discover()
+    data = compose(path, overrides)
+    if has_weights:
+        # Whatever sampler an override chooses, it reverses the process that the weights were trained for.
+        former = compose(path)
+        data = keep_process(registry, former, as_manifest(former.get(MANIFEST))["kinds"], data, str(path))
+    # Pretrained weights would be overwritten by the checkpoint's, and need not be on this machine any more.
+    with skip_pretrained_weights() if has_weights else contextlib.nullcontext():
+        cfg = check_config(registry, data, path, overrides)
+        _require_ready(cfg, path)
+        workspace: BaseWorkspace = cfg.workspace.load()(cfg, output_dir=folder)
+    if has_weights:
+        workspace.load_checkpoint(checkpoint, trust_pickles=trust_pickles)
+    save_config(workspace.cfg, path)  # the run goes on with the changes, also when it is resumed again
+    return workspace
+
+
+def _require_ready(config: Any, source: str | Path) -> None:
+    """Refuse a config, or parts of one, for which this machine lacks packages or files."""
+    if lacking := list(preflight(config)):
+        raise ConfigError(str(source), lacking)
+
+
+def _is_taken(folder: Path) -> DpError:
+    return DpError(f"{folder} holds a run already; go on with `dp-run --resume {folder}`, or choose another output_dir")
+
+
+# -- policies of checkpoints ------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Evaluation:
+    """What an evaluation measured, and where its files are."""
+
+    metrics: dict[str, Any]
+    """As the runner returned them: numbers, such as ``test/mean_score``, and paths of videos."""
+    output_dir: Path
+    """Where the videos are, and ``eval_log.json``, which holds the metrics."""
+
+    @property
+    def log(self) -> Path:
+        """The file of the metrics."""
+        return self.output_dir / "eval_log.json"
+
+
+def evaluate(
+    checkpoint: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    n_episodes: int | None = None,
+    output_dir: str | Path | None = None,
+    device: str | torch.device = "auto",
+) -> Evaluation:
+    """Evaluate the policy of a checkpoint in the environments of its run; the averaged weights if there are any.
+
+    Needs only the file, not its run directory: ``evaluate("latest.ckpt", n_episodes=100).metrics["test/mean_score"]``.
+
+    Args:
+        checkpoint: a ``.ckpt`` file.
+        overrides: options of its policy and runner to change, such as ``policy.scheduler.num_inference_steps=8``.
+        n_episodes: test episodes, and no others; None: as in the run.
+        output_dir: where the log and videos go; None: ``eval_<checkpoint>`` in the run directory, or with ``_2``,
+            ``_3``, ... if that is taken.
+        device: where the policy acts; ``"auto"`` is a GPU if there is one.
+
+    Raises:
+        CheckpointError: the file is damaged, or needs components that are not available here.
+        ConfigError: an override is wrong, or this machine lacks what the runner needs.
+        DpError: the config of the run names no runner; or whatever a component raises on the way.
+    """
+    import torch
+
+    from dp_core.checkpoint import payload_parts, read_payload
+    from dp_core.training.devices import find_device
+
+    path = Path(checkpoint)
+    payload = read_payload(path)
+    registry = Registry.discover()
+    data = checkpoint_config(payload, registry, path, [*_episodes(payload["cfg"], n_episodes), *overrides])
+    if data.get("runner") is None:
+        steps = ", ".join(f"{name}: {data.get(name, '...')}" for name in ("n_obs_steps", "n_action_steps"))
+        raise DpError(f"{path}: its config names no runner; add one, for example 'runner={{name: pusht, {steps}}}'")
+    parts = payload_parts(payload, registry, path, data, ("policy", "runner"))
+    with skip_pretrained_weights():
+        _require_ready(parts, path)
+    _require_equal_steps(parts["policy"], parts["runner"], path)
+    policy = policy_from(payload, parts["policy"], data, path).to(find_device(str(device), "device"))
+    # Each evaluation has a folder of its own, also of those that start at once, unless it was given one.
+    output = Path(output_dir) if output_dir is not None else new_folder(numbered(_beside(path)))
+    runner = parts["runner"].build(shape_meta=data["shape_meta"], output_dir=output)
+    try:
+        with torch.no_grad():
+            evaluation = Evaluation(runner.run(policy), output)
+    finally:
+        runner.close()
+    _write_log(evaluation.log, {"checkpoint": str(path), **evaluation.metrics})
+    return evaluation
 
 
 def load_policy(path: str | Path, device: str | torch.device = "cpu", overrides: Sequence[str] = ()) -> BasePolicy:
@@ -35,6 +246,8 @@ def load_policy(path: str | Path, device: str | torch.device = "cpu", overrides:
         CheckpointError: the file is damaged, or needs components that are not available here.
         ConfigError: an override is wrong, a scheduler that reverses another noise process included.
     """
+    from dp_core.checkpoint import payload_parts, read_payload
+
     payload = read_payload(path)
     registry = Registry.discover()
     data = checkpoint_config(payload, registry, path, overrides)
@@ -45,14 +258,13 @@ def load_policy(path: str | Path, device: str | torch.device = "cpu", overrides:
 def checkpoint_config(
     payload: Mapping[str, Any], registry: Registry, path: str | Path, overrides: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The plain config of a payload, with overrides merged as on the command line.
+    """Return the plain config of a payload, with overrides merged as on the command line.
 
     Raises:
         ConfigError: an override is none, or the weights were trained for another noise process than it asks for.
     """
     data = resolve(apply_overrides(payload["cfg"], overrides), str(path))
-    kinds = payload.get("manifest", {}).get("kinds", {})
-    return keep_process(registry, payload["cfg"], kinds, data, str(path))
+    return keep_process(registry, payload["cfg"], as_manifest(payload.get("manifest"))["kinds"], data, str(path))
 
 
 def policy_from(payload: Mapping[str, Any], policy: Slot, data: Mapping[str, Any], path: str | Path) -> BasePolicy:
@@ -64,6 +276,8 @@ def policy_from(payload: Mapping[str, Any], policy: Slot, data: Mapping[str, Any
     Raises:
         CheckpointError: there are no weights, they do not fit the policy, or they are not finite.
     """
+    from dp_core.soundness import unsound
+
     states = payload["state_dicts"]
     key = next((key for key in ("ema_model", "model") if states.get(key) is not None), None)
     if key is None:
@@ -81,3 +295,34 @@ def policy_from(payload: Mapping[str, Any], policy: Slot, data: Mapping[str, Any
             f"{path}: its weights are not finite: {problems[0]}; its training diverged; take another checkpoint"
         )
     return built.eval()
+
+
+def _episodes(cfg: Mapping[str, Any], n_episodes: int | None) -> list[str]:
+    """Overrides of a runner's config for ``n_episodes`` test episodes, and no others."""
+    if n_episodes is None:
+        return []
+    if n_episodes < 1:
+        raise InputError(f"n_episodes: {n_episodes} is less than 1")
+    has_train_episodes = "n_train" in (cfg.get("runner") or {})
+    return [*(["runner.n_train=0"] if has_train_episodes else []), f"runner.n_test={n_episodes}"]
+
+
+def _require_equal_steps(policy: Slot, runner: Slot, path: Path) -> None:
+    mismatches = [
+        Problem(f"{part}.{name}", f"{here}, but policy.{name} is {there}; add {part}.{name}={there}")
+        for part, name, here, there in step_mismatches(policy, runner=runner)
+    ]
+    if mismatches:
+        raise ConfigError(str(path), mismatches)
+
+
+def _beside(checkpoint: Path) -> Path:
+    """In the run directory; where the file was copied out of one, in the same folder."""
+    folder = checkpoint.parent
+    return (folder.parent if folder.name == "checkpoints" else folder) / f"eval_{checkpoint.stem}"
+
+
+def _write_log(path: Path, record: Mapping[str, Any]) -> None:
+    plain = {key: value if isinstance(value, int | float | str) else str(value) for key, value in record.items()}
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")

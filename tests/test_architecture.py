@@ -36,7 +36,7 @@ FLOORS = [
 """Files and folders of core from the ground up: each imports its own floor or lower ones."""
 
 WITHOUT_TORCH = [room for floor in FLOORS[:5] for room in floor]
-COMMANDS = ["cli", "new_plugin", "training/options.py", "kit/rollout/config.py"]
+COMMANDS = ["runs", "cli", "new_plugin", "training/options.py", "kit/rollout/config.py"]
 """Above that floor, what is imported before a config is known to be right."""
 
 

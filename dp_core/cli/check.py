@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dp_core.cli.messages import USAGE_ERROR
+from dp_core.cli.command import USAGE_ERROR
 from dp_core.config.presets import presets
 from dp_core.discovery.loading import PluginRecord
 from dp_core.discovery.switches import is_named

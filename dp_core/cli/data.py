@@ -6,8 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from dp_core.cli.messages import run_command
-from dp_core.cli.plugin_option import add_plugin_option
+from dp_core.cli.command import add_common_options, run_command
 from dp_core.component import Component, load_target
 from dp_core.errors import DpError
 from dp_core.registry import Registry
@@ -23,15 +22,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("command", nargs="?", help="for example download or expert")
     parser.add_argument("name", nargs="?", help="a data set, for example pusht")
     parser.add_argument("--list", action="store_true", help="show the commands of all data sets")
-    add_plugin_option(parser)
+    add_common_options(parser)
     parser.add_argument("rest", nargs=argparse.REMAINDER, help="options of the command")
     arguments = parser.parse_args(argv)
-    return run_command("dp-data", lambda: _dispatch(parser, arguments), plugins=arguments.plugins)
+    return run_command("dp-data", lambda: _dispatch(parser, arguments), arguments.traceback, arguments.plugins)
 
 
 def _dispatch(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     datasets = [c for c in Registry.discover().components("dataset") if c.data_commands]
     if arguments.list:
+        if arguments.command:
+            raise DpError(f"--list shows all commands; leave out '{arguments.command}'")
         print("\n".join(f"dp-data {command} {c.name}" for c in datasets for command in sorted(c.data_commands)))
         return 0
     if not (arguments.command and arguments.name):

@@ -1,4 +1,7 @@
-"""``dp-run --list`` and ``--describe``: what is installed and which options it has. Imports no implementation."""
+"""``dp-run --list`` and ``--describe``: what is installed, which options it has, and the configs that come with it.
+
+Imports no implementation.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,28 @@ from collections.abc import Iterator
 from typing import Any
 
 from dp_core.component import KINDS, Component
-from dp_core.config.describe import example, option_rows
+from dp_core.config.describe import example, option_records, option_rows
+from dp_core.config.presets import is_fragment, presets, summary_of
 from dp_core.discovery.installed import LOCAL
 from dp_core.errors import PluginError
 from dp_core.registry import Registry
 
-_TITLES = {"policy": "policies", "lr_schedule": "learning-rate schedules"}
+_TITLES = {kind: f"{kind}s" for kind in KINDS} | {"policy": "policies", "lr_schedule": "learning-rate schedules"}
+
+
+def kind_meant(text: str) -> str:
+    """Return the kind that ``text`` names, in the singular, in the plural or as the list does; else ``text`` itself."""
+    titles = {title: kind for kind in KINDS for title in (f"{kind}s", _TITLES[kind])}
+    return titles.get(text, text)
 
 
 def list_text(registry: Registry, kind: str | None, verbose: bool) -> str:
-    """Components by kind, then the plugins that cannot be used."""
+    """List components by kind, then the plugins that cannot be used."""
     lines: list[str] = []
     for each in [kind] if kind else KINDS:
         components = registry.components(each)
         if components:
-            lines += [_TITLES.get(each, f"{each}s"), *_table(_rows(components)), ""]
+            lines += [_TITLES[each], *_table(_rows(components)), ""]
     if clashes := registry.clashes(kind):
         lines += ["names that several packages offer", *(f"  {clash}" for clash in clashes), ""]
     if noted := [plugin for plugin in registry.plugins if plugin.note]:
@@ -43,20 +53,11 @@ def list_text(registry: Registry, kind: str | None, verbose: bool) -> str:
 
 
 def list_json(registry: Registry, kind: str | None, verbose: bool) -> str:
-    """The same facts for programs: a component is ``ok`` or ``needs`` packages; a plugin, ok, broken or disabled."""
-    components = [
-        {
-            "kind": c.kind,
-            "name": c.name,
-            "qualified_name": c.qualified_name,
-            "distribution": c.distribution,
-            "version": c.version,
-            "summary": c.summary,
-            "status": "needs" if c.missing() else "ok",
-            "missing": list(c.missing()),
-        }
-        for c in registry.components(kind)
-    ]
+    """Return the facts of `list_text` for programs.
+
+    A component is ``ok`` or ``needs`` packages; a plugin is ``ok``, ``broken`` or ``disabled``.
+    """
+    components = [_facts(component) for component in registry.components(kind)]
     plugins = [
         {
             "name": p.name,
@@ -72,20 +73,72 @@ def list_json(registry: Registry, kind: str | None, verbose: bool) -> str:
     return json.dumps({"components": components, "plugins": plugins, "clashes": registry.clashes(kind)}, indent=2)
 
 
-def describe(registry: Registry, what: str) -> str:
-    """Summary, provider, options and an example of the component ``kind/name``."""
-    kind, _, name = what.partition("/")
-    if kind not in KINDS or not name:
-        raise PluginError(f"'{what}' is not KIND/NAME, such as encoder/timm; the kinds are {', '.join(KINDS)}")
-    component = registry.resolve(kind, name)
+def describe_text(registry: Registry, what: str) -> str:
+    """Show summary, provider, options and an example of the component ``kind/name``."""
+    component = _component(registry, what)
     provider = f"{component.distribution} {component.version}".strip()
-    lines = [f"{kind}/{component.name}: {component.summary}", f"provided by {provider} ({component.target})"]
+    lines = [f"{component.kind}/{component.name}: {component.summary}", f"provided by {provider} ({component.target})"]
     if missing := component.missing():
         lines.append(f"needs {', '.join(missing)}, not installed: {component.install_command}")
     rows = list(option_rows(component.config))
     lines += ["", "options" if rows else "no options", *_table(rows), ""]
     lines += ["example", *(f"  {line}" for line in example(component))]
     return "\n".join(lines)
+
+
+def describe_json(registry: Registry, what: str) -> str:
+    """Return the facts of `describe_text` for programs."""
+    component = _component(registry, what)
+    facts = _facts(component) | {
+        "target": component.target,
+        "install_command": component.install_command if component.missing() else "",
+        "options": list(option_records(component.config)),
+        "example": "\n".join(example(component)) + "\n",
+    }
+    return json.dumps(facts, indent=2, default=str)
+
+
+def configs_text() -> str:
+    """List the configs that can be run, then those that can be extended."""
+    summaries = {name: summary_of(path) for name, path in presets().items()}
+    width = max(map(len, summaries), default=0)
+    lines: dict[bool, list[str]] = {False: [], True: []}
+    for name, summary in summaries.items():
+        lines[is_fragment(name)].append(f"  {name.ljust(width)}  {summary}")
+    return "\n".join(
+        ["to run: dp-run NAME", *lines[False], "", "to build on: `extends: [NAME, ...]` in a config", *lines[True]]
+    )
+
+
+def configs_json() -> str:
+    """Return the facts of `configs_text` for programs, and where the files are."""
+    return json.dumps(
+        [
+            {"name": name, "is_fragment": is_fragment(name), "path": str(path), "summary": summary_of(path)}
+            for name, path in presets().items()
+        ],
+        indent=2,
+    )
+
+
+def _component(registry: Registry, what: str) -> Component:
+    kind, _, name = what.partition("/")
+    if kind_meant(kind) not in KINDS or not name:
+        raise PluginError(f"'{what}' is not KIND/NAME, such as encoder/timm; the kinds are {', '.join(KINDS)}")
+    return registry.resolve(kind_meant(kind), name)
+
+
+def _facts(component: Component) -> dict[str, Any]:
+    return {
+        "kind": component.kind,
+        "name": component.name,
+        "qualified_name": component.qualified_name,
+        "distribution": component.distribution,
+        "version": component.version,
+        "summary": component.summary,
+        "status": "needs" if component.missing() else "ok",
+        "missing": list(component.missing()),
+    }
 
 
 def _rows(components: list[Component]) -> Iterator[tuple[str, str, str]]:

@@ -14,20 +14,39 @@ from dp_core.component import Component
 from dp_core.config.fields import HELP, SLOT, Slot
 
 
-def option_rows(cls: type, prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
-    """Dotted name, type, default and help of every option of a config class, and of the classes in it."""
+def option_rows(cls: type) -> Iterator[tuple[str, str, str, str]]:
+    """Yield dotted name, type, default and help of every option of a config class, and of the classes in it."""
+    for name, hint, field in _fields(cls):
+        yield name, _type_name(hint, field), _default(field), field.metadata.get(HELP, "")
+
+
+def option_records(cls: type) -> Iterator[dict[str, Any]]:
+    """Yield the facts of `option_rows` for programs: ``default`` is a value, null where one is ``required``."""
+    for name, hint, field in _fields(cls):
+        default, is_required = _default_value(field), field.default is attrs.NOTHING
+        yield {
+            "name": name,
+            "type": _type_name(hint, field),
+            "required": is_required,
+            "default": None if is_required else attrs.asdict(default) if attrs.has(type(default)) else default,
+            "help": field.metadata.get(HELP, ""),
+        }
+
+
+def _fields(cls: type, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield the dotted name, the annotation and the attrs field of every option."""
     hints = typing.get_type_hints(cls)
     for field in attrs.fields(cls):
         hint = hints[field.name]
         if hint is Component:
             continue
-        yield f"{prefix}{field.name}", _type_name(hint, field), _default(field), field.metadata.get(HELP, "")
+        yield f"{prefix}{field.name}", hint, field
         for nested in (arg for arg in (hint, *get_args(hint)) if attrs.has(arg) and arg is not Slot):
-            yield from option_rows(nested, f"{prefix}{field.name}.")
+            yield from _fields(nested, f"{prefix}{field.name}.")
 
 
 def example(component: Component) -> list[str]:
-    """Lines of a config: required options with a stand-in, up to three of the others with their default."""
+    """Return lines of a config: required options with a stand-in, up to three of the others with their default."""
     entries = [("name", component.name)]
     hints = typing.get_type_hints(component.config)
     optional = 0
@@ -74,10 +93,12 @@ def _type_name(hint: Any, field: Any) -> str:
 def _default(field: Any) -> str:
     if field.default is attrs.NOTHING:
         return "required"
-    if isinstance(field.default, attrs.Factory):  # type: ignore[arg-type]
-        default = field.default.factory()
-        return "defaults below" if attrs.has(type(default)) else _yaml(default)
-    return _yaml(field.default)
+    default = _default_value(field)
+    return "defaults below" if attrs.has(type(default)) else _yaml(default)
+
+
+def _default_value(field: Any) -> Any:
+    return field.default.factory() if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
 
 
 def _yaml(value: Any) -> str:

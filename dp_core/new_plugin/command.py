@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
-from dp_core.cli.messages import run_command
+from dp_core.cli.command import run_command
 from dp_core.component import KINDS
 from dp_core.errors import DpError, PluginError
 from dp_core.new_plugin.package import component_name, is_name, package_files

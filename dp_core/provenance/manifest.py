@@ -1,17 +1,21 @@
 """The manifest: which components made something, from which distributions, for which plugin API. No torch.
 
 It is part of every checkpoint and of every ``config.resolved.yaml``, and is compared with what is installed before
-any component is imported. A component that is absent and a newer plugin API are errors; other versions are told.
+any component is imported: `compare`. A component that is absent and a newer plugin API are errors; other versions are
+a warning.
 """
 
 from __future__ import annotations
 
+import logging
 import platform
 import re
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+
+import attrs
 
 from dp_core.component import API, Component
 from dp_core.config.schema import WorkspaceConfig
@@ -21,9 +25,11 @@ from dp_core.discovery.switches import LOAD
 from dp_core.errors import PluginError, Problem, quoted
 from dp_core.registry import Registry
 
+logger = logging.getLogger(__name__)
+
 
 def manifest(cfg: WorkspaceConfig) -> dict[str, Any]:
-    """Which components a config uses and which versions of their distributions are installed here.
+    """Note which components a config uses and which versions of their distributions are installed here.
 
     Returns:
         Plain: ``components`` and ``kinds`` by dotted path, ``distributions`` with their versions, ``modules`` by path
@@ -44,65 +50,61 @@ def manifest(cfg: WorkspaceConfig) -> dict[str, Any]:
 
 
 def as_manifest(value: Any) -> dict[str, Any]:
-    """``value`` with every part that it lacks: files of earlier versions and edited ones may lack any."""
+    """Return ``value`` with every part that it lacks: files of earlier versions and edited ones may lack any."""
     parts = value if isinstance(value, Mapping) else {}
     empty = {"components": {}, "kinds": {}, "distributions": {}, "modules": {}, "api": API, "python": ""}
     return {key: parts[key] if isinstance(parts.get(key), type(none)) else none for key, none in empty.items()}
 
 
-def absent_components(
-    made_with: Mapping[str, Any], registry: Registry, data: Mapping[str, Any], parts: Collection[str]
-) -> list[Problem]:
-    """Components that are not available here, with what to do, and a plugin API that this dp-core does not know.
+@attrs.frozen
+class Comparison:
+    """What something was made with, compared with what is installed here."""
+
+    absent: tuple[Problem, ...]
+    """Components that are not available, with what to do, and a plugin API that this dp-core does not know."""
+    lacking: tuple[Problem, ...]
+    """Packages that components which are available need, and that are not installed."""
+    other_versions: tuple[str, ...]
+    """What is installed in another version."""
+
+    def warn(self, source: object) -> None:
+        """Log the other versions, if there are any, as one warning about the file ``source``."""
+        if self.other_versions:
+            lines = [f"  {line}" for line in self.other_versions]
+            logger.warning("%s", "\n".join([f"{source}: made with other versions than are installed here", *lines]))
+
+
+def compare(made_with: Any, registry: Registry, data: Mapping[str, Any], parts: Collection[str]) -> Comparison:
+    """Compare a manifest with what is installed here.
 
     Args:
-        made_with: what `as_manifest` returns.
+        made_with: the manifest as a file has it, whole or not.
         data: the config that it belongs to, with changes or without: what was replaced is not needed.
         parts: keys of ``data`` that are needed, all if it is ``data`` itself.
     """
-    found = []
+    made_with = as_manifest(made_with)
+    absent, lacking = [], []
     if made_with["api"] > API:
-        found.append(
-            Problem("", f"made with plugin API {made_with['api']}; this dp-core has API {API}; upgrade dp-core")
-        )
-    for path, kind, name in _needed(made_with, data, parts):
-        try:
-            registry.resolve(kind, name)
-        except PluginError:
-            found.append(Problem(path, f"{name}: {_how_to_get(path, name, made_with, registry)}"))
-    return found
-
-
-def absent_requirements(
-    made_with: Mapping[str, Any], registry: Registry, data: Mapping[str, Any], parts: Collection[str]
-) -> list[Problem]:
-    """Packages that available components need and that are not installed; arguments as of `absent_components`."""
-    found = []
+        message = f"made with plugin API {made_with['api']}; this dp-core has API {API}; upgrade dp-core"
+        absent.append(Problem("", message))
     for path, kind, name in _needed(made_with, data, parts):
         try:
             component = registry.resolve(kind, name)
         except PluginError:
+            absent.append(Problem(path, f"{name}: {_how_to_get(path, name, made_with, registry)}"))
             continue
         if missing := component.missing():
             needs = quoted(missing)
-            found.append(Problem(path, f"{name}: needs {needs}; install with: {component.install_command}"))
-    return found
+            lacking.append(Problem(path, f"{name}: needs {needs}; install with: {component.install_command}"))
+    return Comparison(tuple(absent), tuple(lacking), tuple(_other_versions(made_with)))
 
 
-def differences(made_with: Mapping[str, Any]) -> list[str]:
-    """What is installed here in another version, one line each."""
-    found = [
-        f"{name} {here} is installed; made with {there}"
-        for name, there in made_with["distributions"].items()
-        if (here := _version(name)) and here != there
-    ]
-    api = made_with["api"]
-    return [*found, f"this dp-core has plugin API {API}; made with {api}"] if api < API else found
-
-
-def other_versions(source: object, lines: Collection[str]) -> str:
-    """`differences` as one warning about the file ``source``."""
-    return "\n".join([f"{source}: made with other versions than are installed here", *(f"  {line}" for line in lines)])
+def _other_versions(made_with: Mapping[str, Any]) -> Iterator[str]:
+    for name, there in made_with["distributions"].items():
+        if (here := _version(name)) and here != there:
+            yield f"{name} {here} is installed; made with {there}"
+    if made_with["api"] < API:
+        yield f"this dp-core has plugin API {API}; made with {made_with['api']}"
 
 
 def _needed(

@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dp_core.cli.messages import run_command, set_up_logging
-from dp_core.cli.plugin_option import add_plugin_option
+from dp_core.cli.command import add_common_options, run_command, set_up_logging
 from dp_core.errors import DpError
 
 if TYPE_CHECKING:
@@ -32,8 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("original", metavar="ORIGINAL", type=Path, help="a .ckpt file, or a folder of LeRobot's")
     parser.add_argument("output", metavar="OUT", type=Path, help="the checkpoint to write, a .ckpt file")
     parser.add_argument("--force", action="store_true", help="overwrite OUT")
-    parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
-    add_plugin_option(parser)
+    add_common_options(parser)
     arguments = parser.parse_args(argv)
     return run_command("dp-convert", lambda: _convert(arguments), arguments.traceback, arguments.plugins)
 

@@ -16,7 +16,7 @@ from dp_core.config.tree import components_of, unstructure
 from dp_core.errors import CheckpointError
 from dp_core.provenance.manifest import manifest
 from dp_core.registry import Registry
-from dp_core.run_config import save_config
+from dp_core.run_config import RESOLVED_CONFIG, save_config
 from dp_core.runs import policy_from
 
 WEIGHTS = ("model", "ema_model")
@@ -69,7 +69,7 @@ def write(payload: Mapping[str, Any], cfg: WorkspaceConfig, output: Path) -> Pat
     if output.parent.name != "checkpoints" or output.name != "latest.ckpt":
         return None
     folder = output.absolute().parent.parent
-    save_config(cfg, folder / "config.resolved.yaml")
+    save_config(cfg, folder / RESOLVED_CONFIG)
     return folder
 
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from dp_core.cli.messages import run_command
+from dp_core.cli.command import run_command
 from scripts.docs.components import components_page, own_components
 from scripts.docs.hooks import hooks_page
 

@@ -1,7 +1,9 @@
-"""From a checkpoint file to a policy: its averaged weights, and nothing but what the policy needs."""
+"""From a checkpoint file to a policy, with no more than the policy needs; from a config to a run, and on with it."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,9 @@ import torch
 
 from dp_core import load_policy
 from dp_core.checkpoint import read_payload, write_payload
-from dp_core.errors import CheckpointError, ConfigError
+from dp_core.errors import CheckpointError, ConfigError, DpError, InputError
+from dp_core.registry import Registry
+from dp_core.runs import build, evaluate, restore, resume, start
 
 
 @pytest.fixture
@@ -99,4 +103,102 @@ def test_a_missing_policy_is_reported_before_anything_is_built(payload: dict[str
     assert str(caught.value) == (
         f"{tmp_path}/x.ckpt: made with components that are not available here\n"
         "  policy: dp-gone/net: dp-gone is not installed; install with: pip install dp-gone"
+    )
+
+
+# -- runs -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def config(toys: Registry, tmp_path: Path) -> Path:
+    path = tmp_path / "toy.yaml"
+    path.write_text(f"workspace: toy\npolicy: {{name: net, size: 3}}\noutput_dir: {tmp_path}/run\n")
+    return path
+
+
+def states(folder: Path) -> dict[str, Any]:
+    return read_payload(folder / "checkpoints" / "latest.ckpt")["state_dicts"]
+
+
+def test_a_run_starts_and_continues(config: Path, tmp_path: Path) -> None:
+    started = start(config, ["run_name=mine"])
+    resumed = resume(tmp_path / "run", ["run_name=again"])
+
+    assert started.output_dir == resumed.output_dir == tmp_path / "run"
+    assert (started.counter.count, resumed.counter.count) == (1, 2)
+    assert (started.cfg.run_name, resumed.cfg.run_name) == ("mine", "again")
+    assert states(tmp_path / "run")["counter"] == {"count": 2}
+
+
+def test_a_run_that_is_built_has_its_directory_and_has_done_nothing(config: Path, tmp_path: Path) -> None:
+    workspace = build(config)
+
+    assert workspace.counter.count == 0
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.resolved.yaml"]
+    with pytest.raises(DpError) as caught:
+        build(config)
+    assert str(caught.value) == (
+        f"{tmp_path}/run holds a run already; go on with `dp-run --resume {tmp_path}/run`, or choose another output_dir"
+    )
+
+
+def test_a_run_that_is_restored_is_where_it_was(config: Path, tmp_path: Path) -> None:
+    start(config)
+    workspace = restore(tmp_path / "run")
+
+    assert workspace.counter.count == 1
+    assert torch.equal(workspace.model.layer.weight, states(tmp_path / "run")["model"]["layer.weight"])
+
+
+def test_a_run_without_a_checkpoint_is_restored_to_its_beginning(config: Path, tmp_path: Path) -> None:
+    build(config)
+
+    assert restore(tmp_path / "run").counter.count == 0
+
+
+def test_what_is_removed_on_resume_need_not_be_installed_any_more(config: Path, tmp_path: Path) -> None:
+    start(config, ["callbacks={first: note}"])
+    resolved = tmp_path / "run" / "config.resolved.yaml"
+    resolved.write_text(resolved.read_text().replace("dp-toys/note", "dp-gone/note"))
+
+    assert restore(tmp_path / "run", ["callbacks.first=null"]).callbacks == {}
+
+
+def test_values_that_are_pickled_are_loaded_by_who_trusts_them(config: Path, tmp_path: Path) -> None:
+    workspace = build(config)
+    workspace.best = [0.25]
+    workspace.save_checkpoint(use_thread=False)
+
+    with pytest.raises(CheckpointError, match="the values 'best' are pickled"):
+        restore(tmp_path / "run")
+    assert restore(tmp_path / "run", trust_pickles=True).best == [0.25]
+
+
+def test_episodes_are_counted_from_one(payload: dict[str, Any], tmp_path: Path) -> None:
+    write_payload(tmp_path / "x.ckpt", payload)
+
+    with pytest.raises(InputError) as caught:
+        evaluate(tmp_path / "x.ckpt", n_episodes=0)
+    assert str(caught.value) == "n_episodes: 0 is less than 1"
+
+
+def test_a_mistake_is_reported_before_torch_is_imported(tmp_path: Path) -> None:
+    program = """
+import sys
+from dp_core.errors import DpError
+from dp_core.runs import resume, start
+for function, source in ((start, "quickstart"), (resume, "gone")):
+    try:
+        function(source, ["training.num_epochs=many"])
+    except DpError as error:
+        print(error, "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        "quickstart has 1 problem\n"
+        "  training.num_epochs: expected a whole number, got 'many' (from the command line) False\n"
+        "gone has 1 problem\n"
+        "  not a run directory: there is no config.resolved.yaml in it False\n"
     )

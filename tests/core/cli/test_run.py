@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from dp_core import Component
-from dp_core.cli.listing import describe, list_text
+from dp_core.cli.data import main as dp_data
+from dp_core.cli.listing import describe_text, list_text
 from dp_core.cli.run import main
+from dp_core.component import KINDS
 from dp_core.discovery.loading import PluginRecord
 from dp_core.errors import PluginError
 from dp_core.registry import Registry
@@ -91,6 +93,35 @@ def test_describing_shows_options_and_an_example(toys: Registry, capsys: pytest.
     )
 
 
+def test_describing_for_programs(toys: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--describe", "policies/net", "--json"]) == 0
+
+    assert json.loads(capsys.readouterr().out) == {
+        "kind": "policy",
+        "name": "net",
+        "qualified_name": "dp-toys/net",
+        "distribution": "dp-toys",
+        "version": "1.0",
+        "summary": "one linear layer",
+        "status": "ok",
+        "missing": [],
+        "target": "dp_toys.workspace:Net",
+        "install_command": "",
+        "options": [{"name": "size", "type": "int", "required": False, "default": 4, "help": "of the layer"}],
+        "example": "policy:\n  name: net\n  size: 4\n",
+    }
+
+
+def test_defaults_for_programs_are_values(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing where one is required, of options in blocks as well; what has no type in JSON is text."""
+    assert main(["--describe", "workspace/train", "--json"]) == 0
+
+    options = {option["name"]: option for option in json.loads(capsys.readouterr().out)["options"]}
+    assert (options["policy"]["required"], options["policy"]["default"]) == (True, None)
+    assert (options["output_dir"]["required"], options["output_dir"]["default"]) == (False, None)
+    assert options["dataloader.batch_size"]["default"] == options["dataloader"]["default"]["batch_size"] == 64
+
+
 def other_provider(toys: Registry) -> Registry:
     net = toys.resolve("policy", "net")
     again = Component(
@@ -149,6 +180,17 @@ def test_the_kind_may_come_after_another_option(toys: Registry, capsys: pytest.C
     assert "encoders\n" not in printed
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_plural_of_a_kind_is_the_kind(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the list writes it, too."""
+    assert main(["--list", kind]) == 0
+    listed = capsys.readouterr().out
+
+    for text in (f"{kind}s", listed.partition("\n")[0]):
+        assert main(["--list", text]) == 0
+        assert capsys.readouterr().out == listed
+
+
 def test_a_kind_without_components_is_said_to_be_empty(toys: Registry) -> None:
     assert list_text(toys, "runner", verbose=False) == "no runner is installed"
     assert list_text(Registry([]), None, verbose=False) == (
@@ -158,7 +200,7 @@ def test_a_kind_without_components_is_said_to_be_empty(toys: Registry) -> None:
 
 def test_describing_needs_a_kind_and_a_name(toys: Registry) -> None:
     with pytest.raises(PluginError) as caught:
-        describe(toys, "net")
+        describe_text(toys, "net")
 
     assert str(caught.value) == (
         "'net' is not KIND/NAME, such as encoder/timm; the kinds are workspace, policy, encoder, denoiser, scheduler, "
@@ -223,6 +265,16 @@ def test_a_mistake_ends_with_status_2_before_anything_heavy_is_imported(tmp_path
         ),
         (["--list", "encoder", "policy"], "--list shows one KIND; leave out 'policy'"),
         (["--resume", "gone"], "gone has 1 problem\n  not a run directory: there is no config.resolved.yaml in it"),
+        (
+            ["--resume", "gone", "quickstart", "seed=1"],
+            "--resume goes on with the config of the run; leave out 'quickstart'",
+        ),
+        (["--describe", "encoder/timm", "policy/net"], "--describe shows one KIND/NAME; leave out 'policy/net'"),
+        (["--describe", ""], f"'' is not KIND/NAME, such as encoder/timm; the kinds are {', '.join(KINDS)}"),
+        (["quickstart", "--check", "--json"], "--json goes with --list or --describe; leave it out"),
+        (["quickstart", "-v"], "--verbose goes with --list; leave it out"),
+        (["--list", "configs", "-v"], "--verbose shows what is wrong with plugins; leave it out with '--list configs'"),
+        (["quickstart", "--trust-pickles"], "--trust-pickles goes with --resume; leave it out"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_words(
@@ -231,6 +283,12 @@ def test_what_cannot_be_done_is_said_in_words(
     assert main(arguments) == 2
 
     assert capsys.readouterr().err.endswith(f"dp-run: error: {message}\n")
+
+
+def test_the_list_of_data_commands_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    assert dp_data(["--list", "download"]) == 2
+
+    assert capsys.readouterr().err == "dp-data: error: --list shows all commands; leave out 'download'\n"
 
 
 def test_the_traceback_is_shown_to_who_asks(capsys: pytest.CaptureFixture[str]) -> None:

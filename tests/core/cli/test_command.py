@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from dp_core.cli.messages import USAGE_ERROR, run_command, set_up_logging
+from dp_core.cli.command import USAGE_ERROR, run_command, set_up_logging
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,3 +46,17 @@ def test_plugins_may_inform_and_everybody_may_warn(
     root.setLevel(level)
 
     assert capsys.readouterr().err == "INFO: 90 of 206 episodes\nWARNING: careful\n"
+
+
+@pytest.mark.parametrize("command", ["dp_core.cli.run", "dp_core.cli.eval", "dp_core.cli.data", "dp_convert.cli"])
+def test_every_command_says_its_version_without_torch(command: str) -> None:
+    program = f"""
+import atexit, sys
+from {command} import main
+atexit.register(lambda: print("torch" in sys.modules))
+main(["--version"])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"dp-core {version('dp-core')}\nFalse\n"

@@ -1,17 +1,54 @@
-"""How every command ends when something is wrong: one clear message, status 2; tracebacks only when asked for."""
+"""What all commands have in common: some options, their log, and how they end.
+
+When something is wrong, that is one clear message and status 2; tracebacks only when asked for.
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from importlib.metadata import version
+from typing import Any
 
-from dp_core.discovery.switches import switched
+from dp_core.discovery.switches import DISABLE, LOAD, NO_AUTOLOAD, STRICT, TRACE, switched
 from dp_core.errors import DpError
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--traceback`` and ``-p``, whose values are for `run_command`, and ``--version``."""
+    parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
+    parser.add_argument("--version", action=_Version, help="show the version of dp-core")
+    group = parser.add_argument_group(
+        "plugins",
+        f"NAME is a plugin, its distribution or a module. Environment variables do the same: {LOAD}=A,B and "
+        f"{DISABLE}=A,B; besides, {NO_AUTOLOAD}=1 loads only what is named, {STRICT}=1 makes a broken plugin an error, "
+        f"{TRACE}=1 shows each plugin that is loaded and each hook that is called.",
+    )
+    group.add_argument(
+        "-p",
+        dest="plugins",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="load NAME too, which need not be installed; `-p no:NAME`: never import it",
+    )
+
+
+class _Version(argparse.Action):
+    """Looks the version up once it is asked for; argparse's own action wants it for every command."""
+
+    def __init__(self, option_strings: list[str], dest: str, help: str) -> None:  # noqa: A002
+        super().__init__(option_strings, dest=argparse.SUPPRESS, default=argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        print(f"dp-core {version('dp-core')}")
+        parser.exit()
 
 
 def run_command(
