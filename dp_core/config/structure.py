@@ -22,12 +22,14 @@ from dp_core.config.environment import FromEnvironment, without_marks
 from dp_core.config.fields import SLOT, Slot
 from dp_core.config.rules import USUAL_CONTEXT, method_label, no_answer, questions, reports
 from dp_core.config.schema import WorkspaceConfig
-from dp_core.config.tree import children, is_options, owner_of
+from dp_core.config.tree import children, is_options, option_paths, owner_of
 from dp_core.config.wording import describe, join_path, not_one_of, show, unknown_option
 from dp_core.errors import ConfigError, PluginError, Problem
 
 _INVALID: Any = object()
 """Stands for a value that could not be structured; the problem is recorded."""
+_UNKNOWN = "unknown option"
+"""Stands for the message about an option that there is not, until it is known which options there are elsewhere."""
 
 logger = logging.getLogger(__name__)
 
@@ -42,13 +44,8 @@ class ComponentSource(Protocol):
         """Return the components of ``kind``."""
 
 
-def structure_run(
-    registry: ComponentSource, data: Mapping[str, Any], source: str, *, log_advice: bool = True
-) -> WorkspaceConfig:
+def structure_run(registry: ComponentSource, data: Mapping[str, Any], source: str) -> WorkspaceConfig:
     """Turn a composed config into the typed config of its workspace. Logs what its blocks advise against.
-
-    Args:
-        log_advice: false for a config that nothing will be done with as it is.
 
     Raises:
         ConfigError: with all problems.
@@ -56,7 +53,7 @@ def structure_run(
     structurer = _Structurer(registry)
     config = structurer.workspace(data)
     structurer.judge(config, "", (), is_whole=True)
-    structurer.report(source, log_advice=log_advice)
+    structurer.report(source, {"": config})
     return typing.cast(WorkspaceConfig, config)
 
 
@@ -65,7 +62,7 @@ def structure_block(registry: ComponentSource, kind: str, block: Any, runtime: M
     structurer = _Structurer(registry)
     chosen = structurer.slot(kind, block, "")
     structurer.judge(chosen, "", (types.SimpleNamespace(**(runtime or {})),))
-    structurer.report(f"{kind} {_name_of(block)}".strip())
+    structurer.report(f"{kind} {_name_of(block)}".strip(), {"": chosen})
     return typing.cast(Slot, chosen)
 
 
@@ -83,7 +80,7 @@ def structure_parts(
     parts = {kind: structurer.slot(kind, data.get(kind), kind) for kind in kinds}
     for kind, part in parts.items():
         structurer.judge(part, kind, (types.SimpleNamespace(**without_marks(dict(data))),))
-    structurer.report(source)
+    structurer.report(source, parts)
     return parts
 
 
@@ -92,6 +89,8 @@ class _Structurer:
         self.registry = registry
         self.problems: list[Problem] = []
         self.advice: list[Problem] = []
+        self._unknown: dict[str, tuple[str, list[str]]] = {}
+        """By its path, an unknown option, and those that there are in its place."""
         self._origins: dict[str, str] = {}
         """Variables that values come from, by the path of the option that they are for."""
         self._unsound: dict[int, tuple[Any, set[str]]] = {}
@@ -146,7 +145,8 @@ class _Structurer:
         settable = [name for name in fields if name not in (given or {})]
         for key in data:
             if key not in settable:
-                self._fail(join_path(path, str(key)), unknown_option(str(key), settable))
+                self._unknown[join_path(path, str(key))] = (str(key), settable)
+                self._fail(join_path(path, str(key)), _UNKNOWN)
         values: dict[str, Any] = dict(given or {})
         unsound: set[str] = set()
         for name in settable:
@@ -314,16 +314,25 @@ class _Structurer:
             if self._is_sound(node, name):
                 self.judge(child, join_path(path, name), scopes, owner=owner, is_whole=is_whole)
 
-    def report(self, source: str, *, log_advice: bool = True) -> None:
+    def report(self, source: str, structured: Mapping[str, Any]) -> None:
         """End both passes.
+
+        Args:
+            structured: what they made, by its path.
 
         Raises:
             ConfigError: with all problems. There is no advice then.
         """
         if self.problems:
-            raise ConfigError(source, self.problems)
-        for advice in self.advice if log_advice else ():
+            there = [path for start, node in structured.items() for path in option_paths(node, start)]
+            raise ConfigError(source, [self._worded(problem, there) for problem in self.problems])
+        for advice in self.advice:
             logger.warning("%s: %s", source, advice)
+
+    def _worded(self, problem: Problem, there: list[str]) -> Problem:
+        if problem.message != _UNKNOWN:
+            return problem
+        return Problem(problem.path, unknown_option(*self._unknown[problem.path], there))
 
     def _judge_one(self, config: Any, path: str, scopes: tuple[Any, ...], owner: str, is_whole: bool) -> None:
         for name, message in self._answers("check", config, path, scopes, owner, is_whole):

@@ -43,6 +43,16 @@ def components_of(config: Any, path: str = "") -> Iterator[tuple[str, Component]
             yield from components_of(value, here)
 
 
+def option_paths(config: Any, path: str = "") -> Iterator[str]:
+    """Yield the dotted path of every option that a typed config has; those of items of lists have none."""
+    options = config.config if isinstance(config, Slot) else config
+    for name, value in () if isinstance(options, list | tuple) else children(options):
+        here = join_path(path, name)
+        if is_options(options):
+            yield here
+        yield from option_paths(value, here)
+
+
 def preflight(config: Any, path: str = "", owner: str = "") -> Iterator[Problem]:
     """What this machine lacks to run a valid config, or a part of one: packages that components require, files.
 

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from dp_core.errors import did_you_mean
+from dp_core.errors import did_you_mean, quoted
+
+_MOST_PLACES = 3
 
 
 def join_path(path: str, name: str) -> str:
@@ -14,9 +16,18 @@ def join_path(path: str, name: str) -> str:
     return f"{path}.{name}" if path and name and not name.startswith("[") else path + name
 
 
-def unknown_option(name: str, options: Iterable[str]) -> str:
-    """Say that ``name`` is no option; suggest the one nearest to it, or list them all."""
-    options = list(options)
+def unknown_option(name: str, options: Iterable[str], elsewhere: Iterable[str] = ()) -> str:
+    """Say that ``name`` is no option; suggest which one was meant, or list them all.
+
+    Args:
+        options: those that there are in its place.
+        elsewhere: dotted paths of those that there are in other places. One that is called ``name`` was meant, rather
+            than one in its place with a similar name: who writes ``lr`` forgot ``optimizer``.
+    """
+    options, elsewhere = list(options), sorted(elsewhere, key=lambda path: path.count("."))
+    same = [path for path in elsewhere if path.rpartition(".")[2] == name]
+    if same:
+        return f"unknown option; did you mean {quoted(same[:_MOST_PLACES], ' or ')}?"
     known = f"the options are {', '.join(options)}" if options else "there are no options"
     return f"unknown option; {did_you_mean(name, options, known)}"
 
