@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from dp_core.config.presets import presets
+from dp_core.runs import start
 from dp_replay.buffer import ReplayBuffer
 
 ROOT = Path(__file__).parents[2]
@@ -71,18 +73,35 @@ def test_every_config_and_file_it_names_exists() -> None:
     assert set(re.findall(r"dp-run ([a-z][\w/]*)(?=[\s`])", README)) - presets().keys() == set()
 
 
-def test_its_example_writes_demonstrations_that_its_config_reads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The config of one's own demonstrations, beside two episodes that its example has written."""
     monkeypatch.chdir(tmp_path)
     episode = (np.zeros((20, 3, 120, 160), np.uint8), np.zeros((20, 7), np.float32), np.zeros((20, 7), np.float32))
     code = next(block for block in code_blocks("python") if block.startswith("from dp_replay"))
     exec(code, {"my_episodes": [episode, episode]})
+    path = tmp_path / "mine.yaml"
+    path.write_text(next(block for block in code_blocks("yaml") if block.startswith("# mine.yaml")))
+    return path
 
-    config = tmp_path / "mine.yaml"
-    config.write_text(next(block for block in code_blocks("yaml") if block.startswith("# mine.yaml")))
+
+def test_its_example_writes_demonstrations_that_its_config_reads(config: Path, tmp_path: Path) -> None:
     checked = dp_run("--check", str(config), path=tmp_path)
 
     assert checked.returncode == 0, checked.stderr
     assert checked.stdout.startswith(f"{config}: ok")
     assert ReplayBuffer.load("mine.zarr", keys=["joints", "action"]).n_episodes == 2
+
+
+def test_its_policy_acts_on_the_observations_of_that_config(config: Path) -> None:
+    """Trained for one step, with smaller networks."""
+    small = ["policy.encoder={name: cnn}", "policy.denoiser={name: unet1d, down_dims: [8, 16], n_groups: 4}"]
+    short = ["training.num_epochs=1", "training.max_train_steps=1", "training.device=cpu", "dataloader.batch_size=2"]
+    workspace = start(config, [*small, *short, "callbacks.topk=null"])
+    code = next(block for block in code_blocks("python") if block.startswith("from dp_core import load_policy"))
+    code = code.replace("runs/.../checkpoints/latest.ckpt", str(workspace.get_checkpoint_path()))
+    read = {"images": torch.zeros(1, 2, 3, 120, 160, dtype=torch.uint8), "angles": torch.zeros(1, 2, 7)}
+
+    exec(code, read)
+
+    assert read["action"].shape == (1, 8, 7)
