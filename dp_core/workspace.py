@@ -59,7 +59,7 @@ class BaseWorkspace(ABC):
         self._positions: dict[Path, str] = {}
         """How far the run was when a checkpoint of this process was written or loaded, by its absolute path."""
         self.callbacks: dict[str, BaseCallback] = {key: slot.build() for key, slot in cfg.callbacks.items()}
-        self.hooks = run_hooks(self.callbacks)
+        self.hooks = run_hooks(self.callbacks, self)
 
     @property
     def output_dir(self) -> Path:
@@ -228,7 +228,7 @@ class BaseWorkspace(ABC):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._writer = CheckpointWriter()
-        self.hooks = run_hooks(self.callbacks)
+        self.hooks = run_hooks(self.callbacks, self)
 
     # -- restoring ------------------------------------------------------------------------------------------------
 

@@ -1,11 +1,14 @@
-"""`step_mismatches`: parts of a run that were told other numbers of steps than the policy is made for."""
+"""Parts of a run that do not fit together: numbers of steps, callbacks and what their workspace has for them."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator
 
+from dp_core.component import Component
 from dp_core.config.fields import Slot
+from dp_core.config.schema import WORKSPACE_PARTS, WorkspaceConfig
+from dp_core.errors import PluginError, did_you_mean, quoted
 
 _RULES: tuple[tuple[str, str, Callable[[int, int], bool]], ...] = (
     ("dataset", "horizon", operator.eq),
@@ -33,3 +36,41 @@ def step_mismatches(policy: Slot, **parts: Slot | None) -> Iterator[tuple[str, s
         there = getattr(policy.config, name, None)
         if here is not None and there is not None and not fits(here, there):
             yield part, name, here, there
+
+
+def unmet_needs(config: WorkspaceConfig) -> Iterator[tuple[str, str]]:
+    """Find the callbacks that need what the workspace does not have, see `dp_core.interfaces.workspace`.
+
+    Yields:
+        The name of a callback in the config, and what is wrong with it there.
+
+    Raises:
+        PluginError: a config class names what is no part of a workspace.
+    """
+    workspace = config.workspace
+    provided = parts_named(workspace, "provides")
+    for key, callback in config.callbacks.items():
+        if missing := [part for part in parts_named(callback.component, "needs") if part not in provided]:
+            yield (
+                key,
+                f"needs {quoted(missing, ' and ')} of the workspace, which {workspace.label} does not provide; leave "
+                f"the callback out or use another workspace; for authors of {workspace.label}: what it has is named in "
+                f"'provides' of {workspace.config.__name__}, see dp_core.interfaces.workspace",
+            )
+
+
+def parts_named(component: Component, declaration: str) -> tuple[str, ...]:
+    """Return the parts of a workspace that a config class names, in ``provides`` or ``needs``.
+
+    Raises:
+        PluginError: it names something else, or is no tuple of names.
+    """
+    parts = getattr(component.config, declaration, ())
+    where = f"{component.label} of {component.distribution}: '{declaration}' of {component.config.__name__}"
+    if not isinstance(parts, tuple) or not all(isinstance(part, str) for part in parts):
+        raise PluginError(f"{where} must be a tuple such as ('progress',), got {parts!r}")
+    for part in parts:
+        if part not in WORKSPACE_PARTS:
+            hint = did_you_mean(part, WORKSPACE_PARTS, f"the parts are {', '.join(WORKSPACE_PARTS)}")
+            raise PluginError(f"{where} names '{part}', which is no part of a workspace; {hint}")
+    return parts

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import attrs
 
 from dp_core.component import Component
 from dp_core.config.fields import Slot, option, slots
+
+WORKSPACE_PARTS = (
+    "progress",
+    "num_epochs",
+    "steps_per_epoch",
+    "batch_size",
+    "model",
+    "ema_model",
+    "request_stop",
+)
+"""What a workspace may have for callbacks besides what every one has; see `dp_core.interfaces.workspace`."""
 
 _LONGEST_RUN_NAME = 200
 """Bytes; a date goes before it and a number may come after it."""
@@ -24,6 +36,9 @@ def _is_part_of_a_file_name(_: object, field: attrs.Attribute[str], value: str) 
 @attrs.frozen(kw_only=True)
 class WorkspaceConfig:
     """The top level of a config file. The config class of a workspace extends it."""
+
+    provides: ClassVar[tuple[str, ...]] = ()
+    """Those of `WORKSPACE_PARTS` that the workspace has for callbacks."""
 
     workspace: Component = attrs.field(metadata={"dp_help": "the component that reads the rest of the file"})
     run_name: str = option(

@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol, Union, get_args, get_origin
 import attrs
 
 from dp_core.component import Component
+from dp_core.config.checks import unmet_needs
 from dp_core.config.environment import FromEnvironment, without_marks
 from dp_core.config.fields import SLOT, Slot
 from dp_core.config.rules import USUAL_CONTEXT, method_label, no_answer, questions, reports
@@ -53,6 +54,7 @@ def structure_run(registry: ComponentSource, data: Mapping[str, Any], source: st
     structurer = _Structurer(registry)
     config = structurer.workspace(data)
     structurer.judge(config, "", (), is_whole=True)
+    structurer.judge_callbacks(config)
     structurer.report(source, {"": config})
     return typing.cast(WorkspaceConfig, config)
 
@@ -313,6 +315,12 @@ class _Structurer:
         for name, child in children(node):
             if self._is_sound(node, name):
                 self.judge(child, join_path(path, name), scopes, owner=owner, is_whole=is_whole)
+
+    def judge_callbacks(self, config: Any) -> None:
+        """Ask whether the workspace of a whole config has what its callbacks need."""
+        if isinstance(config, WorkspaceConfig) and self._is_sound(config, "callbacks"):
+            for key, message in unmet_needs(config):
+                self._fail(join_path("callbacks", key), message)
 
     def report(self, source: str, structured: Mapping[str, Any]) -> None:
         """End both passes.

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
 from dp_core.discovery.switches import is_tracing, trace
 from dp_core.errors import PluginError, did_you_mean, quoted
 from dp_core.hooks import PROJECT, RunHooks, hookimpl
+
+if TYPE_CHECKING:
+    from dp_core.config.schema import WorkspaceConfig
 
 
 class HookManager(pluggy.PluginManager):
@@ -62,11 +66,22 @@ class HookManager(pluggy.PluginManager):
 
 def _trace_call(hook: str, implementations: Sequence[pluggy.HookImpl], _: Mapping[str, Any]) -> None:
     # pluggy keeps them in the reverse of the order in which it calls them.
-    called = [f"{type(each.plugin).__name__} '{each.plugin_name}'" for each in reversed(implementations)]
+    called = [f"{_class_of(each.plugin)} '{each.plugin_name}'" for each in reversed(implementations)]
     trace(f"hook {hook}: {', '.join(called) or 'nobody listens'}")
 
 
-def run_hooks(callbacks: Mapping[str, Any]) -> pluggy.HookRelay:
+class Runnable(Protocol):
+    """What the hooks of a run need of its workspace; `dp_core.interfaces.workspace` says what callbacks may rely on."""
+
+    @property
+    def cfg(self) -> WorkspaceConfig:
+        """The complete, checked config of the run."""
+
+    def loop(self) -> None:
+        """Do the work of the run."""
+
+
+def run_hooks(callbacks: Mapping[str, Any], workspace: Runnable) -> pluggy.HookRelay:
     """Return the hooks of a run, which call the callbacks in their order, and the workspace's own loop last.
 
     Raises:
@@ -76,16 +91,56 @@ def run_hooks(callbacks: Mapping[str, Any]) -> pluggy.HookRelay:
     manager.register(_OwnLoop(), name="own loop")
     for key, callback in reversed(list(callbacks.items())):  # pluggy calls the last registered first
         try:
-            manager.register(callback, name=key)
+            manager.register(Listener(callback, _naming_what_is_absent(key, workspace)), name=key)
         except PluginError as error:
             raise PluginError(f"callbacks.{key}: {error}") from error
     return manager.hook
+
+
+class Listener:
+    """Stands for a callback in a hook manager, with something around each of its hooks."""
+
+    def __init__(self, callback: Any, around: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        """Take every method of ``callback`` that is named like a hook, as ``around`` makes it."""
+        self.callback = callback
+        for name in dir(callback):
+            if name.startswith("dp_"):
+                method = getattr(callback, name)
+                setattr(self, name, around(method) if inspect.isroutine(method) else method)
+
+
+def _naming_what_is_absent(key: str, workspace: Runnable) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Let the hooks of a callback end with its name where it asks for what its workspace does not have."""
+
+    def around(method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def call(*arguments: Any) -> Any:
+            try:
+                return method(*arguments)
+            except AttributeError as error:
+                if error.obj is not workspace:
+                    raise
+                raise PluginError(
+                    f"callbacks.{key}: asked for '{error.name}' of the workspace, which "
+                    f"{workspace.cfg.workspace.label} does not have; leave the callback out or use another workspace; "
+                    "for authors of the callback: dp_core.interfaces.workspace says what it may rely on, and how it "
+                    "declares what it needs"
+                ) from error
+
+        # What wraps other hooks is a generator: the errors of what it wraps come through it, and are not its own.
+        return method if inspect.isgeneratorfunction(method) else call
+
+    return around
+
+
+def _class_of(plugin: object) -> str:
+    return type(plugin.callback if isinstance(plugin, Listener) else plugin).__name__
 
 
 class _OwnLoop:
     """The last to be asked to run a workspace."""
 
     @hookimpl(trylast=True)
-    def dp_run(self, workspace: Any) -> bool:
+    def dp_run(self, workspace: Runnable) -> bool:
         workspace.loop()
         return True

@@ -45,6 +45,15 @@ class TinyWindowOptions:
 class TinyTrainConfig(WorkspaceConfig):
     """A run of two epochs of two steps."""
 
+    provides: ClassVar[tuple[str, ...]] = (
+        "progress",
+        "num_epochs",
+        "steps_per_epoch",
+        "batch_size",
+        "model",
+        "ema_model",
+    )
+
     training: TrainingOptions = option(
         factory=lambda: TrainingOptions(num_epochs=2, checkpoint_every=1, device="cpu"), help="how long, how often"
     )

@@ -6,7 +6,7 @@ import re
 import string
 import textwrap
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import attrs
 from attrs.validators import ge, gt, min_len
@@ -19,6 +19,8 @@ from dp_core.atomic import LONGEST_NAME
 class JsonLogConfig:
     """A log that programs read."""
 
+    needs: ClassVar[tuple[str, ...]] = ("progress",)
+
     flush_every: int = option(
         100, help="steps between writes; each waits for the device, since losses are read from it", validator=gt(0)
     )
@@ -27,6 +29,8 @@ class JsonLogConfig:
 @attrs.frozen(kw_only=True)
 class ProgressConfig:
     """A display that people read."""
+
+    needs: ClassVar[tuple[str, ...]] = ("progress", "num_epochs", "steps_per_epoch", "batch_size")
 
     refresh_seconds: float = option(1.0, help="seconds between updates of the bar on a terminal", validator=gt(0))
     line_seconds: float = option(30.0, help="seconds between lines where there is no terminal", validator=gt(0))
@@ -40,6 +44,8 @@ _UNKNOWN: Any = object()
 @attrs.frozen(kw_only=True)
 class TopKConfig:
     """Which checkpoints to keep besides the latest. '/' in the names of metrics is written '_' here."""
+
+    needs: ClassVar[tuple[str, ...]] = ("progress",)
 
     monitor_key: str = option(
         "test_mean_score", help="metric that ranks checkpoints: test_mean_score, val_loss, ...", validator=min_len(1)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dp_callbacks.config import JsonLogConfig
 from dp_core import hookimpl
-from dp_core.interfaces import BaseCallback
+from dp_core.interfaces import BaseCallback, Workspace
 
 FILE_NAME = "logs.json.txt"
 
@@ -36,7 +36,7 @@ class JsonLog(BaseCallback):
         self._pending: list[dict[str, Any]] = []
 
     @hookimpl
-    def dp_before_run(self, workspace: Any) -> None:
+    def dp_before_run(self, workspace: Workspace) -> None:
         """Drop what was logged after the checkpoint that this run goes on from: it will be logged again."""
         self._path = workspace.output_dir / FILE_NAME
         self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from dp_callbacks.config import ProgressConfig
 from dp_core import hookimpl
-from dp_core.interfaces import BaseCallback
+from dp_core.interfaces import BaseCallback, Workspace
 
 _BAR = "{desc} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt}{postfix}"
 
@@ -35,14 +35,14 @@ class ProgressDisplay(BaseCallback):
         return self.__dict__ | {"_bar": None}
 
     @hookimpl
-    def dp_before_run(self, workspace: Any) -> None:
+    def dp_before_run(self, workspace: Workspace) -> None:
         """Start the clock."""
         self._is_terminal = sys.stderr.isatty()
         self._start = _Mark.now(workspace)
         self._shown = self._start.seconds
 
     @hookimpl
-    def dp_before_epoch(self, workspace: Any) -> None:
+    def dp_before_epoch(self, workspace: Workspace) -> None:
         """Start a bar."""
         self._epoch_start = _Mark.now(workspace)
         if self._is_terminal:
@@ -55,7 +55,7 @@ class ProgressDisplay(BaseCallback):
             )
 
     @hookimpl
-    def dp_after_train_step(self, workspace: Any, metrics: dict[str, Any]) -> None:
+    def dp_after_train_step(self, workspace: Workspace, metrics: dict[str, Any]) -> None:
         """Show the state of the run if it is time to."""
         interval = self._config.refresh_seconds if self._is_terminal else self._config.line_seconds
         now = time.monotonic()
@@ -72,7 +72,7 @@ class ProgressDisplay(BaseCallback):
             _write(f"{where}, step {progress.step_in_epoch}/{workspace.steps_per_epoch}: {status}")
 
     @hookimpl
-    def dp_after_rollout(self, workspace: Any, metrics: dict[str, Any]) -> None:
+    def dp_after_rollout(self, workspace: Workspace, metrics: dict[str, Any]) -> None:
         """Show the scores."""
         _write(f"epoch {workspace.progress.epoch}: {_scores(metrics)}")
 
@@ -91,7 +91,7 @@ class ProgressDisplay(BaseCallback):
             self._bar.close()
             self._bar = None
 
-    def _status(self, workspace: Any, loss: float) -> str:
+    def _status(self, workspace: Workspace, loss: float) -> str:
         now = _Mark.now(workspace)
         speed = workspace.batch_size * self._epoch_start.steps_per_second(now)
         progress = workspace.progress
@@ -106,7 +106,7 @@ class _Mark(NamedTuple):
     step: int
 
     @classmethod
-    def now(cls, workspace: Any) -> _Mark:
+    def now(cls, workspace: Workspace) -> _Mark:
         return cls(time.monotonic(), workspace.progress.global_step)
 
     def steps_per_second(self, later: _Mark) -> float:

@@ -16,7 +16,7 @@ from dp_callbacks.config import TopKConfig, fields_of
 from dp_core import hookimpl
 from dp_core.atomic import whole_file
 from dp_core.errors import InputError, quoted
-from dp_core.interfaces import BaseCallback
+from dp_core.interfaces import BaseCallback, Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class TopKCheckpointManager(BaseCallback):
         self._last = Selection(*state["last"]) if state.get("last") else None
 
     @hookimpl
-    def dp_before_run(self, workspace: Any) -> None:
+    def dp_before_run(self, workspace: Workspace) -> None:
         """Finish what a kill cut short; forget files that are not there: removed by hand, or in another directory."""
         latest = workspace.get_checkpoint_path("latest")
         self._folder = latest.parent
@@ -71,7 +71,7 @@ class TopKCheckpointManager(BaseCallback):
         self.best = {name: value for name, value in self.best.items() if (self._folder / name).is_file()}
 
     @hookimpl
-    def dp_before_checkpoint_save(self, workspace: Any, metrics: dict[str, Any]) -> None:
+    def dp_before_checkpoint_save(self, workspace: Workspace, metrics: dict[str, Any]) -> None:
         """Decide, so that the checkpoint itself holds the decision."""
         progress = workspace.progress
         # In the middle of an epoch (Ctrl-C) the metrics are those of other weights.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 from attrs.validators import gt
@@ -18,6 +18,15 @@ from dp_core.training.options import EmaOptions, LoaderOptions, TrainingOptions,
 @attrs.frozen(kw_only=True)
 class TrainConfig(WorkspaceConfig):
     """Trains a policy on a data set; evaluates it with a runner."""
+
+    provides: ClassVar[tuple[str, ...]] = (
+        "progress",
+        "num_epochs",
+        "steps_per_epoch",
+        "batch_size",
+        "model",
+        "ema_model",
+    )
 
     shape_meta: dict[str, Any] = option(help="what the task observes and does: {obs: {key: {shape, type}}, action}")
     horizon: int = option(

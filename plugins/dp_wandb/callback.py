@@ -12,7 +12,7 @@ from torch import Tensor
 from dp_core import hookimpl
 from dp_core.config import unstructure
 from dp_core.errors import DpError
-from dp_core.interfaces import BaseCallback
+from dp_core.interfaces import BaseCallback, Workspace
 from dp_wandb.config import WandbConfig
 
 _VIDEOS = (".mp4", ".gif", ".webm")
@@ -42,7 +42,7 @@ class WandbLogger(BaseCallback):
         return self.__dict__ | {"_run": None}
 
     @hookimpl
-    def dp_before_run(self, workspace: Any) -> None:
+    def dp_before_run(self, workspace: Workspace) -> None:
         """Start the run, or go on with it.
 
         Raises:

@@ -512,6 +512,34 @@ def test_a_hook_that_would_never_be_called_is_an_error(tmp_path: Path, callback:
     assert str(caught.value) == message
 
 
+class Asking(BaseCallback):
+    """Reads a part of the workspace in one hook that it does not declare, as its author has seen in `train`."""
+
+    def __init__(self, part: str = "progress", of: Any = None) -> None:
+        self.part, self.of = part, of
+
+    @hookimpl
+    def dp_after_run(self, workspace: Any) -> None:
+        getattr(self.of or workspace, self.part)
+
+
+@pytest.mark.parametrize("part", ["progress", "optimizer"])
+def test_what_a_callback_asks_of_the_workspace_in_vain_is_said_with_its_name(tmp_path: Path, part: str) -> None:
+    with pytest.raises(PluginError) as caught:
+        Small(tmp_path, {"first": Replacing(), "mine": Asking(part)}).run()
+
+    assert str(caught.value) == (
+        f"callbacks.mine: asked for '{part}' of the workspace, which workspace 'small' does not have; leave the "
+        "callback out or use another workspace; for authors of the callback: dp_core.interfaces.workspace says what it "
+        "may rely on, and how it declares what it needs"
+    )
+
+
+def test_what_a_callback_asks_of_something_else_in_vain_is_its_own_error(tmp_path: Path) -> None:
+    with pytest.raises(AttributeError, match="'int' object has no attribute 'progress'"):
+        Small(tmp_path, {"mine": Asking(of=3)}).run()
+
+
 # -- where ------------------------------------------------------------------------------------------------------------
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 from dp_core.checkpoint import copy_to_cpu
+from dp_core.config.checks import parts_named
 from dp_core.config.fields import Slot
+from dp_core.config.schema import WORKSPACE_PARTS
 from dp_core.config.structure import structure_run
 from dp_core.config.tree import unstructure
-from dp_core.discovery.hook_manager import HookManager
+from dp_core.discovery.hook_manager import HookManager, Listener, run_hooks
 from dp_core.errors import CheckpointError, PluginError, quoted
 from dp_core.hooks import RunHooks
 from dp_core.testing.case import Case, NotChecked
@@ -20,6 +24,9 @@ from dp_core.testing.checks.description import it_is_built_as_its_kind_is, optio
 from dp_core.testing.checks.modules import pickled
 from dp_core.testing.examples import TINY
 from dp_core.testing.samples import differences, seeded
+
+OF_EVERY_WORKSPACE = ("cfg", "output_dir", "get_checkpoint_path")
+"""Parts of `dp_core.interfaces.Workspace` that need not be declared."""
 
 
 def it_listens_to_hooks_that_exist(case: Case) -> None:
@@ -54,6 +61,26 @@ def it_gets_through_a_run(case: Case) -> None:
             lines = workspace.callbacks["checked"].summary()
             if not isinstance(lines, list) or not all(isinstance(line, str) and "\n" not in line for line in lines):
                 case.fail(f"summary returned {lines!r}; expected a list of lines", "return one string for each line")
+
+
+def it_reads_of_the_workspace_what_it_declares(case: Case) -> None:
+    """It reads what every workspace has and what its config class names in ``needs``, and sets nothing."""
+    seen = _View.of(case)
+    config = case.component.config.__name__
+    for name in seen.assigned:
+        case.fail(f"sets '{name}' of the workspace; expected it to set nothing", "keep it in the callback")
+    for name in seen.read:
+        if name not in (*OF_EVERY_WORKSPACE, *WORKSPACE_PARTS):
+            case.fail(
+                f"reads '{name}' of the workspace; expected only what dp_core.interfaces.Workspace has",
+                "take it from what is there, from the metrics of a hook or from the payload of a checkpoint",
+            )
+    needs = parts_named(case.component, "needs")
+    if undeclared := [name for name in seen.read if name not in (*OF_EVERY_WORKSPACE, *needs)]:
+        case.fail(
+            f"reads {quoted(undeclared)} of the workspace; expected {config} to name what not every workspace has",
+            f"write needs: ClassVar[tuple[str, ...]] = {(*needs, *undeclared)!r} in {config}",
+        )
 
 
 def its_state_goes_through_a_checkpoint(case: Case) -> None:
@@ -93,9 +120,56 @@ CHECKS = (
     it_is_built_as_its_kind_is,
     options_survive_a_config_file,
     it_gets_through_a_run,
+    it_reads_of_the_workspace_what_it_declares,
     its_state_goes_through_a_checkpoint,
     it_can_be_pickled,
 )
+
+
+class _View:
+    """A workspace as a callback sees it, which takes note of what is read and assigned, in the order of first use."""
+
+    def __init__(self, workspace: Any) -> None:
+        vars(self).update(workspace=workspace, read={}, assigned={})
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("__"):  # those are Python's own questions
+            self.read[name] = True
+        return getattr(self.workspace, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self.assigned[name] = True
+        setattr(self.workspace, name, value)
+
+    @classmethod
+    def of(cls, case: Case) -> _View:
+        """Run a workspace in which the callback sees a view, and return that."""
+        with tempfile.TemporaryDirectory() as folder, seeded():
+            try:
+                workspace = _workspace(case, folder)
+                view = cls(workspace)
+                listener = Listener(workspace.callbacks["checked"], view._shown)
+                workspace.hooks = run_hooks({"checked": listener}, workspace)
+                workspace.run()
+            except Exception as error:
+                raise NotChecked("a run with it does not go to its end") from error
+        return view
+
+    def _shown(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """Let a hook receive the view in place of the workspace."""
+
+        def shown(arguments: tuple[Any, ...]) -> list[Any]:
+            return [self if argument is self.workspace else argument for argument in arguments]
+
+        @wraps(method)
+        def call(*arguments: Any) -> Any:
+            return method(*shown(arguments))
+
+        @wraps(method)
+        def wrap(*arguments: Any) -> Any:
+            return (yield from method(*shown(arguments)))
+
+        return wrap if inspect.isgeneratorfunction(method) else call
 
 
 @contextmanager

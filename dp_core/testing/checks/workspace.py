@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dp_core import hookimpl
 from dp_core.checkpoint import read_payload
+from dp_core.config.checks import parts_named
+from dp_core.discovery.hook_manager import run_hooks
 from dp_core.errors import CheckpointError, DpError, quoted
+from dp_core.interfaces import BaseCallback, BasePolicy, Workspace
 from dp_core.testing.case import Case, ConformanceError
 from dp_core.testing.checks.description import options_survive_a_config_file
 from dp_core.testing.samples import differences, seeded
@@ -61,12 +65,100 @@ def it_is_restored_from_its_checkpoint(case: Case) -> None:
             )
 
 
+def callbacks_find_what_it_provides(case: Case) -> None:
+    """What its config class names in ``provides`` is there wherever a callback sees the workspace during a run."""
+    probe = _Probe(parts_named(case.component, "provides"))
+    with _after_a_run(case, probe):
+        pass
+    for hook, part, found, expected in probe.faults:
+        case.fail(
+            f"in {hook}, its '{part}' {found}; expected {expected}",
+            f"give it one, see dp_core.interfaces.Workspace, or leave it out of 'provides' of "
+            f"{case.component.config.__name__}",
+        )
+
+
 CHECKS = (
     it_is_built_as_its_kind_is,
     options_survive_a_config_file,
     a_run_leaves_a_checkpoint,
     it_is_restored_from_its_checkpoint,
+    callbacks_find_what_it_provides,
 )
+
+
+def _is_progress(value: Any) -> bool:
+    counts = [getattr(value, name, None) for name in ("epoch", "global_step", "step_in_epoch", "windows_in_epoch")]
+    return all(type(count) is int for count in counts) and isinstance(getattr(value, "last_metrics", None), Mapping)
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+_SIZE = ("a whole number above 0", _is_size)
+PARTS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "progress": ("a dp_core.interfaces.RunProgress", _is_progress),
+    "num_epochs": _SIZE,
+    "steps_per_epoch": _SIZE,
+    "batch_size": _SIZE,
+    "model": ("a BasePolicy", lambda value: isinstance(value, BasePolicy)),
+    "ema_model": ("a BasePolicy or None", lambda value: value is None or isinstance(value, BasePolicy)),
+    "request_stop": ("a method", callable),
+}
+"""What each of the parts of a workspace has to be: in words, and how to tell."""
+
+
+class _Probe(BaseCallback):
+    """Looks at parts of the workspace in every hook of a run."""
+
+    def __init__(self, parts: tuple[str, ...]) -> None:
+        self._parts = parts
+        self.faults: list[tuple[str, str, str, str]] = []
+        """Hook, part, what was found, what was expected."""
+
+    @hookimpl
+    def dp_before_run(self, workspace: Workspace) -> None:
+        self._look("dp_before_run", workspace)
+
+    @hookimpl
+    def dp_before_epoch(self, workspace: Workspace) -> None:
+        self._look("dp_before_epoch", workspace)
+
+    @hookimpl
+    def dp_after_train_step(self, workspace: Workspace) -> None:
+        self._look("dp_after_train_step", workspace)
+
+    @hookimpl
+    def dp_after_rollout(self, workspace: Workspace) -> None:
+        self._look("dp_after_rollout", workspace)
+
+    @hookimpl
+    def dp_after_epoch(self, workspace: Workspace) -> None:
+        self._look("dp_after_epoch", workspace)
+
+    @hookimpl
+    def dp_before_checkpoint_save(self, workspace: Workspace) -> None:
+        self._look("dp_before_checkpoint_save", workspace)
+
+    @hookimpl
+    def dp_after_checkpoint_save(self, workspace: Workspace) -> None:
+        self._look("dp_after_checkpoint_save", workspace)
+
+    @hookimpl
+    def dp_after_run(self, workspace: Workspace) -> None:
+        self._look("dp_after_run", workspace)
+
+    def _look(self, hook: str, workspace: Workspace) -> None:
+        for part in self._parts:
+            expected, fits = PARTS[part]
+            try:
+                value = getattr(workspace, part)
+            except Exception as error:
+                self.faults.append((hook, part, f"raised {type(error).__name__}: {error}", expected))
+                continue
+            if not fits(value):
+                self.faults.append((hook, part, f"was {value!r}", expected))
 
 
 def _built(case: Case, folder: str) -> Any:
@@ -76,9 +168,11 @@ def _built(case: Case, folder: str) -> Any:
 
 
 @contextmanager
-def _after_a_run(case: Case) -> Iterator[Any]:
+def _after_a_run(case: Case, probe: _Probe | None = None) -> Iterator[Any]:
     with tempfile.TemporaryDirectory() as folder, seeded():
         workspace = _built(case, folder)
+        if probe is not None:
+            workspace.hooks = run_hooks({**workspace.callbacks, "probe": probe}, workspace)
         try:
             workspace.run()
         except Exception as error:

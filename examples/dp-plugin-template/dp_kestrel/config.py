@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import attrs
 from attrs.validators import ge, gt
 from dp_core import option
@@ -33,5 +35,8 @@ class RunnerOptions(RolloutOptions):
 @attrs.frozen(kw_only=True)
 class CallbackOptions:
     """What is watched."""
+
+    # Parts of the workspace that hooks read, such as "progress", see dp_core.interfaces.workspace.
+    needs: ClassVar[tuple[str, ...]] = ()
 
     metric: str = option("train_loss", help="name in the log of the run, such as val_loss; lower is better")

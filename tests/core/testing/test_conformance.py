@@ -45,6 +45,22 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 
 
 FOUND: dict[tuple[str, str], tuple[str, str]] = {
+    ("workspace", "hollow"): (
+        "callbacks_find_what_it_provides",
+        "workspace 'hollow': in dp_before_run, its 'steps_per_epoch' raised AttributeError: 'Hollow' object has no "
+        "attribute 'batches'; expected a whole number above 0; give it one, see dp_core.interfaces.Workspace, or leave "
+        "it out of 'provides' of TinyTrainConfig",
+    ),
+    ("workspace", "misproviding"): (
+        "it_is_built_as_its_kind_is",
+        "workspace 'misproviding': PluginError: workspace 'misproviding' of dp-faulty: 'provides' of Misproviding "
+        "names 'n_epochs', which is no part of a workspace; did you mean 'num_epochs'?",
+    ),
+    ("workspace", "wordy"): (
+        "callbacks_find_what_it_provides",
+        "workspace 'wordy': in dp_before_run, its 'batch_size' was 'six'; expected a whole number above 0; give it "
+        "one, see dp_core.interfaces.Workspace, or leave it out of 'provides' of TinyTrainConfig",
+    ),
     ("workspace", "stale"): (
         "it_is_restored_from_its_checkpoint",
         "workspace 'stale': restored from its checkpoint, 'counter.count' differ; expected the same state; "
@@ -326,6 +342,25 @@ FOUND: dict[tuple[str, str], tuple[str, str]] = {
         "it_gets_through_a_run",
         "callback 'breaking': a run with it ended with KeyError: 'test/reward'; expected it to go to its end; "
         "catch what must not stop a training run",
+    ),
+    ("callback", "meddling"): (
+        "it_reads_of_the_workspace_what_it_declares",
+        "callback 'meddling': sets 'note' of the workspace; expected it to set nothing; keep it in the callback",
+    ),
+    ("callback", "misneeding"): (
+        "it_gets_through_a_run",
+        "callback 'misneeding': PluginError: callback 'misneeding' of dp-faulty: 'needs' of Misneeding names "
+        "'progres', which is no part of a workspace; did you mean 'progress'?",
+    ),
+    ("callback", "peeking"): (
+        "it_reads_of_the_workspace_what_it_declares",
+        "callback 'peeking': reads 'num_epochs' of the workspace; expected Needing to name what not every workspace "
+        "has; write needs: ClassVar[tuple[str, ...]] = ('progress', 'num_epochs') in Needing",
+    ),
+    ("callback", "reaching"): (
+        "it_reads_of_the_workspace_what_it_declares",
+        "callback 'reaching': reads 'optimizer' of the workspace; expected only what dp_core.interfaces.Workspace has; "
+        "take it from what is there, from the metrics of a hook or from the payload of a checkpoint",
     ),
     ("callback", "losing"): (
         "its_state_goes_through_a_checkpoint",

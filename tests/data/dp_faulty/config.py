@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
 from dp_core import option
+from dp_core.testing.tiny_plugin import TinyTrainConfig
 
 
 @attrs.frozen(kw_only=True)
@@ -38,3 +39,18 @@ class Growing:
 class Misasking:
     def check(self, shape_metas: dict[str, Any]) -> Iterable[tuple[str, str]]:
         return ()
+
+
+@attrs.frozen(kw_only=True)
+class Needing:
+    needs: ClassVar[tuple[str, ...]] = ("progress",)
+
+
+@attrs.frozen(kw_only=True)
+class Misneeding:
+    needs: ClassVar[tuple[str, ...]] = ("progres",)
+
+
+@attrs.frozen(kw_only=True)
+class Misproviding(TinyTrainConfig):
+    provides: ClassVar[tuple[str, ...]] = ("n_epochs",)

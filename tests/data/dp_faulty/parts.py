@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dp_core import hookimpl
-from dp_core.interfaces import BaseCallback, BaseDataset, BaseEncoder
+from dp_core.interfaces import BaseCallback, BaseDataset, BaseEncoder, Workspace
 from dp_core.normalizer import LinearNormalizer
 from dp_core.testing.tiny import (
     TinyDataset,
@@ -356,6 +356,31 @@ class Breaking(Silenced):
         raise KeyError("test/reward")
 
 
+class Peeking(Silenced):
+    @hookimpl
+    def dp_after_epoch(self, workspace: Workspace) -> None:
+        self.n_epochs = min(workspace.progress.epoch, workspace.num_epochs)
+
+
+class Reaching(Silenced):
+    @hookimpl(wrapper=True)
+    def dp_run(self, workspace: Any) -> Any:
+        workspace.optimizer.zero_grad()
+        return (yield)
+
+
+class Meddling(Silenced):
+    @hookimpl
+    def dp_before_run(self, workspace: Any) -> None:
+        workspace.note = f"in {workspace.output_dir}"
+
+
+class Misneeding(Silenced):
+    @hookimpl
+    def dp_after_epoch(self, workspace: Workspace) -> None:
+        self.n_epochs = workspace.progress.epoch
+
+
 class Unsaved(TinyWorkspace):
     def loop(self) -> None:
         self.progress.epoch = 1
@@ -379,3 +404,19 @@ class Stale(TinyWorkspace):
     def __init__(self, cfg: Any, output_dir: Any = None) -> None:
         super().__init__(cfg, output_dir)
         self.counter = Counter()
+
+
+class Wordy(TinyWorkspace):
+    @property
+    def batch_size(self) -> Any:
+        return "six" if hasattr(self, "sampling_batch") else 6
+
+
+class Hollow(TinyWorkspace):
+    @property
+    def steps_per_epoch(self) -> int:
+        return len(self.batches)  # type: ignore[attr-defined, no-any-return]
+
+
+class Misproviding(TinyWorkspace):
+    pass

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dp_faulty.config import Changeable, Growing, Misasking, Positional, Silent
+from dp_faulty.config import (
+    Changeable,
+    Growing,
+    Misasking,
+    Misneeding,
+    Misproviding,
+    Needing,
+    Positional,
+    Silent,
+)
 
 from dp_core import Component, hookimpl
 from dp_core.component import Kind
@@ -64,8 +73,15 @@ PARTS: dict[tuple[Kind, str], type] = {
     ("callback", "Misheard"): TinyOptions,
     ("callback", "Losing"): TinyOptions,
     ("callback", "Breaking"): TinyOptions,
+    ("callback", "Peeking"): Needing,
+    ("callback", "Reaching"): TinyOptions,
+    ("callback", "Meddling"): TinyOptions,
+    ("callback", "Misneeding"): Misneeding,
     ("workspace", "Unsaved"): TinyTrainConfig,
     ("workspace", "Stale"): TinyTrainConfig,
+    ("workspace", "Wordy"): TinyTrainConfig,
+    ("workspace", "Hollow"): TinyTrainConfig,
+    ("workspace", "Misproviding"): Misproviding,
 }
 
 

@@ -18,6 +18,9 @@ from dp_core.kit.rollout.config import RolloutOptions
 class WorkspaceOptions(WorkspaceConfig):
     """The top level of a config: what a run is made of."""
 
+    # What callbacks can rely on, see dp_core.interfaces.workspace; a config with one that needs more is refused.
+    provides: ClassVar[tuple[str, ...]] = ("progress", "num_epochs", "steps_per_epoch", "batch_size", "model")
+
     shape_meta: dict[str, Any] = option(help="what the task observes and does: {obs: {key: {shape, type}}, action}")
     horizon: int = option(16, help="Tp, for the blocks below, which take it as ${horizon}", validator=ge(1))
     n_obs_steps: int = option(2, help="To, as ${n_obs_steps}", validator=ge(1))
@@ -147,6 +150,9 @@ class LrScheduleOptions:
 @attrs.frozen(kw_only=True)
 class CallbackOptions:
     """What is watched."""
+
+    # Parts of the workspace that hooks read, such as "progress", see dp_core.interfaces.workspace.
+    needs: ClassVar[tuple[str, ...]] = ()
 
     metric: str = option("train_loss", help="name in the log of the run, such as val_loss; lower is better")
 

@@ -59,8 +59,8 @@ class KestrelWorkspace(BaseWorkspace):
             order.set_position(passes, windows=windows)
             self._step(dataset.__getitems__(next(iter(order))))
         metrics = {"train_loss": self.progress.mean_loss(), "global_step": self.progress.global_step - 1, "epoch": 0}
-        self.hooks.dp_after_epoch(workspace=self, metrics=metrics)
         self.progress.finish_epoch(metrics)
+        self.hooks.dp_after_epoch(workspace=self, metrics=metrics)
         self.save_checkpoint(metrics=metrics)
 
     def next_step(self) -> str:
