@@ -9,6 +9,7 @@ import attrs
 
 from dp_core.component import Component
 from dp_core.config.fields import Slot, option, slots
+from dp_core.config.metrics import ANY
 
 WORKSPACE_PARTS = (
     "progress",
@@ -51,3 +52,8 @@ class WorkspaceConfig:
         None, help="run directory; null: runs/<date>_<time>_<run_name>, with _2, _3, ... if that is taken"
     )
     callbacks: dict[str, Slot] = slots("callback", help="what listens to the run, by a name of your choice")
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of the metrics that epochs of a run with this config may have, see `dp_core.config.metrics`."""
+        return ANY

@@ -11,6 +11,9 @@ from attrs.validators import ge, gt, lt, optional
 from dp_core.config.fields import option
 from dp_core.training.compilation import missing_compiler
 
+MEASURES = ("train_loss", "train_action_mse_error", "lr", "epoch", "global_step")
+"""Names of what `dp_core.training.loop` measures in every run; ``val_loss`` besides where windows are held out."""
+
 
 @attrs.frozen(kw_only=True)
 class TrainingOptions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 from attrs.validators import ge, gt
@@ -47,6 +47,13 @@ class BlockPushDatasetConfig(WindowOptions):
 @attrs.frozen(kw_only=True)
 class BlockPushRunnerConfig(RolloutOptions):
     """Evaluation in block pushing, by default that of the paper: 50 test episodes of 350 steps."""
+
+    environment_measures: ClassVar[tuple[str, ...] | None] = (
+        "p1",
+        "p2",
+        *(f"REACH_{block}" for block in range(2)),
+        *(f"TARGET_{block}_{target}" for block in range(2) for target in range(2)),
+    )
 
     train_start_seed: int = option(0, help="first seed of the training starts", validator=ge(0))
     max_steps: int = option(350, help="control steps of an episode, 10 per second", validator=ge(1))

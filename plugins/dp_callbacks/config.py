@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import string
 import textwrap
-from collections.abc import Iterable
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Literal
 
 import attrs
-from attrs.validators import ge, gt, min_len
+from attrs.validators import ge, gt, min_len, optional
 
 from dp_core import option
 from dp_core.atomic import LONGEST_NAME
+from dp_core.config.metrics import ANY, RANKING, better, is_measured, ranking_metric, unmeasured
+from dp_core.errors import quoted
 
 
 @attrs.frozen(kw_only=True)
@@ -37,8 +39,6 @@ class ProgressConfig:
 
 
 _POSITION = {"epoch": 9999, "global_step": 99_999_999}
-_UNKNOWN: Any = object()
-"""Stands for a block that the workspace does not have."""
 
 
 @attrs.frozen(kw_only=True)
@@ -47,44 +47,66 @@ class TopKConfig:
 
     needs: ClassVar[tuple[str, ...]] = ("progress",)
 
-    monitor_key: str = option(
-        "test_mean_score", help="metric that ranks checkpoints: test_mean_score, val_loss, ...", validator=min_len(1)
+    monitor_key: str | None = option(
+        None,
+        help=f"metric that ranks checkpoints; null: the first of {', '.join(RANKING)} that the run measures",
+        validator=optional(min_len(1)),
     )
-    mode: Literal["max", "min"] = option("max", help="whether more or less of it is better")
+    mode: Literal["max", "min"] | None = option(
+        None, help="whether more or less of it is better; null: min for what ends in loss or error, else max"
+    )
     k: int = option(5, help="how many to keep; 0: none", validator=ge(0))
     format_str: str | None = option(
         None,
         help="file name, a Python format string of 'epoch', 'global_step' and the metrics; null: "
-        "epoch={epoch:04d}-KEY={KEY:.3f}.ckpt, where KEY is monitor_key",
+        "epoch={epoch:04d}-KEY={KEY:.3f}.ckpt, where KEY is the metric that ranks",
     )
 
-    @property
-    def metric(self) -> str:
-        """``monitor_key`` as it is written in names of files."""
-        return self.monitor_key.replace("/", "_")
+    def metric(self, measures: Sequence[str]) -> str:
+        """Return the metric that ranks checkpoints of a run that measures this, as in names of files."""
+        return _in_names(self.monitor_key or ranking_metric(measures) or RANKING[0])
 
-    @property
-    def file_name(self) -> str:
-        """``format_str``, or what null stands for."""
-        default = f"epoch={{epoch:04d}}-{self.metric}={{{self.metric}:.3f}}.ckpt"
+    def order(self, measures: Sequence[str]) -> Literal["max", "min"]:
+        """Return ``mode``, or what null stands for."""
+        return self.mode or better(self.metric(measures))
+
+    def file_name(self, measures: Sequence[str]) -> str:
+        """Return ``format_str``, or what null stands for."""
+        metric = self.metric(measures)
+        default = f"epoch={{epoch:04d}}-{metric}={{{metric}:.3f}}.ckpt"
         return default if self.format_str is None else self.format_str
 
-    def check(self, runner: Any = _UNKNOWN) -> Iterable[tuple[str, str]]:
+    def check(self, measures: Sequence[str] = ANY) -> Iterable[tuple[str, str]]:
         """The name has to be one of a file in the folder of checkpoints, made of what is measured."""
-        if self.format_str is None and set(self.metric) & set("{}[].:!"):
+        if self.k and (problem := self._why_not_ranked(measures)) is not None:
+            yield "monitor_key", problem
+            return
+        if self.format_str is None and set(self.metric(measures)) & set("{}[].:!"):
             yield "monitor_key", f"'{self.monitor_key}' cannot be part of the name of a file; set format_str"
             return
-        text = self.file_name
+        text = self.file_name(measures)
         if (problem := _why_no_file_name(text)) is not None:
             yield "format_str", f"'{text}' {problem}"
             return
-        absent = [field for field in fields_of(text) if field.startswith("test_") and field != self.metric]
-        if runner is None and absent and not self.metric.startswith("test_"):
-            yield (
-                "format_str",
-                f"'{text}' needs '{absent[0]}', which a runner measures, and there is none; set it to null for "
-                f"'{attrs.evolve(self, format_str=None).file_name}'",
+        in_names = [_in_names(name) for name in measures]
+        for field in fields_of(text) if self.k else ():
+            if field not in _POSITION and (problem := unmeasured(field, in_names)) is not None:
+                null = attrs.evolve(self, format_str=None).file_name(measures)
+                yield "format_str", f"{problem}, or set format_str to null for '{null}'"
+
+    def _why_not_ranked(self, measures: Sequence[str]) -> str | None:
+        if self.monitor_key is None and ranking_metric(measures) is None:
+            return (
+                f"null stands for {quoted(RANKING, ' or ')}, and this config measures none of them; choose from "
+                f"{', '.join(measures)}, or leave the callback out"
             )
+        if is_measured(self.metric(measures), [_in_names(name) for name in measures]):
+            return None
+        return unmeasured(str(self.monitor_key), measures)
+
+
+def _in_names(metric: str) -> str:
+    return metric.replace("/", "_")
 
 
 def fields_of(format_str: str) -> list[str]:

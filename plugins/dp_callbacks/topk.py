@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from dp_callbacks.config import TopKConfig, fields_of
 from dp_core import hookimpl
 from dp_core.atomic import whole_file
+from dp_core.config.metrics import ANY
 from dp_core.errors import InputError, quoted
 from dp_core.interfaces import BaseCallback, Workspace
 
@@ -39,9 +40,9 @@ class TopKCheckpointManager(BaseCallback):
 
     def __init__(self, config: TopKConfig) -> None:
         self._config = config
-        self._monitor_key = config.metric
-        self._file_name = config.file_name
-        self._needed = {config.metric, *fields_of(config.file_name)}
+        self._rank_by(ANY)
+        self._ranked_by = ""
+        """The metric that `best` holds; empty where it is not known."""
         self.best: dict[str, float] = {}
         """Value of the metric by file name, in the order in which files were made."""
         self._folder = Path()
@@ -54,21 +55,31 @@ class TopKCheckpointManager(BaseCallback):
 
     def state_dict(self) -> dict[str, Any]:
         """The list of files, and what the checkpoint that holds it has to become."""
-        return {"best": dict(self.best), "last": list(self._last) if self._last else None}
+        last = list(self._last) if self._last else None
+        return {"best": dict(self.best), "last": last, "metric": self._ranked_by}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with the files of the earlier run."""
         self.best = dict(state["best"])
         self._last = Selection(*state["last"]) if state.get("last") else None
+        self._ranked_by = state.get("metric", "")
 
     @hookimpl
     def dp_before_run(self, workspace: Workspace) -> None:
-        """Finish what a kill cut short; forget files that are not there: removed by hand, or in another directory."""
+        """Finish what a kill cut short; forget files that are not there: removed by hand, or in another directory.
+
+        Files that an earlier run of another config ranked by another metric are forgotten, too: they stay.
+        """
+        self._rank_by(workspace.cfg.measures)
         latest = workspace.get_checkpoint_path("latest")
         self._folder = latest.parent
         if self._last is not None and latest.is_file() and not (self._folder / self._last.name).is_file():
             self._carry_out(self._last, latest)
+        is_same_metric = self._ranked_by in ("", self._monitor_key)
         self.best = {name: value for name, value in self.best.items() if (self._folder / name).is_file()}
+        if not is_same_metric:
+            self.best, self._last = {}, None
+        self._ranked_by = self._monitor_key
 
     @hookimpl
     def dp_before_checkpoint_save(self, workspace: Workspace, metrics: dict[str, Any]) -> None:
@@ -108,7 +119,7 @@ class TopKCheckpointManager(BaseCallback):
         """The best of the files."""
         if not self.best:
             return []
-        best = (max if self._config.mode == "max" else min)(self.best, key=self.best.__getitem__)
+        best = (max if self._mode == "max" else min)(self.best, key=self.best.__getitem__)
         return [f"best checkpoint: {self._folder / best} ({self._monitor_key} {self.best[best]:.3f})"]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -143,12 +154,18 @@ class TopKCheckpointManager(BaseCallback):
         self.best[name] = value
         return Selection(name, None if displaced == name else displaced)
 
+    def _rank_by(self, measures: Sequence[str]) -> None:
+        """Choose the metric, with `better` values and names of files, from what the run measures."""
+        self._monitor_key, self._mode = self._config.metric(measures), self._config.order(measures)
+        self._file_name = self._config.file_name(measures)
+        self._needed = {self._monitor_key, *fields_of(self._file_name)}
+
     def _is_better(self, value: float, other: float) -> bool:
-        return value > other if self._config.mode == "max" else value < other
+        return value > other if self._mode == "max" else value < other
 
     def _worst(self) -> str:
         ranked = sorted(self.best, key=self.best.__getitem__)
-        return ranked[0] if self._config.mode == "max" else ranked[-1]
+        return ranked[0] if self._mode == "max" else ranked[-1]
 
     def _name(self, values: Mapping[str, Any]) -> str:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 from attrs.validators import deep_iterable, ge, gt
@@ -66,6 +66,8 @@ def _is_even(config: KitchenRunnerConfig, field: attrs.Attribute[int], size: int
 @attrs.frozen(kw_only=True)
 class KitchenRunnerConfig(RolloutOptions):
     """Evaluation in the Franka kitchen, by default that of the paper: 50 test episodes of 280 steps."""
+
+    environment_measures: ClassVar[tuple[str, ...] | None] = tuple(f"p_{n}" for n in range(1, 8))
 
     dataset_dir: Path | None = option(
         None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 from attrs.validators import ge
@@ -50,6 +50,8 @@ class PushTDatasetConfig(WindowOptions):
 @attrs.frozen(kw_only=True)
 class PushTRunnerConfig(RolloutOptions):
     """Evaluation in the Push-T environment, by default that of the paper: 50 test starts of 300 steps."""
+
+    environment_measures: ClassVar[tuple[str, ...] | None] = ()
 
     train_start_seed: int = option(0, help="first seed of the training starts", validator=ge(0))
     legacy_test: bool = option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 from attrs.validators import deep_iterable, ge, optional
@@ -103,6 +103,8 @@ class RobomimicDatasetConfig(WindowOptions):
 @attrs.frozen(kw_only=True)
 class RobomimicRunnerConfig(RolloutOptions):
     """Evaluation in the robosuite task in which a file of demonstrations was recorded."""
+
+    environment_measures: ClassVar[tuple[str, ...] | None] = ()
 
     path: Path = option(help=f"{_PATH}: says which task, and where training episodes start")
     obs_keys: list[str] | None = option(None, help=_OBS_KEYS)

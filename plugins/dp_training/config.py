@@ -10,9 +10,10 @@ from attrs.validators import gt
 
 from dp_core import Slot, option, slot
 from dp_core.config.checks import step_mismatches
+from dp_core.config.metrics import measured_by
 from dp_core.config.schema import WorkspaceConfig
 from dp_core.shape_meta import shape_meta_problems
-from dp_core.training.options import EmaOptions, LoaderOptions, TrainingOptions, TrainLoaderOptions
+from dp_core.training.options import MEASURES, EmaOptions, LoaderOptions, TrainingOptions, TrainLoaderOptions
 
 
 @attrs.frozen(kw_only=True)
@@ -48,6 +49,12 @@ class TrainConfig(WorkspaceConfig):
     ema: EmaOptions | None = option(factory=EmaOptions, help="moving average of the weights, used to act; null: none")
     dataloader: TrainLoaderOptions = option(factory=TrainLoaderOptions, help="batches for training")
     val_dataloader: LoaderOptions = option(factory=LoaderOptions, help="batches for validation")
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of the metrics of an epoch; ``val_loss`` is left out where nothing is held out for certain."""
+        is_validated = getattr(self.dataset.config, "val_ratio", None) != 0
+        return (*(["val_loss"] if is_validated else []), *MEASURES, *measured_by(self.runner))
 
     def check(self) -> Iterable[tuple[str, str]]:
         """`shape_meta` has to have its form, and all parts the numbers of steps of the policy."""

@@ -138,3 +138,30 @@ def test_a_callback_that_declares_nothing_is_named_when_the_workspace_lacks_what
         "callback out or use another workspace; for authors of the callback: dp_core.interfaces.workspace says what it "
         "may rely on, and how it declares what it needs\n"
     )
+
+
+# -- metrics ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_metric_that_a_run_cannot_have_is_refused_before_it(
+    tiny_config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(tiny_config), "callbacks.topk={name: topk, monitor_key: test_mean_score}"]
+
+    assert error_of(["--check", *arguments], capsys) == (
+        f"{tiny_config} has 1 problem\n"
+        "  callbacks.topk.monitor_key: 'test_mean_score' is not measured with this config, which measures val_loss, "
+        "train_loss, train_action_mse_error, lr, epoch, global_step; choose one of them (from the command line)\n"
+    )
+
+
+@pytest.mark.parametrize(("val_ratio", "metric"), [(0.2, "val_loss"), (0, "train_loss")])
+def test_a_run_without_a_runner_keeps_what_is_best_in_a_loss(
+    val_ratio: float, metric: str, tiny_config: Path, tmp_path: Path
+) -> None:
+    callbacks = "callbacks={topk: null, best: {name: topk, k: 1}}"
+    overrides = [callbacks, f"dataset.val_ratio={val_ratio}", "training.num_epochs=2"]
+
+    assert dp_run([str(tiny_config), *overrides, f"output_dir={tmp_path}/run"]) == 0
+    (kept,) = [path.name for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name != "latest.ckpt"]
+    assert kept.partition("-")[2].startswith(f"{metric}=")

@@ -119,7 +119,7 @@ def test_a_smaller_last_batch_can_be_left_out(tiny_config: Path, tmp_path: Path)
 def test_data_that_are_less_than_a_batch_cannot_all_be_left_out(
     tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ["dataloader.drop_last=true", "dataloader.batch_size=86", "dataset.val_ratio=0"]
+    options = ["dataloader.drop_last=true", "dataloader.batch_size=86", "dataset.val_ratio=0", "callbacks.topk=null"]
 
     assert main([str(tiny_config), f"output_dir={tmp_path / 'run'}", *options]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (

@@ -111,18 +111,20 @@ def of_the_paper(name: str, original: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("name", sorted(ORIGINAL))
 def test_a_preset_has_the_values_of_the_original_s_config_or_of_the_paper(name: str, registry: Registry) -> None:
     theirs = of_the_original(name, registry)
-    ours = dict(leaves(unstructure(load_config(registry, ROOT / f"configs/{name}.yaml"))))
+    config: Any = load_config(registry, ROOT / f"configs/{name}.yaml")
+    ours = dict(leaves(unstructure(config)))
 
     ignored = {path for paths in IGNORED.values() for path in paths}
     expected = {**theirs, **of_the_paper(name, theirs)}
     compared = {path for path in expected.keys() | ours.keys() if path not in ignored and "callbacks" not in path}
     assert {path: ours.get(path) for path in compared} == {path: expected.get(path) for path in compared}
     kept = [path for path in theirs if path.startswith("callbacks.topk")]
-    key, name = "callbacks.topk.monitor_key", "callbacks.topk.format_str"
-    ours[name] = TopKConfig(monitor_key=ours[key], format_str=ours[name]).file_name  # what null stands for
-    same_metric = {"test/mean_score": "test_mean_score"}  # the original writes what it can put into a file's name
+    topk: TopKConfig = config.callbacks["topk"].config
+    chosen = (topk.metric(config.measures), topk.order(config.measures), topk.file_name(config.measures))
+    of_topk = dict(zip(("monitor_key", "mode", "format_str"), chosen, strict=True))  # what null stands for
+    ours |= {f"callbacks.topk.{option}": value for option, value in of_topk.items()}
     assert kept
-    assert {path: same_metric.get(ours[path], ours[path]) for path in kept} == {path: theirs[path] for path in kept}
+    assert {path: ours[path] for path in kept} == {path: theirs[path] for path in kept}
 
 
 def test_every_preset_has_an_original() -> None:

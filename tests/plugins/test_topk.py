@@ -13,6 +13,7 @@ import pytest
 from dp_callbacks.config import TopKConfig
 from dp_callbacks.topk import TopKCheckpointManager
 from dp_core.atomic import LONGEST_NAME
+from dp_core.config.metrics import ANY
 from dp_core.errors import InputError
 
 SEQUENCES = ["max_k2", "min_k3", "max_k1", "max_k0", "max_k2_same_name"]
@@ -21,8 +22,9 @@ SEQUENCES = ["max_k2", "min_k3", "max_k1", "max_k0", "max_k2_same_name"]
 class Run:
     """Saves checkpoints as a workspace does: decide, write `latest.ckpt` whole, announce."""
 
-    def __init__(self, folder: Path, callback: TopKCheckpointManager) -> None:
+    def __init__(self, folder: Path, callback: TopKCheckpointManager, measures: tuple[str, ...] = ANY) -> None:
         self.folder, self.callback = folder, callback
+        self.cfg = SimpleNamespace(measures=measures)
         self.progress = SimpleNamespace(epoch=0, global_step=0, windows_in_epoch=0)
         callback.dp_before_run(workspace=self)
 
@@ -48,6 +50,10 @@ class Run:
 
 def manager(**options: object) -> TopKCheckpointManager:
     return TopKCheckpointManager(TopKConfig(**{"monitor_key": "score", "format_str": "{epoch}.ckpt"} | options))
+
+
+SIMULATED = ("val_loss", "train_loss", "test/mean_score", "test/sim_max_reward_*")
+REAL = ("val_loss", "train_loss")
 
 
 @pytest.mark.parametrize("name", SEQUENCES)
@@ -161,7 +167,11 @@ def test_state_in_a_checkpoint_includes_that_checkpoint(tmp_path) -> None:
 
     run.decide(epoch=0, score=0.5)
 
-    assert run.callback.state_dict() == {"best": {"0.ckpt": 0.5}, "last": ["0.ckpt", None]}
+    assert run.callback.state_dict() == {
+        "best": {"0.ckpt": 0.5},
+        "last": ["0.ckpt", None],
+        "metric": "score",
+    }
 
 
 def test_run_killed_before_the_decision_was_carried_out_makes_up_for_it(tmp_path) -> None:
@@ -316,19 +326,93 @@ def test_the_longest_name_that_is_accepted_can_be_written(tmp_path) -> None:
     assert [len(name) for name in run.files()] == [LONGEST_NAME]
 
 
-def test_name_of_what_only_a_runner_measures_is_refused_where_there_is_none() -> None:
+@pytest.mark.parametrize(
+    ("measures", "mode", "name"),
+    [
+        (SIMULATED, "max", "epoch=0003-test_mean_score=0.500.ckpt"),
+        (REAL, "min", "epoch=0003-val_loss=0.500.ckpt"),
+        (("train_loss", "lr"), "min", "epoch=0003-train_loss=0.500.ckpt"),
+    ],
+)
+def test_what_ranks_where_nobody_says_is_what_tells_most_of_what_is_measured(tmp_path, measures, mode, name) -> None:
+    better, worse = (0.5, 0.25) if mode == "max" else (0.5, 0.75)
+    run = Run(tmp_path, TopKCheckpointManager(TopKConfig(k=1)), measures)
+
+    for epoch, value in enumerate([worse, better, worse], start=2):
+        run.save(**{"epoch": epoch} | dict.fromkeys([key for key in measures if "*" not in key], value))
+
+    assert run.files() == [name]
+    assert list(TopKConfig().check(measures)) == []
+
+
+@pytest.mark.parametrize("name", ["val_loss", "train_action_mse_error"])
+def test_less_of_a_loss_or_an_error_is_better_unless_the_config_says_otherwise(name) -> None:
+    assert TopKConfig(monitor_key=name).order(ANY) == "min"
+    assert TopKConfig(monitor_key=name, mode="max").order(ANY) == "max"
+    assert TopKConfig(monitor_key="test/p_1").order(ANY) == "max"
+
+
+def test_files_that_another_metric_chose_stay_when_a_run_is_resumed_with_this_one(tmp_path) -> None:
+    """Scores are no losses: ranked together, the first worse loss would displace the best score."""
+    run = Run(tmp_path, TopKCheckpointManager(TopKConfig(k=1)), SIMULATED)
+    run.save(**{"epoch": 0, "test/mean_score": 0.75})
+
+    resumed = TopKCheckpointManager(TopKConfig(k=1))
+    resumed.load_state_dict(run.callback.state_dict())
+    run = Run(tmp_path, resumed, REAL)
+    run.save(epoch=1, val_loss=0.5)
+    run.save(epoch=2, val_loss=0.25)
+
+    assert run.files() == ["epoch=0000-test_mean_score=0.750.ckpt", "epoch=0002-val_loss=0.250.ckpt"]
+
+
+@pytest.mark.parametrize(
+    ("key", "measures", "message"),
+    [
+        (
+            "test_mean_score",
+            REAL,
+            "'test_mean_score' is not measured with this config, which measures val_loss, train_loss; choose one of "
+            "them",
+        ),
+        (
+            "val_los",
+            SIMULATED,
+            "'val_los' is not measured with this config, which measures val_loss, train_loss, test/mean_score, "
+            "test/sim_max_reward_*; did you mean 'val_loss'?",
+        ),
+        (
+            None,
+            ("reward", "lr"),
+            "null stands for 'test/mean_score', 'val_loss' or 'train_loss', and this config measures none of them; "
+            "choose from reward, lr, or leave the callback out",
+        ),
+    ],
+)
+def test_metric_that_is_never_measured_is_refused_before_the_run(key, measures, message) -> None:
+    assert list(TopKConfig(monitor_key=key).check(measures)) == [("monitor_key", message)]
+    assert list(TopKConfig(monitor_key=key, k=0).check(measures)) == [], "nothing is kept, so nothing is ranked"
+
+
+@pytest.mark.parametrize(
+    "key", ["test/mean_score", "test_mean_score", "test/sim_max_reward_7", "test_sim_max_reward_7"]
+)
+def test_metric_that_is_measured_is_accepted_as_it_is_logged_and_as_it_is_in_names_of_files(key) -> None:
+    assert list(TopKConfig(monitor_key=key).check(SIMULATED)) == []
+
+
+def test_name_of_what_is_never_measured_is_refused() -> None:
     text = "epoch={epoch:04d}-test_mean_score={test_mean_score:.3f}.ckpt"
     config = TopKConfig(monitor_key="train_loss", format_str=text)
 
-    assert list(config.check(runner=None)) == [
+    assert list(config.check(REAL)) == [
         (
             "format_str",
-            f"'{text}' needs 'test_mean_score', which a runner measures, and there is none; set it to null for "
-            "'epoch={epoch:04d}-train_loss={train_loss:.3f}.ckpt'",
+            "'test_mean_score' is not measured with this config, which measures val_loss, train_loss; choose one of "
+            "them, or set format_str to null for 'epoch={epoch:04d}-train_loss={train_loss:.3f}.ckpt'",
         )
     ]
-    assert list(config.check(runner="some")) == list(config.check()) == []
-    assert list(TopKConfig(format_str=text).check(runner=None)) == [], "nothing is ranked, and nothing needs a name"
+    assert list(config.check(SIMULATED)) == list(config.check()) == []
 
 
 def test_metric_that_cannot_be_part_of_a_format_needs_a_format_of_its_own() -> None:

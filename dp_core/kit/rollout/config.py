@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import attrs
 from attrs.validators import ge, gt, lt, optional
 
 from dp_core.config.fields import option
 
+_SCORES = (
+    "mean_score",
+    "mean_score_low",
+    "mean_score_high",
+    "success_rate",
+    "success_rate_low",
+    "success_rate_high",
+    "sim_max_reward_*",
+)
+"""What every evaluation measures, per split."""
+
 
 @attrs.frozen(kw_only=True)
 class RolloutOptions:
     """Which episodes are run, and how. Configs of runners inherit these, and set defaults that suit their task."""
+
+    environment_measures: ClassVar[tuple[str, ...] | None] = None
+    """Names of what `Environment.measure` of the task returns; None: not said, so any."""
 
     n_obs_steps: int = option(help="To, observations that the policy sees", validator=ge(1))
     n_action_steps: int = option(help="Ta, actions executed per prediction", validator=ge(1))
@@ -29,6 +43,14 @@ class RolloutOptions:
     seed: int = option(
         0, help="of the policy's sampling noise, the same at every evaluation", validator=[ge(0), lt(2**63)]
     )
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of the metrics of an evaluation, ``*`` for the seed of an episode, see `dp_core.config.metrics`."""
+        further = ("*",) if self.environment_measures is None else self.environment_measures
+        splits = {"test": self.n_test, "train": self.n_train}
+        of_splits = [f"{split}/{name}" for split, n in splits.items() if n for name in (*_SCORES, *further)]
+        return (*of_splits, "seconds_per_episode")
 
     def check(self, shape_meta: dict[str, Any]) -> Iterable[tuple[str, str]]:
         """There must be something to do. Tasks add what they ask of ``shape_meta``."""

@@ -10,6 +10,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from dp_core.config.metrics import is_measured, measured_by
 from dp_core.errors import quoted
 from dp_core.testing.case import Case, cases_of
 from dp_core.testing.checks.description import options_survive_a_config_file
@@ -42,6 +43,22 @@ def it_returns_numbers_and_videos(case: Case) -> None:
                     f"'{name}' is {value!r}; expected a finite number, or the path of a video as a string",
                     "convert tensors with .item(), and return paths of files that are written",
                 )
+
+
+def it_measures_what_its_options_say(case: Case) -> None:
+    """The numbers that `run` returns are those of ``measures`` of its options, if they have that."""
+    with _runner(case) as runner:
+        metrics = runner.run(_policy(case))
+    measures = measured_by(case.slot(output_dir=Path()))
+    numbers = [name for name, value in metrics.items() if isinstance(value, Real)]
+    unknown = [name for name in numbers if not is_measured(name, measures)]
+    absent = [name for name in measures if not any(is_measured(number, [name]) for number in numbers)]
+    if unknown or absent:
+        found = f"run returned {quoted(unknown)}" if unknown else f"run did not return {quoted(absent)}"
+        case.fail(
+            f"{found}; expected what 'measures' of {case.component.config.__name__} has: {', '.join(measures)}",
+            "correct it there: callbacks can be told in a config to look for what is measured, and for nothing else",
+        )
 
 
 def equal_policies_get_equal_scores(case: Case) -> None:
@@ -78,6 +95,7 @@ CHECKS = (
     it_is_built_as_its_kind_is,
     options_survive_a_config_file,
     it_returns_numbers_and_videos,
+    it_measures_what_its_options_say,
     equal_policies_get_equal_scores,
     the_policy_is_left_as_it_was,
 )

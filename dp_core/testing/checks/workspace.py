@@ -5,12 +5,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from dp_core import hookimpl
 from dp_core.checkpoint import read_payload
 from dp_core.config.checks import parts_named
+from dp_core.config.metrics import is_measured
 from dp_core.discovery.hook_manager import run_hooks
 from dp_core.errors import CheckpointError, DpError, quoted
 from dp_core.interfaces import BaseCallback, BasePolicy, Workspace
@@ -78,12 +80,26 @@ def callbacks_find_what_it_provides(case: Case) -> None:
         )
 
 
+def its_epochs_measure_what_its_options_say(case: Case) -> None:
+    """Every number among the metrics of an epoch is among ``measures`` of its options, if they have that."""
+    probe = _Probe(())
+    with _after_a_run(case, probe) as workspace:
+        measures = workspace.cfg.measures
+    if unknown := [name for name in probe.measured if not is_measured(name, measures)]:
+        case.fail(
+            f"an epoch measured {quoted(unknown)}; expected what 'measures' of {case.component.config.__name__} has: "
+            f"{', '.join(measures)}",
+            "add it there: callbacks can be told in a config to look for what is measured, and for nothing else",
+        )
+
+
 CHECKS = (
     it_is_built_as_its_kind_is,
     options_survive_a_config_file,
     a_run_leaves_a_checkpoint,
     it_is_restored_from_its_checkpoint,
     callbacks_find_what_it_provides,
+    its_epochs_measure_what_its_options_say,
 )
 
 
@@ -110,12 +126,13 @@ PARTS: dict[str, tuple[str, Callable[[Any], bool]]] = {
 
 
 class _Probe(BaseCallback):
-    """Looks at parts of the workspace in every hook of a run."""
+    """Looks at parts of the workspace in every hook of a run, and remembers the names of what epochs measure."""
 
     def __init__(self, parts: tuple[str, ...]) -> None:
         self._parts = parts
         self.faults: list[tuple[str, str, str, str]] = []
         """Hook, part, what was found, what was expected."""
+        self.measured: dict[str, None] = {}
 
     @hookimpl
     def dp_before_run(self, workspace: Workspace) -> None:
@@ -134,8 +151,9 @@ class _Probe(BaseCallback):
         self._look("dp_after_rollout", workspace)
 
     @hookimpl
-    def dp_after_epoch(self, workspace: Workspace) -> None:
+    def dp_after_epoch(self, workspace: Workspace, metrics: dict[str, Any]) -> None:
         self._look("dp_after_epoch", workspace)
+        self.measured |= dict.fromkeys(name for name, value in metrics.items() if isinstance(value, Real))
 
     @hookimpl
     def dp_before_checkpoint_save(self, workspace: Workspace) -> None:

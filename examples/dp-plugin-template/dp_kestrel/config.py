@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 import attrs
 from attrs.validators import ge, gt
 from dp_core import option
+from dp_core.config.metrics import ANY, unmeasured
 from dp_core.kit.rollout.config import RolloutOptions
 
 
@@ -21,6 +23,9 @@ class EncoderOptions:
 @attrs.frozen(kw_only=True)
 class RunnerOptions(RolloutOptions):
     """Episodes: how many, from which seeds, how long. Inherits what all runners have in common."""
+
+    # What `Environment.measure` returns besides; a metric that nobody measures is refused in configs.
+    environment_measures: ClassVar[tuple[str, ...] | None] = ()
 
     n_train: int = option(0, help="episodes from starts of the training data", validator=ge(0))
     n_train_vis: int = option(0, help="of these, how many are filmed", validator=ge(0))
@@ -40,3 +45,8 @@ class CallbackOptions:
     needs: ClassVar[tuple[str, ...]] = ()
 
     metric: str = option("train_loss", help="name in the log of the run, such as val_loss; lower is better")
+
+    def check(self, measures: Sequence[str] = ANY) -> Iterable[tuple[str, str]]:
+        """The metric has to be one that the run measures, as far as its workspace and its runner say."""
+        if (problem := unmeasured(self.metric, measures)) is not None:
+            yield "metric", problem

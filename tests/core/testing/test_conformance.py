@@ -45,6 +45,12 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 
 
 FOUND: dict[tuple[str, str], tuple[str, str]] = {
+    ("workspace", "forgetting"): (
+        "its_epochs_measure_what_its_options_say",
+        "workspace 'forgetting': an epoch measured 'lr'; expected what 'measures' of Forgetting has: train_loss, "
+        "train_action_mse_error, test/*, seconds_per_episode, epoch, global_step; add it there: callbacks can be told "
+        "in a config to look for what is measured, and for nothing else",
+    ),
     ("workspace", "hollow"): (
         "callbacks_find_what_it_provides",
         "workspace 'hollow': in dp_before_run, its 'steps_per_epoch' raised AttributeError: 'Hollow' object has no "
@@ -302,6 +308,12 @@ FOUND: dict[tuple[str, str], tuple[str, str]] = {
         "it_returns_numbers_and_videos",
         "runner 'nameless' for an image and states: run returned 'score'; expected 'test/mean_score' among "
         "them; return the mean score of the episodes by that name, which callbacks and tables look for",
+    ),
+    ("runner", "promising"): (
+        "it_measures_what_its_options_say",
+        "runner 'promising' for an image and states: run did not return 'test/p_*'; expected what 'measures' of "
+        "Promising has: test/mean_score, test/success_rate*, test/p_*, seconds_per_episode; correct it there: "
+        "callbacks can be told in a config to look for what is measured, and for nothing else",
     ),
     ("optimizer", "amnesiac"): (
         "it_goes_on_from_its_state_dict",

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import attrs
 
 from dp_core import option
-from dp_core.testing.tiny_plugin import TinyTrainConfig
+from dp_core.testing.tiny_plugin import TinyTrainConfig, TinyWindowOptions
 
 
 @attrs.frozen(kw_only=True)
@@ -54,3 +54,17 @@ class Misneeding:
 @attrs.frozen(kw_only=True)
 class Misproviding(TinyTrainConfig):
     provides: ClassVar[tuple[str, ...]] = ("n_epochs",)
+
+
+@attrs.frozen(kw_only=True)
+class Forgetting(TinyTrainConfig):
+    @property
+    def measures(self) -> tuple[str, ...]:
+        return ("train_loss", "train_action_mse_error", "test/*", "seconds_per_episode", "epoch", "global_step")
+
+
+@attrs.frozen(kw_only=True)
+class Promising(TinyWindowOptions):
+    @property
+    def measures(self) -> tuple[str, ...]:
+        return ("test/mean_score", "test/success_rate*", "test/p_*", "seconds_per_episode")

@@ -279,6 +279,10 @@ class Moody(TinyRunner):
         return super().run(policy) | {"test/mean_score": self.n_runs / 4}
 
 
+class Promising(TinyRunner):
+    pass
+
+
 # -- optimizers and schedules -----------------------------------------------------------------------------------------
 
 
@@ -419,4 +423,8 @@ class Hollow(TinyWorkspace):
 
 
 class Misproviding(TinyWorkspace):
+    pass
+
+
+class Forgetting(TinyWorkspace):
     pass

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 from dp_faulty.config import (
     Changeable,
+    Forgetting,
     Growing,
     Misasking,
     Misneeding,
     Misproviding,
     Needing,
     Positional,
+    Promising,
     Silent,
 )
 
@@ -63,6 +65,7 @@ PARTS: dict[tuple[Kind, str], type] = {
     ("runner", "Nameless"): TinyWindowOptions,
     ("runner", "Careless"): TinyWindowOptions,
     ("runner", "Moody"): TinyWindowOptions,
+    ("runner", "Promising"): Promising,
     ("optimizer", "thawing"): TinyOptions,
     ("optimizer", "decaying"): TinyOptions,
     ("optimizer", "even"): TinyOptions,
@@ -82,6 +85,7 @@ PARTS: dict[tuple[Kind, str], type] = {
     ("workspace", "Wordy"): TinyTrainConfig,
     ("workspace", "Hollow"): TinyTrainConfig,
     ("workspace", "Misproviding"): Misproviding,
+    ("workspace", "Forgetting"): Forgetting,
 }
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import attrs
 from attrs.validators import ge, gt
 from dp_core import NoiseProcess, Slot, option, slot
+from dp_core.config.metrics import ANY, unmeasured
 from dp_core.config.schema import WorkspaceConfig
 from dp_core.kit.rollout.config import RolloutOptions
 
@@ -31,6 +32,11 @@ class WorkspaceOptions(WorkspaceConfig):
     policy: Slot = slot("policy", help="what is trained")
     dataset: Slot = slot("dataset", help="demonstrations")
     optimizer: Slot = slot("optimizer", "adamw", help="how weights are updated")
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of the metrics of an epoch: an option of a callback that names another one is refused."""
+        return ("train_loss", "epoch", "global_step")
 
 
 # end
@@ -115,6 +121,9 @@ class DatasetOptions:
 class RunnerOptions(RolloutOptions):
     """Episodes: how many, from which seeds, how long. Inherits what all runners have in common."""
 
+    # What `Environment.measure` returns besides; a metric that nobody measures is refused in configs.
+    environment_measures: ClassVar[tuple[str, ...] | None] = ()
+
     n_train: int = option(0, help="episodes from starts of the training data", validator=ge(0))
     n_train_vis: int = option(0, help="of these, how many are filmed", validator=ge(0))
     n_test: int = option(10, help="episodes from new starts", validator=ge(0))
@@ -155,6 +164,11 @@ class CallbackOptions:
     needs: ClassVar[tuple[str, ...]] = ()
 
     metric: str = option("train_loss", help="name in the log of the run, such as val_loss; lower is better")
+
+    def check(self, measures: Sequence[str] = ANY) -> Iterable[tuple[str, str]]:
+        """The metric has to be one that the run measures, as far as its workspace and its runner say."""
+        if (problem := unmeasured(self.metric, measures)) is not None:
+            yield "metric", problem
 
 
 # end
