@@ -1,4 +1,4 @@
-"""Every benchmark, one after another, each in a process of its own.
+"""Runs every benchmark, one after another, each in a process of its own.
 
     python benchmarks/all.py --json results.json [--device cuda] [--threads 2] [--quick]
 
@@ -30,7 +30,7 @@ BENCHMARKS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run all, go on if one fails, and write what there is; 1 if one failed."""
+    """Run all, continue if one fails, and write what there is; return 1 if one failed."""
     settings = parse(__doc__ or "", argv, rounds=0)
     options = ["--device", str(settings.device)]
     options += ["--quick"] if settings.quick else []

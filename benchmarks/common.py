@@ -21,20 +21,20 @@ import torch
 from torch import Tensor
 
 UNITS = {"s": 1.0, "ms": 1e3, "MB": 1e-6}
-"""What a value in seconds, or bytes, is multiplied with to be shown."""
+"""The factors by which values in seconds, or bytes, are multiplied to be shown."""
 
 
 @attrs.frozen
 class Settings:
-    """What the command line says."""
+    """The options of the command line."""
 
     device: torch.device
     rounds: int
     quick: bool
-    """Tiny sizes and a single round: does it run? The numbers mean nothing."""
+    """Whether to use tiny sizes and a single round: does it run? The numbers mean nothing."""
     json: Path | None
     options: Any
-    """What a benchmark adds of its own."""
+    """The options that a benchmark adds of its own."""
 
 
 @attrs.frozen
@@ -48,30 +48,30 @@ class Compared:
 
 @attrs.frozen
 class Table:
-    """What contenders took, one value per round each. Ratios are those of the yardstick to each of them."""
+    """The times or sizes of contenders, one value per round each. Ratios are those of the yardstick to each of them."""
 
     title: str
     yardstick: str
     values: Mapping[str, Sequence[float]]
-    """Seconds, or bytes."""
+    """The values by contender, in seconds or bytes."""
     unit: str = "s"
     compared: Sequence[Compared] = ()
     floors: Mapping[str, float] = attrs.field(factory=dict)
-    """What no program could go below on this machine, by contender."""
+    """The values that no program could go below on this machine, by contender."""
     items: int = 0
-    """Samples that each value is for; 0 where that makes no sense."""
+    """The number of samples that each value is for; 0 where that makes no sense."""
 
     def median(self, name: str) -> float:
-        """Of a contender."""
+        """Return the median of a contender."""
         return statistics.median(self.values[name])
 
     def ratio(self, name: str) -> float:
-        """How many times faster, or smaller, than the yardstick."""
+        """Return how many times faster, or smaller, than the yardstick a contender is."""
         pairs = zip(self.values[self.yardstick], self.values[name], strict=True)
         return statistics.median(yardstick / value for yardstick, value in pairs)
 
     def lines(self) -> list[str]:
-        """As text."""
+        """Write the table as lines of text."""
         width = max(len(name) for name in self.values) + 2
         heads = [f"{self.unit:>10}", f"{'ratio':>8}"]
         heads += [f"{'x floor':>9}"] if self.floors else []
@@ -88,7 +88,7 @@ class Table:
         return lines
 
     def plain(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the table as plain values, for JSON."""
         rows = {
             name: {"median": self.median(name), "ratio": self.ratio(name), "values": list(self.values[name])}
             | ({"floor": self.floors[name]} if name in self.floors else {})
@@ -129,7 +129,7 @@ class Report:
         self._result["facts"][name] = value
 
     def finish(self) -> None:
-        """Write the file if there is to be one."""
+        """Write the file if one was asked for."""
         if self._settings.json is not None:
             self._settings.json.write_text(json.dumps(self._result, indent=1), encoding="utf-8")
 
@@ -173,7 +173,9 @@ def take_turns(
     before: Callable[[str], object] = lambda name: None,
     per: int = 1,
 ) -> dict[str, list[float]]:
-    """Seconds of every call, by way; every round begins with another one. Call each once before: caches, compilers.
+    """Measure the seconds of every call, by way; every round begins with another one.
+
+    Call each once before, for caches and compilers.
 
     Args:
         device: which has to be done with its work for a call to be over.
@@ -195,13 +197,13 @@ def take_turns(
 
 
 def wait_for(device: torch.device | None) -> None:
-    """Return when a GPU is done."""
+    """Wait until a GPU is done; return at once for a CPU."""
     if device is not None and device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def compare(what: str, expected: Tensor | float, found: Tensor | float, tolerance: float) -> Compared:
-    """Largest difference of two results, which ends the program if it is too large: then nothing is worth timing.
+    """Measure the largest difference of two results, and end the program if it is too large to time anything.
 
     Args:
         tolerance: absolute; scale the values if that suits better.
@@ -214,7 +216,7 @@ def compare(what: str, expected: Tensor | float, found: Tensor | float, toleranc
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """What the numbers depend on."""
+    """Collect what the numbers depend on."""
     facts = {
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),

@@ -25,28 +25,28 @@ _CONDITION = ("cond_encoder", "diffusion_step_encoder")
 
 @attrs.frozen
 class Work:
-    """What has to be computed, read and written. Arithmetic and memory can overlap within a piece of work."""
+    """The arithmetic and the memory traffic of a piece of work, which can overlap within it."""
 
     flops: float
-    """Multiplications and additions, each counted as one."""
+    """The multiplications and additions, each counted as one."""
     read: float
-    """Bytes."""
+    """The bytes of passes that only read."""
     updated: float = 0.0
-    """Bytes of passes that write as well; each byte read and each byte written is counted."""
+    """The bytes of passes that write as well; each byte read and each byte written is counted."""
 
 
 @attrs.frozen
 class Ceilings:
-    """What the device reaches at its best, per second."""
+    """The most that the device reaches, per second."""
 
     flops: float
     read: float
-    """Bytes of passes that only read."""
+    """The bytes of passes that only read."""
     updated: float
-    """Bytes of passes that write what they have read: more, where a write needs the line in the cache anyhow."""
+    """The bytes of passes that write what they have read: more, where a write needs the line in the cache anyhow."""
 
     def seconds(self, *pieces: Work) -> float:
-        """Least time for pieces of work of which one begins when the other is done."""
+        """Compute the least time for pieces of work of which one begins when the other is done."""
         return sum(max(work.flops / self.flops, work.read / self.read + work.updated / self.updated) for work in pieces)
 
     def __str__(self) -> str:
@@ -54,7 +54,7 @@ class Ceilings:
 
 
 def measure_ceilings(settings: Settings, dtype: torch.dtype = torch.float32) -> Ceilings:
-    """Best of a few: a square matrix product with elements of ``dtype``, and passes over large tensors.
+    """Measure the best of a few square matrix products with elements of ``dtype``, and of passes over large tensors.
 
     On a GPU float32 products may round to TF32, as torch's convolutions do there.
     """
@@ -80,14 +80,14 @@ def measure_ceilings(settings: Settings, dtype: torch.dtype = torch.float32) -> 
 
 
 def count_flops(function: Callable[[], object]) -> int:
-    """Of the matrix products and convolutions that ``function`` does, backward included."""
+    """Count those of the matrix products and convolutions that ``function`` does, backward included."""
     with FlopCounterMode(display=False) as counter:
         function()
     return int(counter.get_total_flops())
 
 
 def training_work(policy: nn.Module, flops: float) -> tuple[Work, Work, Work]:
-    """Of one step: forward and backward; AdamW; average.
+    """Compute the work of one step: forward and backward; AdamW; average.
 
     Traffic in weights of float32: read forward and backward, gradients written; the optimizer reads weight, gradient
     and two moments, and writes all but the gradient; the average reads weight and average, and writes it.
@@ -99,7 +99,7 @@ def training_work(policy: nn.Module, flops: float) -> tuple[Work, Work, Work]:
 def sampling_work(
     encoder: nn.Module, denoiser: nn.Module, encoder_flops: float, step_flops: float
 ) -> tuple[Work, Work]:
-    """Of what is done once for a chunk of actions, and of one step.
+    """Compute the work that is done once for a chunk of actions, and that of one step.
 
     Times and condition are known before the first step, so what projects them is read once; all other weights of the
     denoiser are read at every step.

@@ -47,7 +47,7 @@ class Peak:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print a table each."""
+    """Print a table for each."""
     settings = parse(__doc__ or "", argv, rounds=1, add=_add_options)
     report = Report("memory", settings)
     batch_size = 2 if settings.quick else settings.options.batch_size

@@ -25,7 +25,7 @@ _FOLDER = "DP_ORIGINAL"
 
 
 def has_original() -> bool:
-    """Whether DP_ORIGINAL names a checkout of github.com/real-stanford/diffusion_policy; it is put on the path."""
+    """Tell whether DP_ORIGINAL names a checkout of github.com/real-stanford/diffusion_policy; put it on the path."""
     folder = os.environ.get(_FOLDER)
     if folder and folder not in sys.path:
         sys.path.append(folder)
@@ -33,12 +33,12 @@ def has_original() -> bool:
 
 
 def has_lerobot() -> bool:
-    """Whether the package can be imported."""
+    """Tell whether the package can be imported."""
     return importlib.util.find_spec("lerobot") is not None
 
 
 def original_policy(ours: Any) -> nn.Module:
-    """The original's U-Net policy with our weights: that for images if there is a camera, else that for states."""
+    """Make the original's U-Net policy with our weights: for images if there is a camera, else for states."""
     config, unet = ours.config, ours.config.denoiser.config
     scheduler, steps = make_scheduler(config.scheduler)
     options: dict[str, Any] = {
@@ -87,14 +87,14 @@ def original_policy(ours: Any) -> nn.Module:
 
 
 def original_average(average: nn.Module) -> Callable[[nn.Module], object]:
-    """The original's exponential moving average."""
+    """Make the original's exponential moving average."""
     from diffusion_policy.model.diffusion.ema_model import EMAModel
 
     return EMAModel(average, power=0.75).step
 
 
 def lerobot_policy(ours: Any) -> nn.Module:
-    """LeRobot's diffusion policy of the same size, with weights of its own; for one camera and a position."""
+    """Make LeRobot's diffusion policy of the same size, with weights of its own; for one camera and a position."""
     from lerobot.configs.types import FeatureType, NormalizationMode, PolicyFeature
     from lerobot.policies.diffusion.configuration_diffusion import DiffusionConfig
     from lerobot.policies.diffusion.modeling_diffusion import DiffusionPolicy

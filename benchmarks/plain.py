@@ -59,7 +59,7 @@ class PlainUnet1D(nn.Module):
         )
 
     def forward(self, sample: Tensor, timestep: Tensor, global_cond: Tensor) -> Tensor:
-        """(B, T, D), () or (B,), (B, G) -> (B, T, D)."""
+        """Denoise (B, T, D) at times () or (B,) under the condition (B, G)."""
         x = sample.moveaxis(1, 2)  # (B, D, T)
         time = self.diffusion_step_encoder(timestep.expand(len(sample)))
         cond = torch.cat([time, global_cond], dim=-1)
@@ -137,7 +137,7 @@ class PlainPolicy(nn.Module):
         self.scheduler, self.num_inference_steps = make_scheduler(ours.config.scheduler)
 
     def compute_loss(self, batch: Mapping[str, Any]) -> Tensor:
-        """Mean squared error of the predicted noise."""
+        """Compute the mean squared error of the predicted noise, ()."""
         features = self._encode(batch["obs"])
         trajectory = self.normalizer["action"].normalize(batch["action"])
         known = torch.zeros_like(trajectory, dtype=torch.bool)
@@ -197,7 +197,7 @@ class _GatherCrop(nn.Module):
 
 
 def make_scheduler(slot: Any) -> tuple[Any, int]:
-    """The scheduler of diffusers that has the options of ours, ``ddpm`` or ``ddim``, and its number of steps."""
+    """Make diffusers' scheduler with the options of ours, ``ddpm`` or ``ddim``; also return its number of steps."""
     options = attrs.asdict(slot.config)
     options.pop("eta", None)
     steps = options.pop("num_inference_steps") or options["num_train_timesteps"]

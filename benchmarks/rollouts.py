@@ -36,11 +36,11 @@ class Circling(BasePolicy):
     """Sends the agent around the middle of the table, through whatever is in its way."""
 
     def compute_loss(self, batch: dict[str, Any], generator: torch.Generator | None = None) -> Tensor:
-        """Nothing to learn."""
+        """Return 0: there is nothing to learn."""
         return torch.zeros(())
 
     def predict_action(self, obs: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Chunks that depend on the last position alone, (B, Ta, 2)."""
+        """Return chunks that depend on the last position alone, (B, Ta, 2)."""
         x, y = (obs["agent_pos"][:, -1] - _CENTRE).double().unbind(1)
         angles = torch.atan2(y, x)[:, None] + _TURN * torch.arange(1, N_ACTION_STEPS + 1)
         actions = _CENTRE + _RADIUS * torch.stack([angles.cos(), angles.sin()], dim=-1)

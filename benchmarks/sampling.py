@@ -36,7 +36,7 @@ class Nothing(BaseDenoiser):
     def forward(
         self, sample: Tensor, timestep: Tensor, local_cond: Tensor | None = None, global_cond: Tensor | None = None
     ) -> Tensor:
-        """The sample."""
+        """Return the sample."""
         return sample
 
 

@@ -17,7 +17,7 @@ from dp_core.testing.samples import normalizer_for, raw_batch, raw_obs
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 ACTION_RANGE = 100.0
-"""Raw actions are in [0, 100], see `dp_core.testing.samples`."""
+"""The range of raw actions, see `dp_core.testing.samples`."""
 
 _SILENT = ("callbacks.log=null", "callbacks.progress=null", "callbacks.topk=null", "runner=null")
 _TINY = ("policy.denoiser.down_dims=[16,32]", "policy.denoiser.diffusion_step_embed_dim=16")
@@ -25,17 +25,17 @@ _SMALL_UNET = ("policy.denoiser.down_dims=[256,512,1024]", "policy.denoiser.diff
 
 
 def image_config(quick: bool, overrides: Sequence[str] = ()) -> Any:
-    """Images and the agent's position: ResNet-18 on crops of 84, U-Net (512, 1024, 2048), 263 M parameters."""
+    """Configure images and the agent's position: ResNet-18 on crops of 84, U-Net (512, 1024, 2048), 263 M weights."""
     return _config("pusht_image_unet_hybrid", [*(_TINY if quick else ()), *overrides])
 
 
 def state_config(quick: bool, overrides: Sequence[str] = ()) -> Any:
-    """Keypoints, with the U-Net that the original's config for states has, (256, 512, 1024), 65 M parameters."""
+    """Configure keypoints and the U-Net of the original's config for states, (256, 512, 1024), 65 M weights."""
     return _config("pusht_lowdim_unet", [*(_TINY if quick else _SMALL_UNET), *overrides])
 
 
 def make_policy(config: Any, device: torch.device) -> BasePolicy:
-    """The policy of a config with random weights, the same at every call, and a normalizer for the data below."""
+    """Make the policy of a config, with the same random weights at every call and a normalizer for the data below."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         policy: BasePolicy = config.policy.build(shape_meta=config.shape_meta)
@@ -44,27 +44,27 @@ def make_policy(config: Any, device: torch.device) -> BasePolicy:
 
 
 def make_batch(config: Any, batch_size: int, device: torch.device) -> dict[str, Any]:
-    """As our data sets make it: the observations that the policy sees, images as uint8. In pinned memory for a GPU."""
+    """Make a batch as our data sets do: observations that the policy sees, images as uint8; pinned for a GPU."""
     batch = raw_batch(config.shape_meta, batch_size, config.horizon)
     batch["obs"] = {key: value[:, : config.n_obs_steps].contiguous() for key, value in batch["obs"].items()}
     return _pinned(batch, device)
 
 
 def make_plain_batch(config: Any, batch_size: int, device: torch.device) -> dict[str, Any]:
-    """The same, as the straightforward data set makes it: observations of the whole horizon, images as floats."""
+    """Make the batch as the straightforward data set does: observations of the whole horizon, images as floats."""
     batch = raw_batch(config.shape_meta, batch_size, config.horizon)
     batch["obs"] = {key: _as_float(value) for key, value in batch["obs"].items()}
     return _pinned(batch, device)
 
 
 def make_obs(config: Any, device: torch.device) -> dict[str, Tensor]:
-    """What one robot sees: ``{key: (1, To, *shape)}``, images as uint8."""
+    """Make what one robot sees: ``{key: (1, To, *shape)}``, images as uint8."""
     obs = raw_obs(config.shape_meta, 1, config.n_obs_steps)
     return {key: value.to(device) for key, value in obs.items()}
 
 
 def make_plain_obs(config: Any, device: torch.device) -> dict[str, Tensor]:
-    """The same, images as floats in [0, 1]."""
+    """Make what one robot sees, images as floats in [0, 1]."""
     return {key: _as_float(value) for key, value in make_obs(config, device).items()}
 
 

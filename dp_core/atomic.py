@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 LONGEST_NAME = 255 - len("..12345678.part")
-"""Bytes of the name of a file that `whole_file` can write: 255 are what file systems allow."""
+"""The longest name of a file that `whole_file` can write, in bytes; file systems allow 255."""
 
 _SECONDS_WITHOUT_A_BYTE = 600
 """After that long nobody writes to an unfinished file any more."""
@@ -48,7 +48,7 @@ def whole_file(target: Path, *, exclusive: bool = False) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what `whole_file` had not finished when its process was killed; it has the size of what it was to be."""
+    """Remove unfinished files of killed processes; each may be as large as the file that `whole_file` was to write."""
     for path in folder.glob(".*.part"):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > _SECONDS_WITHOUT_A_BYTE:
@@ -56,7 +56,10 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def new_folder(paths: Iterable[Path]) -> Path:
-    """Make the first of ``paths`` that does not exist, and return it. Making it is the lock: nobody else gets it."""
+    """Create the first of ``paths`` that does not exist, and return it.
+
+    Creating it is the lock: no other process gets the same folder.
+    """
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):

@@ -64,11 +64,11 @@ class Component:
     data_commands: Mapping[str, str] = attrs.field(factory=dict, converter=_as_dict, hash=False)
     """For data sets: ``dp-data <command> <name>`` calls ``"package.module:function"`` with the remaining arguments."""
     distribution: str = "local"
-    """What pip installed it with. Filled in by the registry."""
+    """What pip installed the component with; filled in by the registry."""
     version: str = ""
-    """Of the distribution. Filled in by the registry."""
+    """The version of the distribution; filled in by the registry."""
     plugin: str = ""
-    """The module that describes the component. Filled in by the registry."""
+    """The module that describes the component; filled in by the registry."""
 
     @kind.validator
     def _check_kind(self, _: Any, kind: str) -> None:
@@ -118,21 +118,21 @@ class Component:
 
     @property
     def label(self) -> str:
-        """``encoder 'timm'``, as used in messages."""
+        """The kind and name as messages show them: ``encoder 'timm'``."""
         return f"{self.kind} '{self.name}'"
 
     @property
     def qualified_name(self) -> str:
-        """``dp-core/timm``: stays unambiguous whatever is installed later. Stored in configs and checkpoints."""
+        """The name that configs and checkpoints store, unambiguous whatever is installed later: ``dp-core/timm``."""
         return f"{self.distribution}/{self.name}"
 
     def missing(self) -> tuple[str, ...]:
-        """Names from ``requires`` that are not installed."""
+        """List the names from ``requires`` that are not installed."""
         return tuple(name for name in self.requires if not _is_installed(name))
 
     @property
     def install_command(self) -> str:
-        """What to type to get the missing packages."""
+        """The command that installs the missing packages."""
         if self.install_hint:
             return self.install_hint
         if self.extra:
@@ -156,7 +156,17 @@ class Component:
 
 
 def load_target(target: str, label: str, distribution: str) -> Any:
-    """Import ``"package.module:attribute"``; errors name the component and who ships it."""
+    """Import ``"package.module:attribute"``; errors name the component and who ships it.
+
+    Args:
+        target: the module and the attribute.
+        label: the component, for messages.
+        distribution: what ships it, for messages.
+
+    Raises:
+        MissingDependencyError: the module needs a package that is absent.
+        ComponentLoadError: the module or the attribute does not exist, or the import fails.
+    """
     module_name, _, attribute = target.partition(":")
     try:
         module = importlib.import_module(module_name)

@@ -72,13 +72,21 @@ class InputError(DpError, ValueError):
 
 
 def quoted(names: Iterable[object], last: str = ", ") -> str:
-    """List names for a message: ``'a', 'b'``; ``last`` goes before the last of several, as in ``'a' or 'b'``."""
+    """List names for a message: ``'a', 'b'``.
+
+    Args:
+        last: goes before the last of several names, as in ``'a' or 'b'``.
+    """
     *others, end = [f"'{name}'" for name in names] or [""]
     return f"{', '.join(others)}{last}{end}" if others else end
 
 
 def did_you_mean(word: str, choices: Iterable[str], otherwise: str = "", *, n: int = 1) -> str:
-    """Suggest the choices, ``n`` at most, that ``word`` is probably a misspelling of; ``otherwise`` if it is like none.
+    """Suggest the choices that ``word`` is probably a misspelling of.
+
+    Args:
+        otherwise: returned if it resembles none of them.
+        n: how many choices to suggest at most.
 
     Returns:
         ``did you mean 'x'?``, without a separator before it.

@@ -19,7 +19,7 @@ from dp_core.errors import InputError
 from dp_core.shape_meta import obs_type
 
 LARGEST = 255
-"""White, where images are whole numbers."""
+"""The value of white in images of whole numbers."""
 UNIT_TOLERANCE = 1e-3
 """A quarter of a grey level: interpolation rounds, so that images in [0, 1] come out a little larger."""
 _LARGEST_NUMBER = torch.finfo(torch.float32).max
@@ -94,7 +94,7 @@ class ObservationCheck:
     """
 
     def __init__(self, obs: Mapping[str, Tensor], shape_meta: Mapping[str, Any]) -> None:
-        """Start looking.
+        """Start the search for values that no policy may see.
 
         Args:
             obs: raw, of any shapes, tensors all on one device. What is no key of ``shape_meta`` is taken for numbers.
@@ -119,7 +119,7 @@ class ObservationCheck:
             self.finish()
 
     def finish(self) -> None:
-        """Say what was found.
+        """Wait for the search, and raise if it found anything.
 
         Raises:
             InputError: an observation is NaN or infinite, or an image is out of range.

@@ -15,7 +15,7 @@ _wanted: ContextVar[bool] = ContextVar("pretrained_weights_wanted", default=True
 
 
 def pretrained_weights_wanted() -> bool:
-    """False while a component is built only to receive the weights of a checkpoint."""
+    """Tell whether to fetch pretrained weights: no if a component is built only to receive those of a checkpoint."""
     return _wanted.get()
 
 

@@ -32,7 +32,9 @@ _active: Profiler | None = None
 
 
 def section(name: str) -> Section:
-    """A context, or a decorator, whose time a profile shows under ``name``. Less than a microsecond without a profile.
+    """Measure what runs in this context, or in the decorated function: a profile shows its time under ``name``.
+
+    Costs less than a microsecond while nothing is profiled.
 
     Sections of other threads and processes than the run's own are not measured.
     """
@@ -40,7 +42,10 @@ def section(name: str) -> Section:
 
 
 def steps(batches: Iterable[T]) -> Iterable[T]:
-    """``batches``, one for each step of a loop; in a profile, fetching them is the section "data", some are traced."""
+    """Yield ``batches``, one for each step of a loop.
+
+    In a profile, fetching them is the section "data", and some of the steps are traced.
+    """
     return batches if _active is None else _active.steps(batches)
 
 
@@ -52,15 +57,15 @@ def set_device(device: torch.device) -> None:
 
 @attrs.define
 class SectionTime:
-    """What one section took."""
+    """The time that one section took."""
 
     seconds: float = 0.0
-    """Sections inside it included."""
+    """The time in seconds, including that of sections inside it."""
     count: int = 0
 
 
 class Profiler:
-    """While it is entered, measures the time of all sections, and traces a few steps.
+    """Measures the time of all sections while it is entered, and traces a few steps.
 
     On a GPU, every section begins and ends with waiting for it, so that a section's time is that of its own kernels;
     a run that is not measured waits for nothing and is a little faster.
@@ -108,7 +113,7 @@ class Profiler:
         _active = None
 
     def own_seconds(self, *path: str) -> float:
-        """Of a section without those inside it; without a path, of what is in no section at all."""
+        """Return the seconds of a section without those inside it; without a path, the seconds outside all sections."""
         inside = sum(time.seconds for key, time in self.times.items() if key[:-1] == path)
         return (self.times[path].seconds if path else self.seconds) - inside
 
@@ -140,7 +145,7 @@ class Profiler:
                 return
 
     def steps(self, batches: Iterable[T]) -> Iterator[T]:
-        """See `steps`."""
+        """Yield ``batches``, as the function `steps` does, and trace some of the steps."""
         iterator = iter(batches)
         try:
             while True:
@@ -193,7 +198,7 @@ class Profiler:
 
 
 class Section(ContextDecorator):
-    """See `section`."""
+    """The context that `section` returns."""
 
     def __init__(self, name: str) -> None:
         self._name = name

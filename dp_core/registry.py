@@ -39,14 +39,18 @@ class Registry:
         return registry
 
     def components(self, kind: str | None = None) -> list[Component]:
-        """Components of ``kind``, or all, sorted by kind, name and distribution."""
+        """List the components of ``kind``, or of all kinds, sorted by kind, name and distribution.
+
+        Raises:
+            PluginError: there is no such kind.
+        """
         if kind is not None and kind not in KINDS:
             raise PluginError(f"unknown kind '{kind}'; the kinds are {', '.join(KINDS)}")
         chosen = [component for component in self._components if kind in (None, component.kind)]
         return sorted(chosen, key=lambda c: (KINDS.index(c.kind), c.name, c.distribution))
 
     def resolve(self, kind: str, name: str) -> Component:
-        """The component that a config means by ``name``.
+        """Return the component that a config means by ``name``, short or qualified.
 
         Raises:
             PluginError: nobody offers it, or several distributions do and the name does not say which.
@@ -57,14 +61,14 @@ class Registry:
         raise PluginError(_ambiguous(matches) if matches else self._unknown(kind, name))
 
     def clashes(self, kind: str | None = None) -> list[str]:
-        """One line for each name that several distributions offer; only using the short name is an error."""
+        """Describe each name that several distributions offer, one line each; only using the short name is an error."""
         offers: dict[tuple[str, str], list[Component]] = {}
         for component in self.components(kind):
             offers.setdefault((component.kind, component.name), []).append(component)
         return [_ambiguous(components) for components in offers.values() if len(components) > 1]
 
     def require_sound(self) -> None:
-        """Refuse what is otherwise only listed.
+        """Raise for every broken plugin and every clash, which are otherwise only listed.
 
         Raises:
             PluginError: naming every broken plugin and every name that is offered twice.
@@ -109,7 +113,7 @@ class Registry:
         return f"unknown {kind} '{name}'; {hint}{note}"
 
     def why_absent(self, name: str) -> str:
-        """Which plugins that are not in use probably offer the component ``name``, and why they are not; or empty."""
+        """Say which unused plugins probably offer the component ``name``, and why they are unused; empty if none do."""
         distribution, _, short = name.rpartition("/")
         unused = [plugin for plugin in self.plugins if plugin.status != "ok"]
         of_distribution = [plugin for plugin in unused if distribution in ("", plugin.distribution)]

@@ -9,27 +9,27 @@ TYPES = ("rgb", "low_dim")
 
 
 def keys_of_type(shape_meta: Mapping[str, Any], wanted: str) -> list[str]:
-    """Observation keys of type ``"rgb"`` or ``"low_dim"``, in the order of `shape_meta`, which is that of features."""
+    """List the observation keys of type ``"rgb"`` or ``"low_dim"`` in the order of `shape_meta`, that of features."""
     return [key for key in shape_meta["obs"] if obs_type(shape_meta, key) == wanted]
 
 
 def obs_type(shape_meta: Mapping[str, Any], key: str) -> str:
-    """Type of an observation key, ``"rgb"`` or ``"low_dim"``; `dp_core.observations` says what they mean."""
+    """Return the type of an observation key, ``"rgb"`` or ``"low_dim"``; `dp_core.observations` says what they mean."""
     return str(shape_meta["obs"][key].get("type", "low_dim"))
 
 
 def obs_shape(shape_meta: Mapping[str, Any], key: str) -> tuple[int, ...]:
-    """Shape of one observation of ``key`` at one time step; (C, H, W) for images."""
+    """Return the shape of one observation of ``key`` at one time step; (C, H, W) for images."""
     return tuple(shape_meta["obs"][key]["shape"])
 
 
 def action_dim(shape_meta: Mapping[str, Any]) -> int:
-    """Da."""
+    """Return Da, the size of an action."""
     return int(shape_meta["action"]["shape"][0])
 
 
 def crop_problems(crop_shape: tuple[int, int] | None, shape_meta: Mapping[str, Any]) -> Iterable[str]:
-    """What is wrong with cutting ``crop_shape`` (height, width) out of every image; None is the whole image."""
+    """Report images that are too small to cut ``crop_shape`` (height, width) out of; None is the whole image."""
     if crop_shape is None:
         return
     for key in keys_of_type(shape_meta, "rgb"):
@@ -42,7 +42,7 @@ def crop_problems(crop_shape: tuple[int, int] | None, shape_meta: Mapping[str, A
 
 
 def shape_meta_problems(value: Any) -> Iterable[tuple[str, str]]:
-    """What is wrong with ``value``: pairs of a dotted path below it and a message."""
+    """Report what is wrong with ``value`` as a `shape_meta`: pairs of a dotted path below it and a message."""
     if not isinstance(value, Mapping):
         yield "", f"expected a mapping with 'obs' and 'action', got {value!r}"
         return

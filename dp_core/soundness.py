@@ -21,7 +21,7 @@ class ChecksItself(Protocol):
 
 
 def unsound(parts: Mapping[str, Any]) -> list[str]:
-    """Name what is not finite in the parts of a run's state, one text for each part; nothing if all is sound.
+    """Describe what is not finite in the parts of a run's state, one text for each such part.
 
     Parameters, running statistics of normalisation layers and what optimizers accumulate have to be finite. Training
     does not change other buffers, in which both have a meaning: infinity in the masks of attention, NaN in statistics

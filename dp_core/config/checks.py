@@ -20,9 +20,9 @@ _RULES: tuple[tuple[str, str, Callable[[int, int], bool]], ...] = (
 
 
 def step_mismatches(policy: Slot, **parts: Slot | None) -> Iterator[tuple[str, str, int, int]]:
-    """What is loaded, shown and executed must be what the policy is made for; else a run fails once it is there.
+    """Compare the steps that are loaded, shown and executed with those of the policy: a mismatch fails in mid-run.
 
-    Only where both use the usual names.
+    Options are compared only where both sides use the usual names.
 
     Args:
         parts: ``dataset`` and ``runner``, as far as there are any.

@@ -31,7 +31,7 @@ _NOW_FORMAT = "%Y-%m-%d_%H-%M-%S"
 
 
 def compose(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Read a config with everything it extends, apply ``key=value`` overrides, resolve interpolations.
+    """Read a config with everything it extends, apply ``key=value`` overrides and resolve interpolations.
 
     Mappings merge; lists and scalars replace; a block whose ``name`` changes is replaced whole, so that no option of
     the former component stays behind.
@@ -46,14 +46,18 @@ def compose(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def apply_overrides(data: Any, overrides: Sequence[str]) -> Any:
-    """``data`` with every ``key=value`` merged over it, in order."""
+    """Merge every ``key=value`` over ``data``, in order, and return the result."""
     for override in overrides:
         data = merge(data, parse_override(override))
     return data
 
 
 def parse_override(text: str) -> dict[str, Any]:
-    """``a.b=[1, 2]`` as ``{"a": {"b": [1, 2]}}``. Values are YAML."""
+    """Turn ``a.b=[1, 2]`` into ``{"a": {"b": [1, 2]}}``; values are YAML.
+
+    Raises:
+        ConfigError: it is not of this form, or the value is not YAML.
+    """
     key, separator, _ = text.partition("=")
     if not separator or not re.fullmatch(r"[A-Za-z_][\w.-]*", key) or ".." in key or key.endswith("."):
         raise ConfigError("the command line", [Problem("", f"'{text}' is not an override; write key=value")])
@@ -65,7 +69,7 @@ def parse_override(text: str) -> dict[str, Any]:
 
 
 def merge(base: Any, update: Any) -> Any:
-    """Merge ``update`` over ``base``; see `compose` for the rule. Neither is changed."""
+    """Return ``update`` merged over ``base`` by the rule of `compose`; neither is changed."""
     if isinstance(base, Mapping) and "name" in base and isinstance(update, str):
         update = {"name": update}  # the short form of a block
     if isinstance(base, str) and isinstance(update, Mapping) and "name" not in update:
@@ -85,7 +89,11 @@ def _is_same_component(name: Any, former: Any) -> bool:
 
 
 def resolve(data: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """Replace every ``${...}`` by its value; one that is the environment's, and it alone, by `FromEnvironment`."""
+    """Replace every ``${...}`` by its value, and one that is nothing but an environment variable by `FromEnvironment`.
+
+    Raises:
+        ConfigError: an interpolation is not allowed or has no value.
+    """
     if problems := list(_forbidden_interpolations(data)):
         raise ConfigError(source, problems)
     environment = _Environment()

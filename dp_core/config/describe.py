@@ -1,4 +1,4 @@
-"""What a component can be told, in words: its options as a table, and an example. Imports no implementation."""
+"""Describes the options of a component in words: a table of them, and an example. Imports no implementation."""
 
 from __future__ import annotations
 

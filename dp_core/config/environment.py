@@ -1,4 +1,4 @@
-"""`FromEnvironment`: text that stands where a config asks the environment, until an option says what it has to be."""
+"""`FromEnvironment`: text from the environment in a config, until the type of its option says how to read it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class FromEnvironment(str):
     """
 
     origin: str
-    """For messages: which variable, and whether it was its default."""
+    """The variable that the text comes from, and whether it is the default, for messages."""
     reading: Any
-    """The text, read as YAML."""
+    """The value that the text has as YAML."""
 
     def __new__(cls, text: str, origin: str, reading: Any) -> Self:
         value = super().__new__(cls, text)

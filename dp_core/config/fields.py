@@ -74,5 +74,5 @@ def slot(
 
 
 def slots(kind: Kind, *, help: str = "") -> Any:  # noqa: A002
-    """Declare a mapping of freely named places, annotated ``dict[str, Slot]``; null removes an entry."""
+    """Declare a mapping of freely named places for components, annotated ``dict[str, Slot]``; null removes an entry."""
     return attrs.field(factory=dict, metadata={HELP: help, SLOT: kind}, kw_only=True)

@@ -16,7 +16,7 @@ _SENTENCE = re.compile(r".*?\.(?=\s+[A-Z]|$)")
 
 
 def presets() -> dict[str, Path]:
-    """Files by name, sorted: their path in the folder of configs, without ``.yaml``."""
+    """Return the path of every config by its name, the path below the folder of configs without ``.yaml``, sorted."""
     in_wheel, in_checkout = _PACKAGE / "configs", _PACKAGE.parent / "configs"
     folder = in_wheel if in_wheel.is_dir() else in_checkout
     names = {path.relative_to(folder).with_suffix("").as_posix(): path for path in folder.rglob(f"*{SUFFIX}")}
@@ -24,27 +24,31 @@ def presets() -> dict[str, Path]:
 
 
 def find_config(text: str | Path, folder: Path = Path()) -> Path:
-    """The config that ``text`` means: a file, seen from ``folder``, or else a preset.
+    """Find the config that ``text`` means: a file, relative to ``folder``, or else a preset.
 
-    What is neither is returned as the path where the file would be.
+    If it is neither, the path where the file would be is returned.
     """
     path = folder / text
     return path if path.is_file() else presets().get(str(text), path)
 
 
 def is_fragment(name: str) -> bool:
-    """Whether the preset ``name`` is not whole."""
+    """Tell whether the preset ``name`` is incomplete, for others to extend."""
     return name.partition("/")[0] in FRAGMENTS
 
 
 def fragment_meant(text: str | Path) -> str | None:
-    """The preset that ``text`` means, by name or as a file, if it is not whole."""
+    """Return the preset that ``text`` means, by name or as a file, if it is a fragment; else None."""
     path = find_config(text).resolve()
     return next((name for name, file in presets().items() if is_fragment(name) and file.resolve() == path), None)
 
 
 def why_not_found(text: str | Path, by: str = "") -> str:
-    """What to say of a config that is not there, and that ``by`` says who asked for."""
+    """Explain that a config is not there.
+
+    Args:
+        by: who asked for it, as the message continues: ``", which a.yaml extends"``.
+    """
     text, names = Path(text).as_posix(), list(presets())
     if not text.endswith((SUFFIX, ".yml")):
         hint = did_you_mean(text, names, "dp-run --list configs shows those", n=3)
@@ -55,7 +59,7 @@ def why_not_found(text: str | Path, by: str = "") -> str:
 
 
 def summary_of(path: Path) -> str:
-    """The first sentence of the comment that a config starts with."""
+    """Return the first sentence of the comment that a config starts with, without its full stop."""
     lines = path.read_text(encoding="utf-8").splitlines()
     end = next((index for index, line in enumerate(lines) if not line.startswith("#")), len(lines))
     comment = " ".join(line.lstrip("# ") for line in lines[:end])

@@ -24,25 +24,25 @@ RULES = ("check", "advise")
 
 
 def public_names(config: type) -> list[str]:
-    """List what blocks of a config class can be asked for: options, properties."""
+    """List what the blocks of a config class can be asked for: options and properties."""
     return [name for name in dir(config) if not name.startswith("_")] + [field.name for field in attrs.fields(config)]
 
 
 def questions(config: type, rule: str) -> dict[str, inspect.Parameter]:
-    """Return what the method ``rule`` of a config class, one of `RULES`, asks for; empty if it has no such method."""
+    """Return the parameters of ``rule``, one of `RULES`, of a config class; empty if it has no such method."""
     method = getattr(config, rule, None)
     return dict(list(inspect.signature(method).parameters.items())[1:]) if method else {}
 
 
 def no_answer(name: str, blocks: Iterable[type]) -> str:
-    """Say that none of the config classes ``blocks`` has what a rule asks for."""
+    """Write the message that none of the config classes ``blocks`` has what a rule asks for."""
     known = {*USUAL_CONTEXT, *(known for block in blocks for known in public_names(block))}
     hint = did_you_mean(name, sorted(known), "give it a default if it need not be there")
     return f"asks for '{name}', which no block has; {hint}"
 
 
 def reports(config: Any, method: str, owner: str, **arguments: Any) -> list[tuple[str, str]]:
-    """Collect what ``check``, ``advise`` or ``preflight`` of a config yields: options and what is the matter with them.
+    """Collect the pairs of an option and a message that ``check``, ``advise`` or ``preflight`` of a config yields.
 
     Args:
         owner: whose options they are, for messages.

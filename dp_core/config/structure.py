@@ -1,9 +1,7 @@
-"""From a plain mapping to a tree of typed options, reporting everything that is wrong at once.
+"""Turns a plain mapping into a tree of typed options, and reports everything that is wrong at once.
 
 Two passes. The first gives every value its declared type. The second asks the ``check`` methods of the config classes
-about rules across options and components, outermost first; each is asked only when all it looks at is sound so far.
-Where nothing is wrong with a block, its ``advise`` is asked in the same way for what is possible, but hardly meant;
-this is logged, unless something is wrong elsewhere.
+about rules across options and components, and their ``advise`` methods for what is possible, but hardly meant.
 """
 
 from __future__ import annotations
@@ -60,7 +58,14 @@ def structure_run(registry: ComponentSource, data: Mapping[str, Any], source: st
 
 
 def structure_block(registry: ComponentSource, kind: str, block: Any, runtime: Mapping[str, Any] | None = None) -> Slot:
-    """Turn one config block into a `Slot`. Its rules know the values in ``runtime``. Logs what it advises against."""
+    """Turn one config block into a `Slot`, and log what its rules advise against.
+
+    Args:
+        runtime: values that rules may ask for besides the block's own, by name.
+
+    Raises:
+        ConfigError: with all problems.
+    """
     structurer = _Structurer(registry)
     chosen = structurer.slot(kind, block, "")
     structurer.judge(chosen, "", (types.SimpleNamespace(**(runtime or {})),))
@@ -71,9 +76,9 @@ def structure_block(registry: ComponentSource, kind: str, block: Any, runtime: M
 def structure_parts(
     registry: ComponentSource, data: Mapping[str, Any], kinds: Iterable[str], source: str
 ) -> dict[str, Slot]:
-    """Turn some blocks of a composed run config into slots, by kind; the others may belong to plugins not here.
+    """Turn some blocks of a composed run config into slots, by kind, and log what they advise against.
 
-    Logs what these blocks advise against.
+    The other blocks are left alone: they may belong to plugins that are not installed.
 
     Raises:
         ConfigError: with all problems.
@@ -297,6 +302,15 @@ class _Structurer:
         return _INVALID
 
     # -- second pass: rules across options ------------------------------------------------------------------------
+    #
+    # `judge` walks the tree from the outside in, and asks each block for its `check`, then for its `advise`. The names
+    # of a rule's parameters say what it asks for: an option or a property of the innermost block around it that has
+    # one of this name (`horizon`, `dataset`), or a value that is known beside the config (`shape_meta` at run time).
+    # What no block has takes the parameter's default; without one, the rule is a mistake of the plugin, unless not all
+    # of the config is there or the name is in USUAL_CONTEXT: then the rule is not asked. Nor is it asked if an option
+    # of its own block, or what it asks for, was found wrong in the first pass or by a rule further out: one mistake is
+    # to be reported once, and a rule never sees a value of the wrong type. So `advise` is silent where `check` was not,
+    # and its texts are logged only if the whole config is sound.
 
     def judge(self, node: Any, path: str, scopes: tuple[Any, ...], *, owner: str = "", is_whole: bool = False) -> None:
         """Ask ``node`` and everything below it.

@@ -16,7 +16,7 @@ from dp_core.errors import Problem, quoted
 
 
 def unstructure(value: Any) -> Any:
-    """The plain containers that a typed config came from, complete with defaults and qualified names."""
+    """Convert a typed config to the plain containers it came from, complete with defaults and qualified names."""
     if isinstance(value, Slot):
         return {"name": value.component.qualified_name, **unstructure(value.config)}
     if isinstance(value, Component):
@@ -31,7 +31,7 @@ def unstructure(value: Any) -> Any:
 
 
 def components_of(config: Any, path: str = "") -> Iterator[tuple[str, Component]]:
-    """Every component chosen in a typed config, with its dotted path; parents before children."""
+    """Yield every component chosen in a typed config, with its dotted path; parents before children."""
     for name, value in children(config):
         here = join_path(path, name)
         if isinstance(value, Component):
@@ -54,7 +54,7 @@ def option_paths(config: Any, path: str = "") -> Iterator[str]:
 
 
 def preflight(config: Any, path: str = "", owner: str = "") -> Iterator[Problem]:
-    """What this machine lacks to run a valid config, or a part of one: packages that components require, files.
+    """Report what this machine lacks to run a valid config, or a part of one: required packages, files.
 
     Args:
         owner: whose options they are, for messages.
@@ -76,7 +76,7 @@ def preflight(config: Any, path: str = "", owner: str = "") -> Iterator[Problem]
 
 
 def owner_of(node: Any) -> str:
-    """The component whose options begin here, for messages; empty where none does."""
+    """Name the component whose options begin at ``node``, for messages; empty if none does."""
     component = node.component if isinstance(node, Slot) else getattr(node, "workspace", None)
     return f"{component.label} of {component.distribution}" if isinstance(component, Component) else ""
 
@@ -86,7 +86,7 @@ def is_options(node: Any) -> bool:
 
 
 def children(node: Any) -> Iterable[tuple[str, Any]]:
-    """What is directly inside a block, a mapping or a list, with its name."""
+    """List what is directly inside a block, a mapping or a list, with its name."""
     if is_options(node):
         return [(field.name, getattr(node, field.name)) for field in attrs.fields(type(node))]
     if isinstance(node, Mapping):

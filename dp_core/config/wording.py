@@ -33,7 +33,7 @@ def unknown_option(name: str, options: Iterable[str], elsewhere: Iterable[str] =
 
 
 def not_one_of(value: Any, choices: tuple[Any, ...]) -> str:
-    """Say that ``value`` is none of ``choices``, and which is nearest."""
+    """Write the message that ``value`` is none of ``choices``, and which is nearest."""
     listed = ", ".join(show(choice) for choice in choices)
     hint = did_you_mean(str(value), map(str, choices))
     return f"{show(value)} is not one of {listed}" + (f"; {hint}" if hint else "")

@@ -28,12 +28,12 @@ class InstalledPlugin:
     distribution: str = LOCAL
     version: str = ""
     editable: Path | None = None
-    """Where the source of an editable install lies."""
+    """The folder with the source of an editable install."""
     problem: str = ""
-    """Why there is nothing to import."""
+    """The reason why there is nothing to import; empty if there is none."""
 
     def why_not_there(self, error: ModuleNotFoundError) -> str:
-        """What to do, where ``module`` cannot be found."""
+        """Explain why ``module`` cannot be found, and what to do."""
         if self.distribution == LOCAL:
             return f"no plugin, distribution or module has this name: {error}; {_where_modules_are(self.module)}"
         lost = f"the entry point names '{self.module}', which is not there: {error}"
@@ -58,17 +58,17 @@ class InstalledPlugin:
 
 
 def installed_plugins() -> list[InstalledPlugin]:
-    """Every plugin in this environment, in an order that does not depend on ``sys.path``."""
+    """List every plugin in this environment, in an order that does not depend on ``sys.path``."""
     return in_order(plugin for distribution in _distributions() for plugin in plugins_of(distribution))
 
 
 def in_order(plugins: Iterable[InstalledPlugin]) -> list[InstalledPlugin]:
-    """Sorted by distribution and name."""
+    """Sort plugins by distribution and name."""
     return sorted(plugins, key=lambda plugin: (plugin.distribution, plugin.name))
 
 
 def plugins_of(distribution: Distribution) -> Iterator[InstalledPlugin]:
-    """The plugins of one distribution, and what keeps others of it from being found."""
+    """Yield the plugins of one distribution, and what keeps others of it from being found."""
     # Metadata without a name are what an interrupted pip leaves behind.
     blank = InstalledPlugin(
         name="", module="", distribution=distribution.name or LOCAL, version=distribution.version or ""

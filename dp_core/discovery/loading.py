@@ -31,8 +31,8 @@ from dp_core.hooks import DiscoveryHooks
 
 DISCOVERY_HOOK = DiscoveryHooks.dp_components.__name__
 BUSY, SLOW = 0.2, 1.0
-"""Seconds of computing, and seconds in all, from which on loading and asking a plugin is said to be slow. The latter
-are many, since a machine that is busy with something else makes everything slow."""
+"""The seconds of computing, and the seconds in all, from which loading a plugin counts as slow. The latter are many,
+since a machine that is busy with something else makes everything slow."""
 
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
@@ -49,25 +49,25 @@ class PluginRecord:
     status: Literal["ok", "broken", "disabled"]
     components: tuple[Component, ...] = ()
     cause: str = ""
-    """One line, where the plugin is not in use."""
+    """Why the plugin is not in use, in one line."""
     traceback: str = ""
     note: str = ""
-    """One line about a plugin that is in use, but not as it should be."""
+    """What is not as it should be with a plugin that is in use, in one line."""
     is_editable: bool = False
-    """Installed with ``pip install -e``: who reads about a fault can fix it."""
+    """Whether it is installed with ``pip install -e``: whoever reads about a fault can fix it."""
 
     @property
     def provider(self) -> str:
-        """``dp-depth 0.3.1``."""
+        """The distribution and its version: ``dp-depth 0.3.1``."""
         return f"{self.distribution} {self.version}".strip()
 
     def __str__(self) -> str:
-        """The plugin and why it is not in use, for messages."""
+        """Name the plugin and say why it is not in use, for messages."""
         return f"the plugin '{self.name}' of {self.provider} is {self.status}: {self.cause}"
 
 
 def load_plugins(plugins: Iterable[InstalledPlugin], switches: Switches | None = None) -> list[PluginRecord]:
-    """Load each plugin that is switched on; a broken one is recorded with its cause and takes nothing down."""
+    """Load each plugin that is switched on; record a broken one with its cause, and continue with the others."""
     switches = switches or Switches()
     manager = HookManager(DiscoveryHooks)
     records: list[PluginRecord] = []

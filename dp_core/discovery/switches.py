@@ -24,19 +24,19 @@ TRACE = "DP_TRACE_PLUGINS"
 
 @attrs.frozen(kw_only=True)
 class Switches:
-    """What the user wants loaded. By default, everything that is installed."""
+    """The plugins that the user wants loaded; by default, everything that is installed."""
 
     load: tuple[str, ...] = ()
     """Modules to load although they are not installed, and plugins to load although ``autoload`` is off."""
     disabled: tuple[str, ...] = ()
-    """Never imported, whatever else names them."""
+    """Plugins that are never imported, whatever else names them."""
     autoload: bool = True
     strict: bool = False
-    """A broken plugin or a name that two packages offer is an error at once, not where it is needed."""
+    """Whether a broken plugin or a name that two packages offer is an error at once, not only where it is needed."""
 
     @classmethod
     def from_environment(cls) -> Switches:
-        """What this process was started with, ``-p`` included."""
+        """Read the switches that this process was started with, ``-p`` included."""
         return cls(
             load=tuple(_names(LOAD)),
             disabled=tuple(_names(DISABLE)),
@@ -45,7 +45,11 @@ class Switches:
         )
 
     def why_not(self, names: Collection[str]) -> str:
-        """Why the plugin that goes by ``names`` (the first is its own) is not to be loaded; empty if it is."""
+        """Say why a plugin is not to be loaded; empty if it is.
+
+        Args:
+            names: what the plugin goes by, its own name first.
+        """
         if blocking := [name for name in self.disabled if is_named(name, names)]:
             return f"by -p no:{blocking[0]} or {DISABLE}={blocking[0]}"
         if not self.autoload and not any(is_named(name, names) for name in self.load):
@@ -79,18 +83,18 @@ def switched(options: Iterable[str]) -> Iterator[None]:
 
 
 def is_named(name: str, names: Collection[str]) -> bool:
-    """Whether ``name`` is one of ``names``; ``dp_depth`` and ``dp-depth`` are the same, as for pip."""
+    """Tell whether ``name`` is one of ``names``; ``dp_depth`` and ``dp-depth`` are the same, as for pip."""
     return normalized(name) in map(normalized, names)
 
 
 def normalized(name: str) -> str:
-    """The name of a distribution as package indexes compare it (PEP 503)."""
+    """Write the name of a distribution as package indexes compare it (PEP 503)."""
     # packaging has this, too; importing it takes a tenth of the time of a listing.
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def is_tracing() -> bool:
-    """Whether every load of a plugin and every call of a hook is to be shown."""
+    """Tell whether to show every load of a plugin and every call of a hook."""
     return _is_on(TRACE)
 
 

@@ -18,7 +18,7 @@ _MISREAD = ("false", "no", "null", "off", "on", "true", "yes")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of ``python -m dp_core.new_plugin``."""
+    """Write the package that the arguments of ``python -m dp_core.new_plugin`` ask for; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m dp_core.new_plugin",
         description="Write a package with a plugin that is listed, passes its tests and trains as it is.",

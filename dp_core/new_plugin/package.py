@@ -26,17 +26,17 @@ _WORD = re.compile(r"dp-kestrel|kestrel|Kestrel")
 
 
 def is_name(text: str) -> bool:
-    """Whether a distribution of plugins can be called so: ``dp-depth``, ``dp-depth-camera``."""
+    """Tell whether a distribution of plugins can be called so: ``dp-depth``, ``dp-depth-camera``."""
     return _NAME.fullmatch(text) is not None
 
 
 def component_name(distribution: str) -> str:
-    """``dp-depth-camera`` offers ``depth_camera``."""
+    """Return the name of the component that a distribution offers: ``depth_camera`` for ``dp-depth-camera``."""
     return distribution.removeprefix("dp-").replace("-", "_")
 
 
 def package_files(distribution: str, kinds: Set[str]) -> dict[Path, str]:
-    """Text by path in the folder of the package, with a component of each of ``kinds``."""
+    """Make the files of a package with a component of each of ``kinds``: text by path in the folder of the package."""
     files = {}
     for source in sorted(path for path in TEMPLATE.rglob("*") if path.is_file()):
         path = source.relative_to(TEMPLATE)

@@ -12,14 +12,14 @@ from dp_core.errors import InputError, quoted
 from dp_core.shape_meta import obs_type
 
 STATS = ("max", "mean", "min", "std")
-"""Order of the original's state dict."""
+"""The statistics, in the order of the original's state dict."""
 TENSORS = ("offset", "scale", *(f"input_stats.{name}" for name in STATS))
 DEFAULT_KEY = "_default"
 IMAGE = {
     "scale": 2.0, "offset": -1.0,
     "input_stats.min": 0.0, "input_stats.max": 1.0, "input_stats.mean": 0.5, "input_stats.std": 12**-0.5,
 }  # fmt: skip
-"""Numbers that map images to [-1, 1]; the statistics are those of uniformly distributed values in [0, 1]."""
+"""The numbers that map images to [-1, 1]; the statistics are those of uniformly distributed values in [0, 1]."""
 _TYPES = "types"
 
 
@@ -33,9 +33,9 @@ class Field(nn.Module):
     offset: Tensor
     scale: Tensor
     key_type: str | None = None
-    """Of the key, as in `shape_meta`; None where nobody said."""
+    """The type of the key, as in `shape_meta`; None if nobody has said."""
     remark: str = ""
-    """About its making, until somebody can say it with the key."""
+    """What to say about how the field was made, once the key is known."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Field(nn.Module):
 
 
 class Fields(nn.Module):
-    """Fields by key. Bypasses ``add_module``, so that a key may have any name, a method's or one with dots included."""
+    """Fields by key; bypasses ``add_module``, so that a key may have any name, even a method's or one with dots."""
 
     _marker: Tensor
     """Empty; knows the device when there are no fields yet."""

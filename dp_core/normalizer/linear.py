@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 Mode = Literal["limits", "gaussian"]
 Stats = dict[str, Tensor]
-"""``min``, ``max``, ``mean`` and ``std`` of the data, each with the shape of ``scale``."""
+"""The ``min``, ``max``, ``mean`` and ``std`` of the data, each with the shape of ``scale``."""
 
 
 class FitOptions(TypedDict, total=False):
@@ -127,7 +127,7 @@ class SingleFieldLinearNormalizer(nn.Module):
     def create_manual(
         cls, scale: Any, offset: Any, input_stats: Mapping[str, Any], *, remark: str = ""
     ) -> SingleFieldLinearNormalizer:
-        """Use numbers that are known. All have the same shape (D,).
+        """Use known numbers, all of the same shape (D,).
 
         Args:
             remark: see `remark`.
@@ -167,34 +167,34 @@ class SingleFieldLinearNormalizer(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """(D,), or (1,) for a field of any size."""
+        """The factors, float32 (D,), or (1,) for a field of any size."""
         return self.params_dict.scale
 
     @property
     def offset(self) -> Tensor:
-        """As `scale`."""
+        """The offsets, added after scaling; float32, of the shape of `scale`."""
         return self.params_dict.offset
 
     @property
     def remark(self) -> str:
-        """What was taken for constant when it was made, in words. The `LinearNormalizer` it goes to logs it once."""
+        """What was taken for constant when the field was made, in words; the normalizer that it goes to logs this."""
         return self.params_dict.remark
 
     @property
     def input_stats(self) -> Stats:
-        """Of the data it was fitted to, in raw units."""
+        """The statistics of the data that the field was fitted to, in raw units."""
         return {name: getattr(self.params_dict.input_stats, name) for name in STATS}
 
     def normalize(self, x: Tensor | np.ndarray) -> Tensor:
-        """Scale raw values (..., D); see `LinearNormalizer.normalize`."""
+        """Scale raw values (..., D) to float (..., D); see `LinearNormalizer.normalize`."""
         return _normalize(x, self.params_dict, "the data")
 
     def unnormalize(self, x: Tensor | np.ndarray) -> Tensor:
-        """Bring values (..., D) back to raw units."""
+        """Convert normalised values (..., D) back to raw units, float (..., D)."""
         return _unnormalize(x, self.params_dict, "the data")
 
     def forward(self, x: Tensor | np.ndarray) -> Tensor:
-        """Same as `normalize`."""
+        """Scale raw values (..., D), as `normalize` does."""
         return self.normalize(x)
 
 
@@ -214,7 +214,7 @@ class LinearNormalizer(nn.Module):
     params_dict: Fields
 
     def __init__(self, shape_meta: Mapping[str, Any] | None = None) -> None:
-        """Start without fields.
+        """Create a normalizer without fields.
 
         Args:
             shape_meta: says which keys are images; a policy always gives it.
@@ -236,18 +236,22 @@ class LinearNormalizer(nn.Module):
                 raise InputError(f"'{key}': {error}" if isinstance(data, Mapping) else str(error)) from error
 
     def keys(self) -> list[str]:
-        """Fields that have statistics."""
+        """List the fields that have statistics."""
         return self.params_dict.names()
 
     def __contains__(self, key: object) -> bool:
         return key in self.keys()
 
     def __getitem__(self, key: str) -> SingleFieldLinearNormalizer:
-        """One field; shares its tensors with this normalizer."""
+        """Return one field, which shares its tensors with this normalizer.
+
+        Raises:
+            InputError: it has no statistics.
+        """
         return SingleFieldLinearNormalizer(self.params_dict.get([key])[0])
 
     def __setitem__(self, key: str, field: SingleFieldLinearNormalizer) -> None:
-        """Store a copy of ``field`` on this normalizer's device, and say what its making took for constant."""
+        """Store a copy of ``field`` on this normalizer's device, and log what was taken for constant in its making."""
         stored = copy.deepcopy(field.params_dict)
         if stored.remark:
             logger.warning("normalizer: '%s': %s", key, stored.remark)
@@ -259,7 +263,7 @@ class LinearNormalizer(nn.Module):
     @overload
     def normalize(self, x: Mapping[str, Tensor | np.ndarray]) -> dict[str, Tensor]: ...
     def normalize(self, x: Any) -> Tensor | dict[str, Tensor]:
-        """Scale raw values; what comes out has the same structure and shapes, and is float.
+        """Scale raw values; the result has the same structure and shapes, and is float.
 
         Images travel as uint8 and become float here, in [0, 1], before scale and offset apply; see
         `dp_core.observations`, also for the other forms they may have.
@@ -277,11 +281,18 @@ class LinearNormalizer(nn.Module):
     @overload
     def unnormalize(self, x: Mapping[str, Tensor | np.ndarray]) -> dict[str, Tensor]: ...
     def unnormalize(self, x: Any) -> Tensor | dict[str, Tensor]:
-        """Bring values back to raw units: the inverse of `normalize` for float values."""
+        """Convert normalised values back to raw units: the inverse of `normalize` for float values.
+
+        Args:
+            x: (..., D), or a dictionary of such. Tensors must be on this normalizer's device.
+
+        Raises:
+            InputError: a key has no statistics, or a value is on another device or has another size.
+        """
         return self._apply_fields(_unnormalize, x)
 
     def forward(self, x: Any) -> Any:
-        """Same as `normalize`."""
+        """Scale raw values, as `normalize` does."""
         return self.normalize(x)
 
     def _apply_fields(self, function: Callable[[Any, Field, str], Tensor], x: Any) -> Tensor | dict[str, Tensor]:
@@ -294,7 +305,7 @@ class LinearNormalizer(nn.Module):
 
 
 def array_to_stats(data: Any) -> dict[str, np.ndarray]:
-    """Statistics over the first dimension of (N, D), as `SingleFieldLinearNormalizer.create_range` takes them.
+    """Compute statistics (D,) over the first dimension of (N, D), for `SingleFieldLinearNormalizer.create_range`.
 
     The deviation is that of the population (ddof 0), other than the sample deviation that ``create_fit`` stores.
     """

@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 LEVELS = 1000
-"""Steps that a range has to have at the least."""
+"""The steps that float32 must be able to tell apart in the range of an entry."""
 SPACING = 2.0**-23
-"""Of float32 numbers, as a share of their magnitude."""
+"""The distance between float32 numbers, as a share of their magnitude."""
 _MAX_NAMED = 8
 """Entries that a message names."""
 
 
 def coarse_entries(low: ArrayLike, high: ArrayLike, range_eps: float) -> str:
-    """Say which entries of data float32 cannot resolve: so far from zero that a thousandth of their range is lost.
+    """Describe the entries that float32 cannot resolve: so far from zero that a thousandth of their range is lost.
 
     Args:
         low: smallest value of each entry, as it is stored, of any shape.
@@ -41,7 +41,7 @@ def coarse_entries(low: ArrayLike, high: ArrayLike, range_eps: float) -> str:
 
 
 def constant_entries(low: ArrayLike, high: ArrayLike, range_eps: float) -> str:
-    """Say which entries vary, and by so little that they are taken for constants; arguments as `coarse_entries`.
+    """Describe the entries that vary so little that they are taken for constants; arguments as for `coarse_entries`.
 
     Returns:
         A clause for a message, empty if there are none.

@@ -1,4 +1,4 @@
-"""What weights were trained to reverse, so that the sampler can be exchanged at evaluation, and only for a right one.
+"""Records which noise process weights were trained to reverse, so that only a sampler for the same one replaces theirs.
 
 A scheduler is a noise process, which training sees, and a sampler, which it does not. `NoiseProcess` says which options
 belong to the process; `keep_process` carries them from a checkpoint to the scheduler that takes over.
@@ -27,17 +27,17 @@ class NoiseProcess:
     """
 
     name: str
-    """As in messages: ``"variance preserving"``."""
+    """The name of the process, as messages show it: ``"variance preserving"``."""
     options: tuple[str, ...] = ()
-    """What the weights depend on: a sampler must have the values of training."""
+    """The options that the weights depend on: a sampler must have the values of training."""
     data_options: tuple[str, ...] = ()
-    """What is known of the data, such as their range: taken over as well, but free to change."""
+    """The options that describe the data, such as their range: carried over as well, but free to change."""
 
 
 def keep_process(
     registry: Registry, trained: Mapping[str, Any], kinds: Mapping[str, str], data: dict[str, Any], source: str
 ) -> dict[str, Any]:
-    """Give the schedulers in ``data`` the noise process that the weights were trained for, as far as they do not say.
+    """Give the schedulers in ``data`` the noise process that the weights were trained for, where they do not set it.
 
     What is not a block, or not installed, is left for others to report.
 

@@ -18,7 +18,7 @@ KEY = "required_plugins"
 
 
 def unmet_requirements(required: Any, registry: Registry) -> Iterator[Problem]:
-    """What is wrong with a list of requirements such as ``["dp-depth>=0.3"]``."""
+    """Report the entries of ``required_plugins``, such as ``["dp-depth>=0.3"]``, that are malformed or not met."""
     if not isinstance(required, list):
         yield Problem(KEY, f"expected a list such as [dp-depth>=0.3], got {required!r}")
         return

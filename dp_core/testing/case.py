@@ -21,7 +21,7 @@ class ConformanceError(DpError, AssertionError):
 
 
 class NotChecked(DpError):  # noqa: N818 -- nothing is wrong
-    """A rule cannot be checked here, and why."""
+    """A rule cannot be checked here; the text says why."""
 
 
 class NotImported(NotChecked):
@@ -34,12 +34,12 @@ class Case:
 
     component: Component
     registry: Registry
-    """Where components in the slots of the options come from."""
+    """The components that slots in the options may name."""
     options: Mapping[str, Any] = attrs.field(factory=dict)
-    """As in YAML, without ``name``. Required ones that are left out get a small value where it is known which."""
+    """The options as in YAML, without ``name``; required ones that are left out get a small value where it is known."""
     setting: Setting = attrs.field(factory=Setting)
     title: str = ""
-    """Of the setting."""
+    """The name of the setting."""
 
     def __str__(self) -> str:
         options = f" with {dict(self.options)}" if self.options else ""
@@ -51,11 +51,11 @@ class Case:
         return attrs.evolve(self, options={}, setting=Setting(), title="")
 
     def fail(self, found: str, remedy: str) -> NoReturn:
-        """Say what is wrong and expected, and what to do."""
+        """Raise `ConformanceError`, which says what is wrong, what was expected and what to do."""
         raise ConformanceError(f"{self}: {found}; {remedy}")
 
     def slot(self, **runtime: Any) -> Slot:
-        """The component with its checked options.
+        """Return the component with its checked options.
 
         Raises:
             NotChecked: the options do not fit the setting, or a package is missing.
@@ -75,7 +75,7 @@ class Case:
             raise NotChecked("; ".join(str(problem) for problem in error.problems)) from error
 
     def build(self, seed: int = 0, **runtime: Any) -> Any:
-        """Construct the component, with random weights drawn from ``seed``. Fetches no pretrained weights.
+        """Construct the component, with random weights drawn from ``seed`` and without pretrained ones.
 
         Args:
             runtime: keywords of the kind beside those of the setting.
@@ -112,7 +112,7 @@ def cases_of(
     configs: Iterable[Mapping[str, Any]] = ({},),
     settings: Mapping[str, Setting] | None = None,
 ) -> list[Case]:
-    """Every one of ``configs`` in every setting; None for those usual for the kind."""
+    """List a case for each of ``configs`` in each of ``settings``; None stands for those usual for the kind."""
     if settings is None:
         settings = SETTINGS.get(component.kind, {"": Setting()})
     registry = with_tiny_parts(registry)
@@ -124,7 +124,7 @@ def cases_of(
 
 
 def with_tiny_parts(registry: Registry) -> Registry:
-    """``registry``, and the stand-ins of `dp_core.testing.tiny_plugin`."""
+    """Return ``registry`` together with the stand-ins of `dp_core.testing.tiny_plugin`."""
     if any(component.qualified_name == TINY for component in registry.components()):
         return registry
     record = PluginRecord("tiny", "dp-core", "", "ok", tuple(tiny_components()))

@@ -80,14 +80,14 @@ def _skip(reason: str) -> None:
 
 
 class Conformance:
-    """What the conformance classes share."""
+    """The part that all conformance classes share."""
 
     kind: ClassVar[Kind]
     component: ClassVar[str | Component]
-    """Its name as in a config, or the `Component` itself."""
+    """The name of the component as in a config, or the `Component` itself."""
     configs: ClassVar[Sequence[Mapping[str, Any]]] = ({},)
-    """Options to try. Required ones that are left out get a small value where the name says what they mean: steps of a
-    window, slots for other components."""
+    """The options to try. Required ones that are left out get a small value where the name says what they mean: steps
+    of a window, slots for other components."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -99,30 +99,30 @@ class Conformance:
 
     @classmethod
     def registry(cls) -> Registry:
-        """Where components come from: what is installed. Tests of uninstalled plugins override it."""
+        """Return the components that are installed; tests of plugins that are not installed override it."""
         return _installed()
 
     @classmethod
     def settings(cls) -> Mapping[str, Setting]:
-        """What the component is built for, by a name."""
+        """Return what the component is built for, by a name."""
         return SETTINGS.get(cls.kind, {"": Setting()})
 
     @classmethod
     def cases(cls) -> list[Case]:
-        """Every config in every setting."""
+        """List a case for every config in every setting."""
         component = cls.component
         if isinstance(component, str):
             component = cls.registry().resolve(cls.kind, component)
         return cases_of(cls.registry(), component, cls.configs, cls.settings())
 
     def pytest_generate_tests(self, metafunc: Any) -> None:
-        """One test for each case; called by pytest while it collects."""
+        """Make one test for each case; pytest calls this while it collects."""
         if "case" in metafunc.fixturenames:
             cases = self.cases()
             metafunc.parametrize("case", cases, ids=[_id(case) for case in cases])
 
     def test_an_example_fits(self) -> None:
-        """At least one example can be built: its options go with its setting, and its data are there."""
+        """Check that at least one example can be built: its options go with its setting, and its data are there."""
         is_built = EACH[self.kind][0]
         refused: dict[str, list[str]] = {}
         for case in self.cases():

@@ -12,7 +12,7 @@ from dp_core.component import Component
 from dp_core.config.fields import SLOT
 
 TINY = "dp-core/tiny"
-"""Name of the stand-ins of `dp_core.testing.tiny_plugin`, one for each of these kinds."""
+"""The name of the stand-ins of `dp_core.testing.tiny_plugin`, one for each of these kinds."""
 TINY_KINDS = ("workspace", "policy", "encoder", "denoiser", "scheduler", "dataset", "runner")
 
 WINDOW = {"horizon": 16, "n_obs_steps": 2, "n_action_steps": 8}
@@ -31,7 +31,7 @@ _KNOWN_OPTIONS: dict[str, Any] = {**WINDOW, "num_epochs": 1, "max_steps": 16, "s
 
 @attrs.frozen(kw_only=True)
 class Setting:
-    """What a component is built for."""
+    """The task or the network that a component is built for."""
 
     runtime: Mapping[str, Any] = attrs.field(factory=dict)
     """The keywords of its kind, see `dp_core.interfaces`; those that a check makes itself are left out."""
@@ -40,7 +40,7 @@ class Setting:
 
 
 def for_task(shape_meta: Mapping[str, Any]) -> Setting:
-    """Of a kind that is built with ``shape_meta``."""
+    """Make the setting of a kind that is built with ``shape_meta``."""
     return Setting(runtime={"shape_meta": shape_meta}, context=WINDOW)
 
 
@@ -72,7 +72,7 @@ SETTINGS: dict[str, dict[str, Setting]] = {
 
 
 def complete_options(config: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    """``given``, and values for those required options of ``config`` whose meaning is known from their name."""
+    """Add values to ``given`` for the required options of ``config`` whose meaning is known from their name."""
     hints = typing.get_type_hints(config)
     options = dict(given)
     for field in attrs.fields(config):

@@ -59,7 +59,7 @@ def installed(folder: Path) -> Iterator[Path]:
 
 
 def registry_of(folder: Path) -> Registry:
-    """The plugins in ``folder`` and no others."""
+    """Load the plugins in ``folder`` and no others."""
     found = distributions(path=[str(folder)])
     return Registry(load_plugins(in_order(plugin for each in found for plugin in plugins_of(each))))
 

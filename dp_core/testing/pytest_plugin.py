@@ -24,7 +24,7 @@ if _REWRITTEN not in sys.modules:  # else it is too late, and pytest would warn
 
 @pytest.fixture(scope="session")
 def registry() -> Registry:
-    """What is installed, and stand-ins of a few parameters named ``dp-core/tiny`` for most kinds."""
+    """Provide what is installed, and stand-ins of a few parameters named ``dp-core/tiny`` for most kinds."""
     from dp_core.testing.case import with_tiny_parts
 
     return with_tiny_parts(Registry.discover())
@@ -32,13 +32,13 @@ def registry() -> Registry:
 
 @pytest.fixture
 def shape_meta() -> dict[str, Any]:
-    """A task that observes an image (3, 96, 96) and two states; actions have two numbers."""
+    """Provide a task that observes an image (3, 96, 96) and two states; actions have two numbers."""
     return SHAPE_METAS["an image and states"]
 
 
 @pytest.fixture
 def obs(shape_meta: dict[str, Any]) -> dict[str, Tensor]:
-    """Three normalised observations for ``shape_meta``, as encoders are given them: ``{key: (3, *shape)}``."""
+    """Provide three normalised observations for ``shape_meta``, as encoders receive them: ``{key: (3, *shape)}``."""
     from dp_core.testing.samples import normalized_obs
 
     return normalized_obs(shape_meta, 3)
@@ -46,7 +46,7 @@ def obs(shape_meta: dict[str, Any]) -> dict[str, Tensor]:
 
 @pytest.fixture
 def batch(shape_meta: dict[str, Any]) -> dict[str, Any]:
-    """Three windows of 16 steps for ``shape_meta`` in raw units, as policies are trained on them."""
+    """Provide three windows of 16 steps for ``shape_meta`` in raw units, as policies are trained on them."""
     from dp_core.testing.samples import raw_batch
 
     return raw_batch(shape_meta, 3, 16)
@@ -54,7 +54,9 @@ def batch(shape_meta: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def install_distribution(tmp_path: Path) -> Iterator[Callable[..., Registry]]:
-    """``install_distribution(name, plugins, version="1.0")`` installs what `write_distribution` writes, for one test.
+    """Provide ``install_distribution(name, plugins, version="1.0")``, which installs a distribution for one test.
+
+    It writes what `write_distribution` writes.
 
     Returns the registry of what was installed this way, and nothing else.
     """

@@ -16,20 +16,20 @@ _CLASS = {kind: f"{kind.title().replace('_', '')}Conformance" for kind in KINDS}
 
 @attrs.define
 class Findings:
-    """What became of the rules for one component."""
+    """The outcome of the rules for one component."""
 
     kept: int = 0
     broken: list[str] = attrs.field(factory=list)
-    """Rules, each with what is wrong."""
+    """The rules that are broken, each with what is wrong."""
     settings: list[str] = attrs.field(factory=list)
-    """What it was built for."""
+    """The settings that the component was built for."""
     refused: list[str] = attrs.field(factory=list)
-    """What it could not be built for, with reasons."""
+    """The settings that it could not be built for, with reasons."""
     not_checked: list[str] = attrs.field(factory=list)
-    """Rules that nobody can tell about here, with reasons."""
+    """The rules that cannot be checked here, with reasons."""
 
     def summary(self) -> str:
-        """One line."""
+        """Write one line about the outcome."""
         if self.broken:
             return f"{len(self.broken)} of {self.kept + len(self.broken)} checks failed"
         if not self.settings:
@@ -38,14 +38,14 @@ class Findings:
         return f"ok, {self.kept} checks" + (f" ({', '.join(titles)})" if titles else "")
 
     def details(self) -> Iterator[str]:
-        """Lines below it."""
+        """Write the lines below the summary."""
         yield from self.broken
         if self.settings:
             yield from (f"not checked: {reason}" for reason in dict.fromkeys([*self.refused, *self.not_checked]))
 
 
 def check_component(registry: Registry, component: Component) -> Findings:
-    """Check all rules, with default options in all settings of the kind."""
+    """Check all rules for ``component``, with default options in all settings of its kind."""
     cases, findings = cases_of(registry, component), Findings()
     for check in ONCE:
         if reason := _apply(check, cases[0].undecided, findings):

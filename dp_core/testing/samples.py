@@ -15,25 +15,25 @@ from dp_core.shape_meta import action_dim
 
 @contextmanager
 def seeded(seed: int = 0) -> Iterator[None]:
-    """Draw from ``seed`` inside; outside, the global state of torch stays as it was."""
+    """Seed torch's global generators with ``seed`` inside the block, and put their state back at its end."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
 
 
 def generator(seed: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator of its own."""
+    """Make a generator on ``device``, seeded with ``seed``."""
     return torch.Generator(device).manual_seed(seed)
 
 
 def normalized_obs(shape_meta: Mapping[str, Any], count: int, seed: int = 0) -> dict[str, Tensor]:
-    """What an encoder is given: ``{key: (count, *shape)}``, float32 in [-1, 1]."""
+    """Draw what an encoder receives: ``{key: (count, *shape)}``, float32 in [-1, 1]."""
     draw = generator(seed)
     return {key: 2 * torch.rand(count, *spec["shape"], generator=draw) - 1 for key, spec in shape_meta["obs"].items()}
 
 
 def raw_obs(shape_meta: Mapping[str, Any], batch_size: int, n_steps: int, seed: int = 0) -> dict[str, Tensor]:
-    """What a policy is given: ``{key: (B, n_steps, *shape)}``; images uint8, everything else float32 in [0, 100]."""
+    """Draw what a policy observes: ``{key: (B, n_steps, *shape)}``; images uint8, all else float32 in [0, 100]."""
     draw = generator(seed)
     obs = {}
     for key, spec in shape_meta["obs"].items():
@@ -46,7 +46,10 @@ def raw_obs(shape_meta: Mapping[str, Any], batch_size: int, n_steps: int, seed: 
 
 
 def raw_batch(shape_meta: Mapping[str, Any], batch_size: int, horizon: int, seed: int = 0) -> dict[str, Any]:
-    """What a policy is trained on, with observations of all ``horizon`` steps; actions in [0, 100]."""
+    """Draw what a policy is trained on: observations (B, horizon, *shape) as `raw_obs`, actions (B, horizon, Da).
+
+    Actions are float32 in [0, 100].
+    """
     draw = generator(seed + 1)
     return {
         "obs": raw_obs(shape_meta, batch_size, horizon, seed),
@@ -55,7 +58,7 @@ def raw_batch(shape_meta: Mapping[str, Any], batch_size: int, horizon: int, seed
 
 
 def normalizer_for(shape_meta: Mapping[str, Any], action_offset: float = 0.0) -> LinearNormalizer:
-    """Of data as `raw_batch` draws them; actions in [0, 100] + ``action_offset``."""
+    """Make the normalizer of data that `raw_batch` draws, with actions in [0, 100] + ``action_offset``."""
     normalizer = LinearNormalizer(shape_meta)
     for key, spec in shape_meta["obs"].items():
         normalizer[key] = (
@@ -68,14 +71,14 @@ def normalizer_for(shape_meta: Mapping[str, Any], action_offset: float = 0.0) ->
 
 
 def clone(tree: Any) -> Any:
-    """A copy of nested dictionaries of tensors that shares no memory."""
+    """Copy nested dictionaries of tensors, sharing no memory."""
     if isinstance(tree, Mapping):
         return {key: clone(value) for key, value in tree.items()}
     return tree.clone() if isinstance(tree, Tensor) else tree
 
 
 def differences(tree: Any, other: Any, path: str = "") -> Iterator[str]:
-    """Dotted names of what is not exactly the same in two trees of dictionaries, lists, tensors and plain values."""
+    """Yield dotted names of what differs at all in two trees of dictionaries, lists, tensors and plain values."""
     if isinstance(tree, Mapping) and isinstance(other, Mapping):
         for key in dict.fromkeys([*tree, *other]):
             here = f"{path}.{key}" if path else str(key)

@@ -35,7 +35,7 @@ from dp_core.workspace import BaseWorkspace
 
 
 class TinyEncoder(BaseEncoder):
-    """The mean of every observation, mixed."""
+    """Mixes the mean of every observation."""
 
     def __init__(self, config: TinyOptions, *, shape_meta: dict[str, Any]) -> None:
         super().__init__()
@@ -185,7 +185,7 @@ class TinyDataset(BaseDataset):
 
 
 class TinyRunner(BaseRunner):
-    """No environment: what the policy does with one observation is the score."""
+    """Scores what the policy does with one observation, without an environment."""
 
     def __init__(self, config: TinyWindowOptions, *, shape_meta: dict[str, Any], output_dir: str | Path) -> None:
         super().__init__(output_dir)
@@ -202,7 +202,7 @@ class TinyRunner(BaseRunner):
 
 
 class TinyWorkspace(BaseWorkspace):
-    """Trains with dp-core's own loop, as small as a run can be. What callbacks are tried in."""
+    """Trains with dp-core's own loop, as small as a run can be; callbacks are tried in it."""
 
     cfg: TinyTrainConfig
     lr_schedule: LRScheduler
@@ -228,17 +228,17 @@ class TinyWorkspace(BaseWorkspace):
 
     @property
     def num_epochs(self) -> int:
-        """Epochs of the whole run."""
+        """The epochs of the whole run."""
         return self.options.num_epochs
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches of an epoch."""
+        """The batches of an epoch."""
         return self.order.batches_per_epoch()
 
     @property
     def batch_size(self) -> int:
-        """Windows in a batch."""
+        """The windows in a batch."""
         return 6
 
     def loop(self) -> None:

@@ -20,12 +20,12 @@ from dp_core.training.options import TrainingOptions
 
 @attrs.frozen(kw_only=True)
 class TinyOptions:
-    """There is nothing to choose."""
+    """Options of stand-ins that leave nothing to choose."""
 
 
 @attrs.frozen(kw_only=True)
 class TinySchedulerOptions:
-    """Straight paths from noise to data."""
+    """Options of straight paths from noise to data."""
 
     process: ClassVar[NoiseProcess] = NoiseProcess("rectified flow", options=("timestep_scale",))
 
@@ -34,7 +34,7 @@ class TinySchedulerOptions:
 
 @attrs.frozen(kw_only=True)
 class TinyWindowOptions:
-    """How long windows are."""
+    """The steps of a window."""
 
     horizon: int = option(WINDOW["horizon"], help="Tp, steps of a window")
     n_obs_steps: int = option(WINDOW["n_obs_steps"], help="To, steps that are observed")
@@ -43,7 +43,7 @@ class TinyWindowOptions:
 
 @attrs.frozen(kw_only=True)
 class TinyTrainConfig(WorkspaceConfig):
-    """A run of two epochs of two steps."""
+    """Options of a run of two epochs of two steps."""
 
     provides: ClassVar[tuple[str, ...]] = (
         "progress",
@@ -63,7 +63,7 @@ class TinyTrainConfig(WorkspaceConfig):
 
 
 def tiny_components() -> Iterator[Component]:
-    """The stand-ins."""
+    """Describe the stand-ins."""
     parts: list[tuple[Kind, str, type]] = [
         ("workspace", "TinyWorkspace", TinyTrainConfig),
         ("policy", "TinyPolicy", TinyWindowOptions),

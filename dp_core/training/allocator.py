@@ -1,4 +1,4 @@
-"""Memory that a training step gives back is kept for the next one, instead of being fetched from the system anew."""
+"""Keeps memory that a training step frees for the next step, instead of fetching it from the system anew."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _KEEP = {_MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1}
 
 
 def keep_freed_memory(is_wanted: bool = True) -> bool:
-    """Have the process keep what it frees; with False, give it back and do again what is usual.
+    """Have the process keep what it frees; with False, release it and return to the usual behaviour.
 
     glibc maps every large tensor anew and returns it to the system when it is freed. The system then clears each page
     when it is first touched: for a network of 250 million weights, whose gradients and activations come and go with

@@ -1,4 +1,4 @@
-"""Networks translated for the device by `torch.compile`, in place: names, weights and checkpoints stay as they are."""
+"""Compiles networks for the device with `torch.compile`, in place: names, weights and checkpoints stay as they are."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def missing_compiler() -> str | None:
-    """What a CPU lacks to translate anything, and what to do about it; None if there is a C++ compiler."""
+    """Say what a CPU lacks to compile anything, and what to do about it; None if there is a C++ compiler."""
     name = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
     if shutil.which(name):
         return None
@@ -25,7 +25,7 @@ def missing_compiler() -> str | None:
 
 
 def compile_networks(policy: BasePolicy) -> None:
-    """Have every encoder and denoiser in ``policy`` translated when it is first called. Copies made later are plain.
+    """Have every encoder and denoiser in ``policy`` compiled when it is first called; copies made later are plain.
 
     Random numbers are those of the plain network, in the same order.
 

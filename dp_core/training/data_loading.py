@@ -1,4 +1,4 @@
-"""In which order a data set is read: batches that depend on seed, epoch and position only, so that a run can go on."""
+"""Loads batches in an order that depends on seed, epoch and position only, so that an interrupted run can continue."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class BatchOrder(Sampler[list[int]]):
-    """Indices of the batches of one epoch, from a position on. The last batch may be smaller.
+    """The indices of the batches of one epoch, from a position on; the last batch may be smaller.
 
     Every epoch has an order of its own that depends on nothing drawn before it, nor on the size of the batches. As
     positions are counted in windows, a run that continues with other batches gets every window once.
@@ -56,12 +56,12 @@ class BatchOrder(Sampler[list[int]]):
         return self._count(self._end)
 
     def last_batch_size(self) -> int:
-        """Count the windows in the last of the batches that are left; 0 if there is none."""
+        """Count the windows in the last of the remaining batches; 0 if there is none."""
         left = self._end - self._start
         return min(self._batch_size, left - (len(self) - 1) * self._batch_size) if len(self) else 0
 
     def seeds(self) -> Iterator[int]:
-        """Yield a number for each of the batches that are left, for what is drawn at random while it is made."""
+        """Yield a seed in [0, 2**64) for each of the remaining batches, for random draws while it is made."""
         for first in self._first_windows():
             key = f"{self._seed} {self._epoch} {first}".encode()
             yield int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big")
@@ -140,33 +140,36 @@ class _SeededDataset(Dataset[Any]):
 
 
 def count_windows(batch: Batch) -> int:
-    """Return B of a batch, which is the weight of its mean among those of other batches."""
+    """Return B, the windows in a batch, which weights its mean among those of other batches."""
     return len(batch["action"])
 
 
 def map_tensors(tree: Any, function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """Apply ``function`` to every tensor in nested dicts."""
+    """Apply ``function`` to every tensor in nested dicts, and return the results in the same structure."""
     if isinstance(tree, dict):
         return {key: map_tensors(value, function) for key, value in tree.items()}
     return function(tree)
 
 
 def to_device(batch: T, device: torch.device) -> T:
-    """Move a batch; from pinned memory without waiting."""
+    """Move the tensors of a batch to ``device``; from pinned memory, without waiting for the copy."""
     moved: T = map_tensors(batch, lambda tensor: tensor.to(device, non_blocking=True))
     return moved
 
 
 def on_device(batches: Iterable[T], device: torch.device, *, prefetch: bool = True) -> Iterator[T]:
-    """Batches, moved. With ``prefetch``, a GPU copies the next one while it works on the one that was yielded.
+    """Yield ``batches`` with their tensors on ``device``.
 
-    So one more is fetched than was yielded. That makes no difference to a run that is interrupted there: it goes on
-    after the last batch it trained on, and data sets draw nothing at random in the run's own process.
+    Args:
+        prefetch: have a GPU copy the next batch while it works on the one that was yielded.
     """
     if device.type != "cuda" or not prefetch:
         for batch in batches:
             yield to_device(batch, device)
         return
+    # The copy of a batch is started on a stream of its own before the batch ahead of it is yielded, so that it overlaps
+    # with the step on that one. Hence one batch more is fetched than was yielded; a run that is interrupted there loses
+    # nothing: it continues after the last batch it trained on, and data sets draw nothing at random in its own process.
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     waiting: list[tuple[T, torch.cuda.Event]] = []
     for batch in batches:
@@ -179,12 +182,13 @@ def on_device(batches: Iterable[T], device: torch.device, *, prefetch: bool = Tr
 
 
 def _arrived(batch: T, copied: torch.cuda.Event, device: torch.device) -> T:
-    """A batch that may be used: kernels that are launched from now on wait for its copy, the program does not."""
+    """Make a copied batch safe to use: kernels launched from now on wait for its copy, the program does not."""
     current = torch.cuda.current_stream(device)
     current.wait_event(copied)
 
     def used_here(tensor: torch.Tensor) -> torch.Tensor:
-        # Its memory belongs to the stream that copied, which would use it again while this one still reads.
+        # Its memory belongs to the stream that copied: once freed by the program, it would be filled with a later batch
+        # while kernels of this stream still read it.
         tensor.record_stream(current)
         return tensor
 

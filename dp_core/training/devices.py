@@ -1,4 +1,4 @@
-"""From what a user writes, ``auto`` or ``cuda:1``, to a device that is there."""
+"""Turns what a user writes, ``auto`` or ``cuda:1``, into a device that is there."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class EMAModel:
         self._buffers: list[_BufferPair] = []
 
     def get_decay(self, optimization_step: int) -> float:
-        """Weight of the old average at the step with that number, counted from 0."""
+        """Return the weight of the old average, in [min_value, max_value] or 0, at a step counted from 0."""
         step = optimization_step - self.update_after_step - 1
         if step <= 0:
             return 0.0
@@ -97,11 +97,11 @@ class EMAModel:
         self.optimization_step += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """The counter. The weights are saved with the averaged model."""
+        """Return the number of steps; the weights are saved with the averaged model."""
         return {"optimization_step": self.optimization_step}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on counting: starting at 0 again would overwrite the average with the current weights."""
+        """Restore the number of steps: counting from 0 again would overwrite the average with the current weights."""
         self.optimization_step = int(state["optimization_step"])
 
 

@@ -10,7 +10,7 @@ import torch
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python's, numpy's and torch's global generators."""
+    """Seed the global generators of Python, numpy and torch with any whole number."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed % 2**63)
@@ -20,7 +20,7 @@ class RandomState:
     """Captures the global generators with `state_dict` and puts them back with `load_state_dict`."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain containers and tensors only."""
+        """Return the states of all global generators, as plain containers and tensors only."""
         _, keys, position, has_gauss, cached = np.random.get_state()
         python_version, python_state, python_gauss = random.getstate()
         return {
@@ -36,7 +36,7 @@ class RandomState:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue exactly where `state_dict` was taken. Devices that are not here are left out."""
+        """Restore the state that `state_dict` returned; that of GPUs only if their number is the same."""
         torch.set_rng_state(state["torch"].cpu())
         if len(state["cuda"]) == torch.cuda.device_count() and state["cuda"]:
             torch.cuda.set_rng_state_all([generator.cpu() for generator in state["cuda"]])

@@ -30,13 +30,13 @@ class BlockPushDatasetConfig(WindowOptions):
     )
 
     def check(self, shape_meta: dict[str, Any]) -> Iterable[tuple[str, str]]:
-        """Block pushing must offer what the policy asks for."""
+        """Report what block pushing does not offer to the policy."""
         if not any(shape_meta_problems(shape_meta)):
             for message in unknown_to_block_pushing(shape_meta):
                 yield "", message
 
     def preflight(self) -> Iterable[tuple[str, str]]:
-        """The file must be there."""
+        """Report a file that does not exist."""
         if not self.path.exists():
             is_abs = self.path.name == PurePosixPath(published_name(abs_action=True)).name
             options = ["--abs-action"] if is_abs else []
@@ -68,7 +68,7 @@ class BlockPushRunnerConfig(RolloutOptions):
     obs_eef_target: bool = option(True, help=_OBS_EEF_TARGET)
 
     def check(self, shape_meta: dict[str, Any], dataset: Any = None) -> Iterable[tuple[str, str]]:
-        """Block pushing must offer what the policy asks for, and show what the data set shows."""
+        """Report what block pushing does not offer to the policy, and observations other than the data set's."""
         yield from super().check(shape_meta)
         if not any(shape_meta_problems(shape_meta)):
             for message in unknown_to_block_pushing(shape_meta):

@@ -14,7 +14,7 @@ def main(argv: Sequence[str]) -> int:
     parser = download_parser(
         "blockpush",
         "Get the demonstrations of block pushing that the diffusion policy paper was trained on. An interrupted "
-        "download goes on where it was.",
+        "download continues where it was.",
     )
     parser.add_argument(
         "--abs-action",

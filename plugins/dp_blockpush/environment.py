@@ -19,7 +19,7 @@ _MOVED = 1e-3
 
 
 class BlockPushEnvironment(Environment):
-    """0.49 for a block that enters a target, 0.51 and the end once both are in, each in one of its own.
+    """Pays 0.49 for a block that enters a target, 0.51 and the end once both are in, each in one of its own.
 
     The rules and the seeds are those of the original's ``BlockPushMultimodal``, so that the score of an episode, the
     sum of the different rewards it got, is 0, 0.49 or 1 (0.51 if both blocks arrive at once).
@@ -63,11 +63,11 @@ class BlockPushEnvironment(Environment):
         return Step(reward, is_over=reward >= 0.5, is_success=reward >= 0.5)
 
     def score(self, rewards: NDArray[np.float64]) -> float:
-        """Return the sum of the different rewards, at most 1."""
+        """Return the sum of the different rewards among those of an episode (steps,), at most 1."""
         return min(float(np.unique(rewards).sum()), 1.0)
 
     def measure(self) -> dict[str, float]:
-        """Return whether one block was brought to a target (``p1``), both (``p2``), and which moved and went where."""
+        """Return as 0 or 1 whether one block reached a target (``p1``), or both did (``p2``), and which did what."""
         score = self.score(np.array(self._rewards))
         measures = {"p1": float(score > 0.4), "p2": float(score > 0.9)}
         measures |= {f"REACH_{block}": float(self._has_moved[block]) for block in range(2)}
@@ -76,7 +76,7 @@ class BlockPushEnvironment(Environment):
         return measures
 
     def render(self) -> NDArray[np.uint8]:
-        """Draw the scene; see `Simulation.render`."""
+        """Draw the scene, uint8 (H, W, 3); see `Simulation.render`."""
         return self._simulation.render()
 
     def close(self) -> None:

@@ -13,12 +13,12 @@ ACTION_SHAPE = [2]
 
 
 def published_name(abs_action: bool) -> str:
-    """Of the replay buffer, in the published archive."""
+    """Return the name of the replay buffer in the published archive."""
     return f"block_pushing/multimodal_push_seed{'_abs' if abs_action else ''}.zarr"
 
 
 def unknown_to_block_pushing(shape_meta: Mapping[str, Any]) -> Iterable[str]:
-    """What a well-formed `shape_meta` asks for and block pushing does not have, one message each."""
+    """Report what a well-formed `shape_meta` asks for and block pushing does not have, one message each."""
     for key, asked in shape_meta["obs"].items():
         if key != "obs":
             yield f"shape_meta.obs has '{key}', which block pushing does not give; choose from 'obs'"

@@ -116,7 +116,7 @@ class Simulation:
         return np.array([self._pose(body) for body in self._blocks])
 
     def targets(self) -> NDArray[np.float64]:
-        """Return the poses of the targets, as `blocks` those of the blocks."""
+        """Return x, y (m) and angle (rad) of each target, (2, 3), like `blocks`."""
         return np.array([self._pose(body) for body in self._zones])
 
     def render(self) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Where blocks and targets are at the start of an episode. Draws as the original does, so seeds mean the same."""
+"""Draws where blocks and targets are at the start of an episode, as the original does, so that seeds mean the same."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from dp_core.errors import DpError
 
 Pose = tuple[float, float, float]
-"""x, y (m) and angle (rad)."""
+"""A position x, y (m) and an angle (rad)."""
 
 _CENTRE_X = 0.4
 _BLOCKS_Y = -0.2
@@ -24,7 +24,7 @@ _ATTEMPTS = 1000
 
 
 def draw_start(seed: int) -> tuple[tuple[Pose, Pose], tuple[Pose, Pose]]:
-    """Poses of the blocks and of the targets. Those of a kind are apart in x."""
+    """Draw the poses of the two blocks and of the two targets; those of a kind are apart in x."""
     rng = np.random.RandomState(seed)
     return _pair(lambda: _blocks(rng), _BLOCK_GAP), _pair(lambda: _targets(rng), _TARGET_GAP)
 

@@ -33,14 +33,14 @@ class CnnConfig:
     feature_dimension: int = option(64, help="size of the feature of one camera", validator=ge(1))
 
     def map_size(self, image_size: tuple[int, ...]) -> tuple[int, ...]:
-        """Height and width of the maps that the convolutions make of images of that height and width."""
+        """Compute height and width of the maps that the convolutions make of images of that height and width."""
         size = tuple(side // self.downsample for side in self.crop_shape or image_size)
         for _ in self.channels:
             size = tuple((side + 1) // 2 for side in size)
         return size
 
     def check(self, shape_meta: dict[str, Any]) -> Iterable[tuple[str, str]]:
-        """Images are as large as the crop, large enough for all the halving, and fill the squares that are averaged."""
+        """Report images that are smaller than the crop, too small for all the halving, or not made of whole squares."""
         for message in crop_problems(self.crop_shape, shape_meta):
             yield "crop_shape", message
         for key in keys_of_type(shape_meta, "rgb"):

@@ -26,7 +26,7 @@ class Block:
             self.fail("", f"expected a mapping of options, got {data!r}")
 
     def take(self, name: str, default: Any = _MISSING) -> Any:
-        """The value of an option, which counts as read from now on; without ``default`` it has to be there."""
+        """Return the value of an option, which counts as read from now on; without ``default`` it has to be there."""
         if name in self._left:
             return self._left.pop(name)
         if default is _MISSING:
@@ -38,15 +38,15 @@ class Block:
         return name in self._left
 
     def block(self, name: str) -> Block:
-        """The options below ``name``; none where it is absent."""
+        """Return the block below ``name``; an empty one if it is absent."""
         return Block(self.take(name, None), self._at(name), self.problems)
 
     def target(self) -> str:
-        """The class that hydra would make from this block, without its module; "" where none is named."""
+        """Return the class that hydra would make from this block, its name without module; empty if none is named."""
         return str(self.take("_target_", "")).rpartition(".")[2]
 
     def expect(self, name: str, *values: Any) -> None:
-        """Read an option that has no counterpart here, and may only be absent or one of ``values``."""
+        """Read an option that has no counterpart here: it must be absent or one of ``values``, the usual one first."""
         value = self.take(name, values[0])
         if value not in values:
             expected = " or ".join(repr(allowed) for allowed in values)
@@ -58,16 +58,16 @@ class Block:
             self._left.pop(name, None)
 
     def left(self) -> list[str]:
-        """Names of what was not read."""
+        """List the names of what was not read."""
         return list(self._left)
 
     def finish(self) -> None:
-        """Report what was not read."""
+        """Report every option that was not read."""
         for name in self.left():
             self.fail(name, "is not known to dp-convert")
 
     def fail(self, name: str, message: str) -> None:
-        """Note what is wrong with option ``name``, or with the block."""
+        """Record what is wrong with option ``name``, or with the block if that is empty."""
         self.problems.append(Problem(self._at(name), message))
 
     def _at(self, name: str) -> str:

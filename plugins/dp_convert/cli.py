@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of ``dp-convert``. Status 0: written; 2: the file cannot be converted, and nothing was written."""
+    """Convert the checkpoint that the arguments of ``dp-convert`` name, and return the exit status.
+
+    Status 0: written; 2: the file cannot be converted, and nothing was written.
+    """
     parser = argparse.ArgumentParser(
         prog="dp-convert",
         description="Make a checkpoint of dp-core from one of the original Diffusion Policy code (a .ckpt file) or of "

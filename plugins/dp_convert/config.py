@@ -42,7 +42,7 @@ class LeRobotConfig:
     use_separate_rgb_encoder_per_camera: bool = option(False, help="one network for each camera, instead of one")
 
     def check(self, shape_meta: dict[str, Any]) -> Iterable[tuple[str, str]]:
-        """There are images, all of one shape, crops lie in them and are large enough for a keypoint to be somewhere."""
+        """Report a lack of images, images of several shapes, and crops that do not fit or leave a keypoint no room."""
         shapes = {key: obs_shape(shape_meta, key) for key in keys_of_type(shape_meta, "rgb")}
         if not shapes:
             yield "name", "'lerobot' encodes images, and shape_meta has none; choose 'lowdim'"

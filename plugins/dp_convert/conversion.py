@@ -27,14 +27,14 @@ class Conversion:
     """A config of ours and the states that go with it."""
 
     data: dict[str, Any]
-    """As in YAML."""
+    """The config as in YAML."""
     state_dicts: dict[str, Any]
     """``model`` and ``ema_model`` are weights under our names; the others are counters."""
     notes: list[str]
-    """For the user: what could not be carried over."""
+    """What could not be carried over, for the user."""
 
     def checked(self, registry: Registry, source: Path) -> tuple[dict[str, Any], WorkspaceConfig]:
-        """The payload of our file and its config, once the weights have been put into the policy it describes.
+        """Return the payload of our file and its config, once the policy that it describes has taken the weights.
 
         Raises:
             ConfigError: the config does not fit the components as they are installed here.
@@ -60,7 +60,7 @@ class Conversion:
 
 
 def write(payload: Mapping[str, Any], cfg: WorkspaceConfig, output: Path) -> Path | None:
-    """Write the checkpoint, atomically. In a folder ``checkpoints`` its run directory gets its config as well.
+    """Write the checkpoint, atomically; in a folder ``checkpoints``, also write the config into its run directory.
 
     Returns:
         The run directory that can be resumed, if there is one.
@@ -74,7 +74,7 @@ def write(payload: Mapping[str, Any], cfg: WorkspaceConfig, output: Path) -> Pat
 
 
 def plain_weights(state: Any, source: Path, name: str) -> dict[str, Tensor]:
-    """``state`` as a plain dictionary of tensors.
+    """Return the state dict ``state`` as a plain dictionary of tensors.
 
     Raises:
         CheckpointError: it is something else.

@@ -1,7 +1,8 @@
-"""Unpickling what strangers wrote, without running it.
+"""Unpickles what strangers wrote, without running it.
 
 A pickle is a program: it names functions and calls them. Here every name is looked up in a table of harmless
-substitutes, which build tensors, containers and inert nodes; any other name ends the reading before anything is called.
+substitutes, which build tensors, containers and inert nodes; any other name ends the reading before anything is
+called.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _TYPES = (
 
 
 class Node:
-    """What is left of an OmegaConf object: its class's name and its attributes, without its behaviour."""
+    """The rest of an OmegaConf object: its class's name and its attributes, without its behaviour."""
 
     kind = ""
 
@@ -76,7 +77,7 @@ class RestrictedUnpickler(pickle.Unpickler):
         substitutes: Mapping[str, Any] | None = None,
         load_persistent: Callable[[Any], Any] | None = None,
     ) -> None:
-        """Read from ``file``.
+        """Prepare to read from ``file``.
 
         Args:
             source: how messages call it.
@@ -91,7 +92,11 @@ class RestrictedUnpickler(pickle.Unpickler):
         self._table: dict[str, Any] = {**_substitutes(), **nodes, **(substitutes or {})}
 
     def find_class(self, module: str, name: str) -> Any:
-        """What stands for the class or function of that name."""
+        """Return the substitute for the class or function of that name.
+
+        Raises:
+            CheckpointError: it is not admitted.
+        """
         # Until protocol 2, built-in names are written as Python 2 called them.
         full_name = f"{'builtins' if module == '__builtin__' else module}.{name}"
         if full_name not in self._table:
@@ -101,7 +106,11 @@ class RestrictedUnpickler(pickle.Unpickler):
         return self._table[full_name]
 
     def persistent_load(self, pid: Any) -> Any:
-        """What the pickle keeps outside of itself: the numbers of tensors."""
+        """Return what the pickle keeps outside of itself: the numbers of tensors.
+
+        Raises:
+            CheckpointError: the caller allows no such thing.
+        """
         if self._load_persistent is None:
             raise CheckpointError(
                 f"{self._source}: refers to an object outside of it, {pid!r}; expected {_ADMITTED}; nothing was run"

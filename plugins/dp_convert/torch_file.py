@@ -37,7 +37,7 @@ _LEGACY_PROTOCOL = 1001
 
 
 def read_torch_file(path: Path) -> Any:
-    """What was given to `torch.save`; nothing in the file is run. Tensors are on the CPU, and private to the caller.
+    """Return what was given to `torch.save`, running nothing in the file; tensors are on the CPU, and the caller's own.
 
     Raises:
         CheckpointError: there is no such file, it is damaged, or it holds more than tensors and plain values.

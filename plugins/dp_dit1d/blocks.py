@@ -1,4 +1,4 @@
-"""What the diffusion transformer is made of. Tokens are (B, T, E), the condition that modulates them (B, E)."""
+"""The parts of the diffusion transformer. Tokens are (B, T, E), the condition that modulates them (B, E)."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 ROTARY_BASE = 100.0
-"""Trajectories have tens of steps, not the thousands of a text: at 100 the slowest pair turns once in 600 steps."""
+"""The base of rotary frequencies: trajectories have tens of steps, not the thousands of a text; at 100 the slowest
+pair turns once in 600 steps.
+"""
 
 
 class Rotation(NamedTuple):
     """Angles of rotary positions (Su et al. 2021)."""
 
     cos: Tensor
-    """(T, half of a head's size)."""
+    """The cosines, (T, half of a head's size)."""
     sin: Tensor
 
     @classmethod
     def of_positions(cls, n_tokens: int, head_dim: int, like: Tensor) -> Rotation:
-        """Angles of positions 0, 1, ...; on the device and with the dtype of ``like``."""
+        """Compute the rotation of positions 0 to ``n_tokens`` - 1, on the device and with the dtype of ``like``."""
         frequencies = ROTARY_BASE ** (-torch.arange(0, head_dim, 2, device=like.device) / head_dim)
         angles = torch.arange(n_tokens, device=like.device)[:, None] * frequencies
         return cls(angles.cos().to(like.dtype), angles.sin().to(like.dtype))
@@ -43,7 +45,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(n_emb, n_emb)
 
     def forward(self, x: Tensor, rotation: Rotation | None) -> Tensor:
-        """(B, T, E) -> (B, T, E)."""
+        """Attend among tokens (B, T, E), their positions told by ``rotation`` if there is one; return (B, T, E)."""
         qkv = self.qkv(x).unflatten(-1, (3, self.n_head, -1))  # (B, T, 3, n_head, head_dim)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (B, n_head, T, head_dim) each
         if rotation is not None:
@@ -64,7 +66,7 @@ class Modulation(nn.Module):
         self.linear = nn.Linear(n_emb, count * n_emb)
 
     def forward(self, cond: Tensor) -> tuple[Tensor, ...]:
-        """(B, E) -> ``count`` times (B, 1, E)."""
+        """Predict ``count`` tensors (B, 1, E) from the condition (B, E)."""
         return self.linear(F.silu(cond))[:, None].chunk(self.count, dim=-1)
 
 
@@ -82,7 +84,7 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor, cond: Tensor, rotation: Rotation | None) -> Tensor:
-        """(B, T, E), (B, E) -> (B, T, E)."""
+        """Transform tokens (B, T, E) under the condition (B, E); return (B, T, E)."""
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(cond)
         x = x + gate1 * self.attention(modulated(self.norm1(x), shift1, scale1), rotation)
         return x + gate2 * self.mlp(modulated(self.norm2(x), shift2, scale2))
@@ -98,10 +100,10 @@ class Head(nn.Module):
         self.linear = nn.Linear(n_emb, output_dim)
 
     def forward(self, x: Tensor, cond: Tensor) -> Tensor:
-        """(B, T, E), (B, E) -> (B, T, D)."""
+        """Project tokens (B, T, E), modulated by the condition (B, E), to a trajectory (B, T, D)."""
         return self.linear(modulated(self.norm(x), *self.modulation(cond)))
 
 
 def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Scale and shift normalised tokens."""
+    """Scale and shift normalised tokens (B, T, E) by (B, 1, E) each; a scale of 0 leaves them unchanged."""
     return x * (1 + scale) + shift

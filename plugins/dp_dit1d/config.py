@@ -13,7 +13,7 @@ from dp_core import option
 
 @attrs.frozen(kw_only=True)
 class DiT1DConfig:
-    """Size of the network."""
+    """The size of the network."""
 
     n_layer: int = option(8, help="blocks, each self-attention and an MLP", validator=ge(1))
     n_head: int = option(4, help="heads of every attention; divides n_emb", validator=ge(1))
@@ -24,7 +24,7 @@ class DiT1DConfig:
     p_drop: float = option(0.1, help="dropout in attention and in the MLPs", validator=and_(ge(0), lt(1)))
 
     def check(self) -> Iterable[tuple[str, str]]:
-        """Tokens are split into heads, and rotary positions turn pairs of a head's values."""
+        """Report sizes that do not split into heads, or whose values rotary positions and times cannot pair."""
         if self.n_emb % self.n_head:
             yield "n_head", f"{self.n_head} does not divide n_emb {self.n_emb}; choose one that does"
         elif self.position == "rotary" and self.n_emb // self.n_head % 2:

@@ -60,7 +60,7 @@ class DiT1D(BaseDenoiser):
         local_cond: Tensor | None = None,
         global_cond: Tensor | None = None,
     ) -> Tensor:
-        """Denoise; see `BaseDenoiser`.
+        """Denoise a trajectory (B, T, D); see `BaseDenoiser`.
 
         Raises:
             InputError: conditions are not those it was built with, or a trajectory with learned positions is longer
@@ -82,7 +82,7 @@ class DiT1D(BaseDenoiser):
         return self.head(x[:, -sample.shape[1] :], cond)  # (B, T, D)
 
     def no_weight_decay(self) -> set[str]:
-        """Biases and positions: everything but matrices."""
+        """Name biases and positions: everything but matrices."""
         return {name for name, parameter in self.named_parameters() if parameter.ndim != 2}
 
     def _condition(self, timestep: Tensor, global_cond: Tensor | None, sample: Tensor) -> Tensor:

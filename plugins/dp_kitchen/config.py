@@ -38,7 +38,7 @@ class KitchenDatasetConfig(WindowOptions):
     range_eps: float = option(5e-2, help=RANGE_EPS, validator=ge(0))
 
     def check(self, shape_meta: dict[str, Any]) -> Iterable[tuple[str, str]]:
-        """The kitchen must offer what the policy asks for; arrays are noisy as they are."""
+        """Report what the kitchen does not offer to the policy, and noise on top of arrays that have it already."""
         if not any(shape_meta_problems(shape_meta)):
             for message in unknown_to_kitchen(shape_meta):
                 yield "", message
@@ -50,7 +50,7 @@ class KitchenDatasetConfig(WindowOptions):
             )
 
     def preflight(self) -> Iterable[tuple[str, str]]:
-        """The files must be there."""
+        """Report files that do not exist."""
         if self.abs_action:
             if next(self.path.rglob("*.mjl"), None) is None:
                 yield "path", f"'{self.path}' has no .mjl logs; {_get_them(self.path, LOGS)}"
@@ -86,7 +86,7 @@ class KitchenRunnerConfig(RolloutOptions):
     )
 
     def check(self, shape_meta: dict[str, Any], dataset: Any = None) -> Iterable[tuple[str, str]]:
-        """The kitchen must offer what the policy asks for, and understand actions as the data set does."""
+        """Report what the kitchen does not offer to the policy, and actions of another kind than the data set's."""
         yield from super().check(shape_meta)
         if not any(shape_meta_problems(shape_meta)):
             for message in unknown_to_kitchen(shape_meta):
@@ -101,7 +101,7 @@ class KitchenRunnerConfig(RolloutOptions):
             yield "abs_action", f"{_yaml(self.abs_action)}, but dataset.abs_action is {_yaml(trained)}; choose the same"
 
     def preflight(self) -> Iterable[tuple[str, str]]:
-        """The files must be there."""
+        """Report files that do not exist."""
         if self.n_train and self.dataset_dir is not None and (missing := _missing(self.dataset_dir, STARTS)):
             yield (
                 "dataset_dir",

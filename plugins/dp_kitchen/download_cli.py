@@ -14,7 +14,7 @@ def main(argv: Sequence[str]) -> int:
     parser = download_parser(
         "kitchen",
         "Get the demonstrations of the Franka kitchen that the diffusion policy paper was trained on, and the starts "
-        "of the training episodes. An interrupted download goes on where it was.",
+        "of the training episodes. An interrupted download continues where it was.",
     )
     parser.add_argument(
         "--abs-action",

@@ -17,7 +17,7 @@ _LARGEST_VELOCITY = 10.0
 
 
 class KitchenEnvironment(Environment):
-    """Seven tasks in any order; the reward of a step is how many of them it was the first to complete.
+    """The kitchen with seven tasks in any order; the reward of a step is the number of tasks that it completes first.
 
     The rules are those of the original's ``KitchenAllV0``: observation with uniform noise, control relative to what
     was observed last, goals and tolerance, 40 physics steps of 2 ms per action. Every episode of the test split starts
@@ -59,15 +59,15 @@ class KitchenEnvironment(Environment):
         return Step(float(len(newly_done)), is_over=is_complete, is_success=is_complete)
 
     def score(self, rewards: NDArray[np.float64]) -> float:
-        """Return the share of the tasks that are done, in [0, 1]."""
+        """Return the share of the tasks that are done, in [0, 1], from the rewards (steps,) of an episode."""
         return float(rewards.sum()) / len(TASKS)
 
     def measure(self) -> dict[str, float]:
-        """Return as ``p_n`` whether n tasks or more were done, 0 or 1."""
+        """Return as ``p_n``, 0 or 1, whether n tasks or more were done."""
         return {f"p_{n}": float(len(self._done) >= n) for n in range(1, len(TASKS) + 1)}
 
     def render(self) -> NDArray[np.uint8]:
-        """Draw the kitchen; see `Simulation.render`."""
+        """Draw the kitchen, uint8 (H, W, 3); see `Simulation.render`."""
         return self._simulation.render()
 
     def close(self) -> None:

@@ -42,7 +42,7 @@ class KitchenRunner(RolloutRunner):
         self.config = config
 
     def starts(self, split: Split, n_episodes: int) -> Sequence[Start]:
-        """Training episodes start as demonstrations do.
+        """List the starts of episodes: those of training are demonstrations', those of the test all the same state.
 
         Raises:
             DataError: there are too few starts, or they are not of the kitchen.

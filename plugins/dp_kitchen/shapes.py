@@ -10,17 +10,17 @@ OBSERVATION_SHAPE = [60]
 ACTION_SHAPE = [9]
 """Seven joints of the arm and two fingers: velocities as shares of 2 rad/s, or positions."""
 FOLDER = "kitchen"
-"""Of what follows, in the published archive."""
+"""The folder of what follows, in the published archive."""
 LOGS = f"{FOLDER}/kitchen_demos_multitask"
-"""Folder of the demonstrations with joint positions."""
+"""The folder of the demonstrations with joint positions."""
 ARRAYS = ("observations_seq.npy", "actions_seq.npy", "existence_mask.npy")
-"""Files of the demonstrations with joint velocities."""
+"""The files of the demonstrations with joint velocities."""
 STARTS = ("all_init_qpos.npy", "all_init_qvel.npy")
-"""Files of the states that demonstrations begin in."""
+"""The files of the states that demonstrations begin in."""
 
 
 def unknown_to_kitchen(shape_meta: Mapping[str, Any]) -> Iterable[str]:
-    """What a well-formed `shape_meta` asks for and the kitchen does not have, one message each."""
+    """Report what a well-formed `shape_meta` asks for and the kitchen does not have, one message each."""
     for key, asked in shape_meta["obs"].items():
         if key != "obs":
             yield f"shape_meta.obs has '{key}', which the kitchen does not give; choose from 'obs'"

@@ -42,7 +42,7 @@ _INITIAL_QPOS = np.array(
 
 
 class Simulation:
-    """Simulate the kitchen in the model that gymnasium-robotics carries, in the MuJoCo that is installed.
+    """Simulates the kitchen in the model that gymnasium-robotics carries, in the MuJoCo that is installed.
 
     The original simulates relay-policy-learning's model with dm_control and the MuJoCo of its time. In the same MuJoCo,
     the two are equal: 280 random actions, velocities or positions, lead to the same observations and rewards.

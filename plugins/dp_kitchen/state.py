@@ -16,7 +16,7 @@ N_POSITIONS = N_ROBOT + N_OBJECTS
 NOISE_AMPLITUDE = np.repeat(
     np.array([0.1, 0.005, 0.0005, 0.005, 0.1, 0.005, 0.1, 0.005], np.float32), [9, 2, 6, 3, 3, 3, 3, 1]
 )
-"""How far off each position is measured at most, (30,), in its unit: the specification of the robot's model."""
+"""The largest error of each measured position, (30,), in its unit, by the specification of the robot's model."""
 
 TASKS: Mapping[str, tuple[slice, tuple[float, ...]]] = {
     "bottom burner": (slice(11, 13), (-0.88, -0.01)),
@@ -27,25 +27,25 @@ TASKS: Mapping[str, tuple[slice, tuple[float, ...]]] = {
     "microwave": (slice(22, 23), (-0.75,)),
     "kettle": (slice(23, 30), (-0.23, 0.75, 1.62, 0.99, 0.0, 0.0, -0.06)),
 }
-"""Which positions each task is about, and where they have to be."""
+"""The positions that each task is about, and the values that they have to reach."""
 _TOLERANCE = 0.3
 
 
 def positions_of(qpos: NDArray[np.floating]) -> NDArray[np.floating]:
-    """The robot's and the furniture's positions (..., 30) out of those of the whole simulation (..., nq)."""
+    """Pick the robot's and the furniture's positions (..., 30) out of those of the whole simulation (..., nq)."""
     return np.concatenate([qpos[..., :N_ROBOT], qpos[..., -N_OBJECTS:]], axis=-1)
 
 
 def measured(positions: NDArray[np.floating], noise_ratio: float, rng: np.random.Generator) -> NDArray[np.floating]:
-    """Positions (..., 30) with the noise of a measurement, uniform, ``noise_ratio`` times the amplitude at most."""
+    """Add the noise of a measurement to positions (..., 30): uniform, ``noise_ratio`` times the amplitude at most."""
     return positions + noise_ratio * NOISE_AMPLITUDE * rng.uniform(-1.0, 1.0, positions.shape)
 
 
 def observation(positions: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Positions (..., 30) and the empty goal: (..., 60)."""
+    """Append the empty goal to positions (..., 30); return float32 (..., 60)."""
     return np.concatenate([positions, np.zeros_like(positions)], axis=-1, dtype=np.float32)
 
 
 def tasks_done(positions: NDArray[np.floating]) -> set[str]:
-    """Names of the tasks whose goal is reached in positions (30,)."""
+    """Name the tasks whose goal is reached in positions (30,)."""
     return {name for name, (part, goal) in TASKS.items() if np.linalg.norm(positions[part] - goal) < _TOLERANCE}

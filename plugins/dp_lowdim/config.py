@@ -13,10 +13,10 @@ from dp_core.shape_meta import keys_of_type
 
 @attrs.frozen(kw_only=True)
 class LowdimConfig:
-    """There is nothing to choose."""
+    """Options of the encoder: there are none."""
 
     def check(self, shape_meta: dict[str, Any]) -> Iterable[tuple[str, str]]:
-        """Images need an encoder that looks at them."""
+        """Report images, which need an encoder that looks at them."""
         if images := keys_of_type(shape_meta, "rgb"):
             names = quoted(images)
             yield "name", f"'lowdim' cannot encode images, and shape_meta has {names}; choose an encoder of images"

@@ -27,5 +27,5 @@ class LowdimEncoder(BaseEncoder):
         self.output_dim = sum(math.prod(obs_shape(shape_meta, key)) for key in self._keys)
 
     def forward(self, obs: dict[str, Tensor]) -> Tensor:
-        """Encode; see `BaseEncoder`."""
+        """Concatenate normalised observations {key: (N, *shape)} of one step to features (N, Do); see `BaseEncoder`."""
         return torch.cat([obs[key].flatten(1) for key in self._keys], dim=-1)

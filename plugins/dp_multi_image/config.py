@@ -15,7 +15,7 @@ from dp_core.pretrained import pretrained_weights_wanted
 from dp_core.shape_meta import keys_of_type, obs_shape
 
 Size = tuple[int, int]
-"""Height and width."""
+"""A height and a width, in pixels."""
 
 _ONLY_V1 = ("resnet18", "resnet34")
 """Torchvision publishes one set of weights of these, and two of the others."""
@@ -82,24 +82,24 @@ class MultiImageConfig:
 
     @property
     def has_group_norm(self) -> bool:
-        """``use_group_norm``, decided."""
+        """The value of ``use_group_norm``, or what null stands for."""
         return not self.has_pretrained_weights if self.use_group_norm is None else self.use_group_norm
 
     @property
     def has_imagenet_norm(self) -> bool:
-        """``imagenet_norm``, decided."""
+        """The value of ``imagenet_norm``, or what null stands for."""
         return self.has_pretrained_weights if self.imagenet_norm is None else self.imagenet_norm
 
     def resized(self, camera: str) -> Size | None:
-        """What images of ``camera`` are resized to, if they are."""
+        """Return the size that images of ``camera`` are resized to; None if they are not."""
         return _size_of(self.resize_shape, camera)
 
     def cropped(self, camera: str) -> Size | None:
-        """What is then cut out of them, if anything."""
+        """Return the size that is then cut out of them; None for the whole image."""
         return _size_of(self.crop_shape, camera)
 
     def check(self, shape_meta: dict[str, Any]) -> Iterable[tuple[str, str]]:
-        """Crops lie in images, images of a shared network are alike, weights exist and suit what is done to them."""
+        """Report crops that do not fit, images that cannot share a network, and weights that do not suit the rest."""
         images = {key: obs_shape(shape_meta, key) for key in keys_of_type(shape_meta, "rgb")}
         yield from self._size_problems(images)
         yield from self._weights_problems(images)
@@ -110,7 +110,7 @@ class MultiImageConfig:
             )
 
     def preflight(self) -> Iterable[tuple[str, str]]:
-        """The file with weights must be there, unless a checkpoint of ours replaces them."""
+        """Report an absent file of weights, unless a checkpoint of ours replaces them."""
         if self.checkpoint_path and pretrained_weights_wanted() and not self.checkpoint_path.is_file():
             yield "checkpoint_path", f"file '{self.checkpoint_path}' does not exist"
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dp_multi_image.config import MultiImageConfig
 
 SHARED = "rgb"
-"""Name of the network of all cameras."""
+"""The name of the network of all cameras."""
 
 
 class MultiImageEncoder(ModuleAttrMixin, BaseEncoder):
@@ -52,20 +52,20 @@ class MultiImageEncoder(ModuleAttrMixin, BaseEncoder):
             self.key_model_map.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Switch mode. Frozen networks stay in evaluation, so that their batch statistics do not drift."""
+        """Switch mode, but keep frozen networks in evaluation, so that their batch statistics do not drift."""
         super().train(mode)
         if self._is_frozen:
             self.key_model_map.eval()
         return self
 
     def lr_multipliers(self) -> dict[str, float]:
-        """Return that of the networks; see `BaseEncoder`."""
+        """Return the relative learning rate of every parameter; see `BaseEncoder`."""
         factor = self._lr_multiplier
         names = [name for name, _ in self.named_parameters()]
         return dict.fromkeys(names, factor) if factor != 1 else {}
 
     def forward(self, obs: dict[str, Tensor]) -> Tensor:
-        """Encode one time step; see `BaseEncoder`."""
+        """Encode normalised observations {key: (N, *shape)} of one step as features (N, Do); see `BaseEncoder`."""
         networks = self.key_model_map[SHARED] if self._is_shared else list(self.key_model_map.values())
         return encode_cameras(obs, self.key_transform_map, networks, self._low_dim)
 

@@ -27,7 +27,7 @@ _ELSEWHERE = (
 
 
 def create_resnet(config: MultiImageConfig, channels: int) -> tuple[nn.Module, int]:
-    """Return the network for images of ``channels`` channels, without its classifier, and the size of its features.
+    """Make the network for images of ``channels`` channels, without its classifier; also return its size of features.
 
     Raises:
         DpError: its weights are out of reach, or those of another network.
@@ -46,7 +46,7 @@ def create_resnet(config: MultiImageConfig, channels: int) -> tuple[nn.Module, i
 
 
 def load_file(model: nn.Module, path: Path) -> None:
-    """Give ``model`` the weights in a file of torchvision's.
+    """Load the weights in a file of torchvision's into ``model``.
 
     Raises:
         DpError: the file cannot be read, or holds something else.

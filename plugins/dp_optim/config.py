@@ -61,4 +61,4 @@ class WarmupConfig:
 
 @attrs.frozen(kw_only=True)
 class ConstantConfig:
-    """A schedule without options."""
+    """Options of a schedule that has none."""

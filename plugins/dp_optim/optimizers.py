@@ -1,4 +1,4 @@
-"""torch's optimizers over the parameters of a policy that are trained."""
+"""Builds torch's optimizers over the parameters of a policy that are trained."""
 
 from __future__ import annotations
 
@@ -17,19 +17,31 @@ Config = AdamConfig | AdamWConfig | SGDConfig
 
 
 def adamw(config: AdamWConfig, *, policy: nn.Module) -> torch.optim.AdamW:
-    """Build `torch.optim.AdamW`."""
+    """Build `torch.optim.AdamW` for the parameters of ``policy`` that require a gradient.
+
+    Raises:
+        InputError: there is none.
+    """
     parameters = _trained(policy)
     return torch.optim.AdamW(_groups(config, policy, parameters), **_options(config, parameters))
 
 
 def adam(config: AdamConfig, *, policy: nn.Module) -> torch.optim.Adam:
-    """Build `torch.optim.Adam`."""
+    """Build `torch.optim.Adam` for the parameters of ``policy`` that require a gradient.
+
+    Raises:
+        InputError: there is none.
+    """
     parameters = _trained(policy)
     return torch.optim.Adam(_groups(config, policy, parameters), **_options(config, parameters))
 
 
 def sgd(config: SGDConfig, *, policy: nn.Module) -> torch.optim.SGD:
-    """Build `torch.optim.SGD`."""
+    """Build `torch.optim.SGD` for the parameters of ``policy`` that require a gradient.
+
+    Raises:
+        InputError: there is none.
+    """
     parameters = _trained(policy)
     return torch.optim.SGD(_groups(config, policy, parameters), **_options(config, parameters))
 
@@ -44,9 +56,9 @@ def _trained(policy: nn.Module) -> list[nn.Parameter]:
 def _groups(config: Config, policy: nn.Module, parameters: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
     """Parameters with the weight decay of the optimizer, with none, and with the encoder's; each in the policy's order.
 
-    Those that encoders let learn at rates of their own follow, rate by rate, in the same three groups. Groups are told
-    by who asked for them, not by their decay, so that a run resumes with another decay. Empty ones are left out: a
-    policy that asks for nothing has a single one.
+    Those that encoders let learn at rates of their own follow, rate by rate, in the same three groups. Groups follow
+    from who asked for them, not from their decay, so that a run resumes with another decay. Empty ones are left out:
+    a policy that asks for nothing has a single one.
     """
     undecayed, of_encoder = set(), set()
     factors: dict[int, float] = {}

@@ -12,7 +12,7 @@ DP_API = 1
 
 @hookimpl
 def dp_components() -> Iterator[Component]:
-    """Optimizers of torch, and the usual learning rates over a run."""
+    """Describe optimizers of torch, and the usual learning rates over a run."""
     optimizers = [
         ("adamw", AdamWConfig, "Adam with decoupled weight decay; what the paper trains with"),
         ("adam", AdamConfig, "Adam, weight decay as part of the gradient"),

@@ -1,9 +1,9 @@
-"""Learning rate over a run, as a multiple of the optimizer's; counted in optimizer steps.
+"""Makes the learning rate over a run, as a multiple of the optimizer's; counted in optimizer steps.
 
-Schedules end: past ``num_training_steps`` the last value stays. (A cosine that is not stopped rises again, to the full
-learning rate at twice the number of steps.) Multipliers are functions of this module bound to plain numbers, so that a
-schedule can be pickled, and its state dict holds the position but not the shape: a resumed run with more epochs gets
-the shape of its own config.
+Schedules end: past ``num_training_steps`` the last value stays. (A cosine that is not stopped rises again, to the
+full learning rate at twice the number of steps.) Multipliers are functions of this module bound to plain numbers, so
+that a schedule can be pickled, and its state dict holds the position but not the shape: a resumed run with more
+epochs gets the shape of its own config.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ logger = logging.getLogger(__name__)
 
 
 def cosine(config: WarmupConfig, *, optimizer: Optimizer, num_training_steps: int) -> LambdaLR:
-    """Half a cosine from the full learning rate down to 0 (Loshchilov and Hutter, ICLR 2017), after a warm-up."""
+    """Make half a cosine from the full learning rate down to 0 (Loshchilov and Hutter, ICLR 2017), after a warm-up."""
     return _decaying(_half_cosine, config, optimizer, num_training_steps)
 
 
 def linear(config: WarmupConfig, *, optimizer: Optimizer, num_training_steps: int) -> LambdaLR:
-    """A straight line from the full learning rate down to 0, after a warm-up."""
+    """Make a straight line from the full learning rate down to 0, after a warm-up."""
     return _decaying(_line, config, optimizer, num_training_steps)
 
 
 def constant_with_warmup(config: WarmupConfig, *, optimizer: Optimizer, num_training_steps: int) -> LambdaLR:
-    """The full learning rate, after a warm-up."""
+    """Make a schedule that keeps the full learning rate after a warm-up."""
     return _decaying(_one, config, optimizer, num_training_steps)
 
 
 def constant(config: ConstantConfig, *, optimizer: Optimizer, num_training_steps: int) -> LambdaLR:
-    """The full learning rate at every step."""
+    """Make a schedule that keeps the full learning rate at every step."""
     return LambdaLR(optimizer, _one)
 
 

@@ -31,13 +31,13 @@ class PushTDatasetConfig(WindowOptions):
     )
 
     def check(self, shape_meta: dict[str, Any]) -> Iterable[tuple[str, str]]:
-        """Push-T must offer what the policy asks for."""
+        """Report what Push-T does not offer to the policy."""
         if not any(shape_meta_problems(shape_meta)):
             for message in unknown_to_pusht(shape_meta):
                 yield "", message
 
     def preflight(self) -> Iterable[tuple[str, str]]:
-        """The file must be there."""
+        """Report a file that does not exist."""
         if self.path is not None and not self.path.exists():
             command = "expert" if self.path.suffix == ".npz" else "download"
             yield (
@@ -60,7 +60,7 @@ class PushTRunnerConfig(RolloutOptions):
     max_steps: int = option(300, help="control steps of an episode, 10 per second", validator=ge(1))
 
     def check(self, shape_meta: dict[str, Any]) -> Iterable[tuple[str, str]]:
-        """There must be something to do, and Push-T must offer what the policy asks for."""
+        """Report a run without episodes, and what Push-T does not offer to the policy."""
         yield from super().check(shape_meta)
         if not any(shape_meta_problems(shape_meta)):
             for message in unknown_to_pusht(shape_meta):

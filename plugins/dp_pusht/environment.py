@@ -15,7 +15,7 @@ _FRAME_SIZE = 256
 
 
 class PushTEnvironment(Environment):
-    """Episodes start from their seed and end with success.
+    """The task as the paper evaluates it: episodes start from their seed and end with success.
 
     Args:
         legacy: see `PushTEnv`.
@@ -31,7 +31,7 @@ class PushTEnvironment(Environment):
         self._env.reset(seed=start.seed, options=start.state)
 
     def observe(self) -> dict[str, NDArray[Any]]:
-        """Return the observations that were asked for; see `observe` for shapes and types."""
+        """Return the observations that were asked for; see `dp_pusht.observations.observe` for shapes and types."""
         return {key: values[0] for key, values in observe(self._env.state[None], self._obs_keys).items()}
 
     def step(self, action: NDArray[np.float64]) -> Step:
@@ -40,5 +40,5 @@ class PushTEnvironment(Environment):
         return Step(reward, is_over=is_success, is_success=is_success)
 
     def render(self) -> NDArray[np.uint8]:
-        """Draw the table, with a cross where the last action sends the agent: (256, 256, 3)."""
+        """Draw the table, with a cross where the last action sends the agent: RGB, uint8 (256, 256, 3)."""
         return self._env.render()

@@ -21,7 +21,7 @@ Map = Callable[[Callable[[int], Any], Iterable[int]], Iterable[Any]]
 
 
 def main(argv: Sequence[str]) -> int:
-    """Record episodes and write them to one file; returns the exit status."""
+    """Record episodes, write them to one file, and return the exit status."""
     arguments = _parse(argv)
     if not arguments.output.absolute().parent.is_dir():
         raise InputError(f"--output: there is no folder '{arguments.output.absolute().parent}'; create it first")

@@ -1,4 +1,4 @@
-"""Images for demonstrations that hold states only: drawn once, then read from a cache.
+"""Provides images for demonstrations that hold states only: drawn once, then read from a cache.
 
 The cache is in `dp_core.kit.files.cache.cache_folder`.
 """
@@ -24,7 +24,7 @@ _N_PROBES = 8
 
 
 def load_frames(states: NDArray[np.float32], episode_ends: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Images of ``states`` (N, 5), uint8 (N, 3, 96, 96), from the cache or drawn and put there."""
+    """Load images of ``states`` (N, 5) as uint8 (N, 3, 96, 96) from the cache, or draw them and put them there."""
     path = cache_folder() / f"pusht-frames-{_fingerprint(states)}.zarr.zip"
     if path.exists():
         try:
@@ -40,7 +40,7 @@ def load_frames(states: NDArray[np.float32], episode_ends: NDArray[np.int64]) ->
 
 
 def render_frames(states: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Draw (N, 3, 96, 96), with a progress bar where it takes long."""
+    """Draw images of ``states`` (N, 5), uint8 (N, 3, 96, 96), with a progress bar where it takes long."""
     frames = np.empty((len(states), 3, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
     progress = tqdm(states, "draw images", unit="image", disable=None, delay=_SECONDS_UNTIL_PROGRESS)
     for frame, state in zip(frames, progress, strict=True):

@@ -22,12 +22,12 @@ TABLE_SIZE = 512
 AGENT_RADIUS = 15.0
 GOAL_POSE = (256.0, 256.0, math.pi / 4)
 SUCCESS_COVERAGE = 0.95
-"""Share of the goal that has to be covered; rewards are relative to it."""
+"""The share of the goal that has to be covered; rewards are relative to it."""
 
 BAR = ((-60.0, 30.0), (60.0, 30.0), (60.0, 0.0), (-60.0, 0.0))
 STEM = ((-15.0, 30.0), (-15.0, 120.0), (15.0, 120.0), (15.0, 30.0))
 OUTLINE = np.array([(-60, 0), (60, 0), (60, 30), (15, 30), (15, 120), (-15, 120), (-15, 30), (-60, 30)], dtype=float)
-"""Corners of the whole T in the block's frame, (8, 2)."""
+"""The corners of the whole T in the block's frame, (8, 2), in pixels."""
 
 
 def to_table(pose: Vector, points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -41,7 +41,7 @@ def to_table(pose: Vector, points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def block_polygon(pose: Vector) -> shapely.Polygon:
-    """The T at ``pose``."""
+    """Make the outline of the T at ``pose``, on the table."""
     return shapely.Polygon(to_table(pose, OUTLINE))
 
 
@@ -49,12 +49,12 @@ GOAL_POLYGON = block_polygon(GOAL_POSE)
 
 
 def coverage(pose: Vector) -> float:
-    """Share of the goal that the block covers, in [0, 1]."""
+    """Compute the share of the goal that the block covers, in [0, 1]."""
     return float(block_polygon(pose).intersection(GOAL_POLYGON).area / GOAL_POLYGON.area)
 
 
 def sample_start_state(seed: int) -> NDArray[np.float64]:
-    """The start that ``seed`` gives, (5,), drawn as the published evaluation does: before it settles."""
+    """Draw the start state (5,) that ``seed`` gives, as the published evaluation does: before it settles."""
     random = np.random.RandomState(seed)
     agent = random.randint(50, 450), random.randint(50, 450)
     block = random.randint(100, 400), random.randint(100, 400)

@@ -93,7 +93,7 @@ class PushTEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[Any]]):
         return self._observe(), self._info()
 
     def step(self, action: Vector) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:
-        """Let the agent head for ``action`` (2,): x, y, in pixels, for a tenth of a second."""
+        """Let the agent head for ``action`` (2,): x, y, in pixels in [0, 512], for a tenth of a second."""
         self._simulation.step(action)
         self._action = (float(action[0]), float(action[1]))
         info = self._info()
@@ -101,12 +101,12 @@ class PushTEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[Any]]):
         return self._observe(), reward, info["is_success"], False, info
 
     def render(self) -> NDArray[np.uint8]:
-        """Draw the table, with a cross at the last action: RGB (render_size, render_size, 3)."""
+        """Draw the table, with a cross at the last action: RGB, uint8 (render_size, render_size, 3)."""
         return render_frame(self.state, self._action, self.render_size)
 
     @property
     def state(self) -> NDArray[np.float64]:
-        """Return (5,): agent x, y, block x, y, in pixels, and the block's angle in [0, 2 pi)."""
+        """The state (5,): agent x, y, block x, y, in pixels, and the block's angle in [0, 2 pi)."""
         x, y, angle = self._simulation.block_pose
         return np.array([*self._simulation.agent_position, x, y, angle % (2 * math.pi)])
 

@@ -20,7 +20,7 @@ KEYPOINTS = np.array(
         [23.54146, -1.70029],
     ]
 )
-"""In the block's frame, pixels, (9, 2).
+"""The keypoints in the block's frame, in pixels, (9, 2).
 
 Fitted to the published demonstrations, whose authors sampled them farthest from each other: 1e-4 pixels from what is
 recorded there in the median, and up to 2 in the few frames that were recorded while the block was being pushed.
@@ -28,7 +28,7 @@ recorded there in the median, and up to 2 in the few frames that were recorded w
 
 
 def keypoints(state: ArrayLike) -> NDArray[np.float32]:
-    """Return the keypoints on the table, (..., 9, 2) in pixels, for ``state`` (..., 5): see `geometry`."""
+    """Compute the keypoints on the table, float32 (..., 9, 2) in pixels, for ``state`` (..., 5), see `geometry`."""
     block = np.asarray(state, dtype=np.float64)[..., 2:5]
     cosine, sine = np.cos(block[..., 2, None]), np.sin(block[..., 2, None])
     x, y = KEYPOINTS.T
@@ -37,10 +37,10 @@ def keypoints(state: ArrayLike) -> NDArray[np.float32]:
 
 
 def low_dim_observation(state: ArrayLike) -> NDArray[np.float32]:
-    """Return what ``obs`` is in `shape_meta`, (..., 20): the keypoints, x and y in turn, then the agent's position."""
+    """Compute what ``obs`` is in `shape_meta`, (..., 20): the keypoints, x and y in turn, then the agent's position."""
     return join_observation(keypoints(state), np.asarray(state)[..., :2])
 
 
 def join_observation(points: NDArray[Any], agent_pos: NDArray[Any]) -> NDArray[np.float32]:
-    """Join keypoints (..., 9, 2) and the agent's position (..., 2) to (..., 20)."""
+    """Join keypoints (..., 9, 2) and the agent's position (..., 2) to float32 (..., 20)."""
     return np.concatenate([points.reshape(*points.shape[:-2], -1), agent_pos], axis=-1).astype(np.float32)

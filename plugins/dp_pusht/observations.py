@@ -1,4 +1,4 @@
-"""From states of the table to what a policy observes."""
+"""Turns states of the table into what a policy observes."""
 
 from __future__ import annotations
 

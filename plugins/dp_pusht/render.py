@@ -20,7 +20,7 @@ from dp_pusht.geometry import AGENT_RADIUS, BAR, GOAL_POSE, STEM, TABLE_SIZE, Ve
 from dp_pusht.simulation import WALL_ENDS, WALL_RADIUS
 
 IMAGE_SIZE = 96
-"""Side of an observed image."""
+"""The side of an observed image, in pixels."""
 
 Color = tuple[int, int, int]
 
@@ -38,12 +38,12 @@ _PARTS = (np.array([BAR[3], BAR[2], BAR[1], BAR[0]]), np.array([STEM[0], STEM[3]
 
 
 def render_observation(state: Vector) -> NDArray[np.uint8]:
-    """What a policy sees in ``state`` (agent x, y, block x, y, angle): RGB (96, 96, 3), without the action."""
+    """Draw what a policy sees in ``state`` (agent x, y, block x, y, angle), no action: RGB, uint8 (96, 96, 3)."""
     return _render(state, IMAGE_SIZE)
 
 
 def render_frame(state: Vector, action: Vector | None = None, size: int = 256) -> NDArray[np.uint8]:
-    """What a person watches: RGB (size, size, 3), with a red cross where ``action`` (x, y) sends the agent."""
+    """Draw what a person watches, with a red cross where ``action`` (x, y) sends the agent: uint8 (size, size, 3)."""
     image = _render(state, size)
     if action is not None:
         place = int(action[0] / TABLE_SIZE * size), int(action[1] / TABLE_SIZE * size)

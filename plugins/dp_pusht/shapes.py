@@ -14,12 +14,14 @@ OBSERVATIONS: dict[str, dict[str, Any]] = {
     "state": {"shape": [5], "type": "low_dim"},
     "obs": {"shape": [20], "type": "low_dim"},
 }
-"""``state`` is agent x, y, block x, y and angle; ``obs`` the nine keypoints, flattened, then the agent's position."""
+"""The observations by key: ``state`` is agent x, y, block x, y and angle; ``obs`` the nine keypoints, flattened, then
+the agent's position.
+"""
 ACTION_SHAPE = [2]
 
 
 def unknown_to_pusht(shape_meta: Mapping[str, Any]) -> Iterable[str]:
-    """What a well-formed `shape_meta` asks for and Push-T does not have, one message each."""
+    """Report what a well-formed `shape_meta` asks for and Push-T does not have, one message each."""
     for key, asked in shape_meta["obs"].items():
         given = OBSERVATIONS.get(key)
         if given is None:

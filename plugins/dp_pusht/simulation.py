@@ -27,7 +27,7 @@ _BLOCK_MASS = 1.0
 
 
 class Simulation:
-    """Simulate one table. Small, and quick to set to any state; not shared between threads.
+    """Simulates one table; small, and quick to set to any state; not shared between threads.
 
     Args:
         count_contacts: keep `n_contacts`, which makes a step half as expensive again.
@@ -96,22 +96,22 @@ class Simulation:
 
     @property
     def agent_position(self) -> tuple[float, float]:
-        """Return x, y."""
+        """The agent's x, y, in pixels."""
         return tuple(self._agent.position)
 
     @property
     def agent_velocity(self) -> tuple[float, float]:
-        """Return x, y, in pixels per second."""
+        """The agent's velocity x, y, in pixels per second."""
         return tuple(self._agent.velocity)
 
     @property
     def block_pose(self) -> tuple[float, float, float]:
-        """Return x, y and angle; the angle is not wrapped."""
+        """The block's x, y (pixels) and angle (rad, not wrapped)."""
         return (*self._block.position, self._block.angle)
 
     @property
     def n_contacts(self) -> int:
-        """Return at how many points bodies touched in the last `step`, its mean over time rounded up."""
+        """The number of points at which bodies touched in the last `step`: its mean over time, rounded up."""
         return math.ceil(self._contact_points / STEPS_PER_CONTROL)
 
     def _count_contacts(self, arbiter: pymunk.Arbiter, space: pymunk.Space, data: Any) -> None:
@@ -121,7 +121,7 @@ class Simulation:
 def accelerate(
     x: float, y: float, velocity_x: float, velocity_y: float, target_x: float, target_y: float
 ) -> tuple[float, float]:
-    """Return the agent's velocity after 0.01 s of the PD controller, x, y, in pixels per second."""
+    """Compute the agent's velocity, x, y in pixels per second, after 0.01 s of the PD controller."""
     return (
         velocity_x + (STIFFNESS * (target_x - x) - DAMPING * velocity_x) * TIME_STEP,
         velocity_y + (STIFFNESS * (target_y - y) - DAMPING * velocity_y) * TIME_STEP,

@@ -47,7 +47,7 @@ class R3MConfig:
         return self.checkpoint_path or Path.home() / ".r3m" / f"r3m_{depth}" / "model.pt"
 
     def check(self, shape_meta: dict[str, Any]) -> Iterable[tuple[str, str]]:
-        """Images must have three channels, and options about weights must be about something."""
+        """Report images that do not have three channels, and options that have no effect."""
         for key in keys_of_type(shape_meta, "rgb"):
             channels = obs_shape(shape_meta, key)[0]
             if channels != 3:
@@ -72,13 +72,13 @@ class R3MConfig:
             yield "download", "is true, and 'checkpoint_path' names a file; leave one of them out"
 
     def preflight(self) -> Iterable[tuple[str, str]]:
-        """The file with weights must be there or fetched, unless a checkpoint of ours replaces them."""
+        """Report weights that are neither there nor to be fetched, unless a checkpoint of ours replaces them."""
         if self.pretrained and pretrained_weights_wanted() and not self.download and not self.weights_path.is_file():
             option_name = "checkpoint_path" if self.checkpoint_path else "pretrained"
             yield option_name, self.absent()
 
     def absent(self) -> str:
-        """What to say where `weights_path` does not exist and is not to be fetched."""
+        """Explain that `weights_path` does not exist and is not to be fetched, and what to do."""
         if self.checkpoint_path:
             return f"file '{self.checkpoint_path}' does not exist"
         return (

@@ -46,20 +46,20 @@ class R3MEncoder(BaseEncoder):
             self.models.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Switch mode. Frozen networks stay in evaluation, so that their batch statistics do not drift."""
+        """Switch mode, but keep frozen networks in evaluation, so that their batch statistics do not drift."""
         super().train(mode)
         if self._is_frozen:
             self.models.eval()
         return self
 
     def lr_multipliers(self) -> dict[str, float]:
-        """Return that of the networks; see `BaseEncoder`."""
+        """Return the relative learning rate of every parameter; see `BaseEncoder`."""
         factor = self._lr_multiplier
         names = [name for name, _ in self.named_parameters()]
         return dict.fromkeys(names, factor) if factor != 1 else {}
 
     def forward(self, obs: dict[str, Tensor]) -> Tensor:
-        """Encode one time step; see `BaseEncoder`."""
+        """Encode normalised observations {key: (N, *shape)} of one step as features (N, Do); see `BaseEncoder`."""
         # One camera after the other, also through a network that they share: its statistics are those of each.
         networks = [self.models[owner] for owner in self._model_of.values()]
         return encode_cameras(obs, self.transforms, networks, self._low_dim)

@@ -30,7 +30,7 @@ _PREFIX = "module.convnet."
 
 
 def load_r3m(model: nn.Module, config: R3MConfig) -> None:
-    """Give ``model``, a ResNet without classifier, the weights that ``config`` asks for.
+    """Load the weights that ``config`` asks for into ``model``, a ResNet without classifier.
 
     Raises:
         DpError: they are out of reach, or not those of this network.
@@ -65,7 +65,7 @@ def fetch_weights(model: nn.Module, address: str, path: Path) -> None:
 
 
 def load_file(model: nn.Module, path: Path) -> None:
-    """Give ``model`` the weights of the image network in a file of R3M.
+    """Load the weights of the image network in a file of R3M into ``model``.
 
     Raises:
         DpError: the file cannot be read, or holds another network.

@@ -37,7 +37,7 @@ class ReplayBuffer:
                 {
                     "image": recording.frames,        # (T, H, W, 3) uint8, T steps of this episode
                     "agent_pos": recording.positions, # (T, 2) what the robot measured
-                    "action": recording.targets,      # (T, 2) what it was told in that step
+                    "action": recording.targets,      # (T, 2) where it was sent in that step
                 }
             )
         buffer.save("data/mine.zarr.zip")
@@ -97,7 +97,7 @@ class ReplayBuffer:
         self._episode_ends.append(self.n_steps + len(array))
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write to ``path``, in format 3 of zarr: one file if the name ends in .zip, else a folder.
+        """Write to ``path`` in zarr's format 3: one file if the name ends in .zip, else a folder.
 
         What exists under that name is whole: it appears when everything is written. What is lost or damaged later, as
         in a copy that was interrupted, is noticed when it is read.
@@ -127,28 +127,28 @@ class ReplayBuffer:
 
     @property
     def episode_ends(self) -> NDArray[np.int64]:
-        """Step after the last of each episode, (E,)."""
+        """The step after the last of each episode, int64 (E,)."""
         return np.array(self._episode_ends, dtype=np.int64)
 
     @property
     def n_episodes(self) -> int:
-        """E."""
+        """The number of episodes, E."""
         return len(self._episode_ends)
 
     @property
     def n_steps(self) -> int:
-        """N, over all episodes."""
+        """The number of steps over all episodes, N."""
         return int(self._episode_ends[-1]) if self._episode_ends else 0
 
     def keys(self) -> list[str]:
-        """Names of the arrays."""
+        """List the names of the arrays."""
         return list(self._parts)
 
     def __contains__(self, key: object) -> bool:
         return key in self._parts
 
     def __getitem__(self, key: str) -> NDArray[Any]:
-        """All steps of ``key``, (N, *shape)."""
+        """Return all steps of ``key``, (N, *shape), not a copy."""
         parts = self._parts[key]
         if len(parts) > 1:
             self._parts[key] = parts = [np.concatenate(parts)]

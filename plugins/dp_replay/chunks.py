@@ -28,7 +28,7 @@ class StoreFiles(ABC):
 
     @abstractmethod
     def open(self, path: str) -> IO[bytes]:
-        """Open one for reading."""
+        """Open the file at ``path`` for reading."""
 
 
 class FilesInFolder(StoreFiles):
@@ -38,12 +38,12 @@ class FilesInFolder(StoreFiles):
         self._root = root
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """See `StoreFiles`."""
+        """Measure all files below ``folder``; see `StoreFiles.sizes`."""
         below = self._root / folder
         return {file.relative_to(below).as_posix(): file.stat().st_size for file in below.rglob("*") if file.is_file()}
 
     def open(self, path: str) -> IO[bytes]:
-        """See `StoreFiles`."""
+        """Open the file at ``path``; see `StoreFiles.open`."""
         return (self._root / path).open("rb")
 
 
@@ -54,13 +54,13 @@ class FilesInZip(StoreFiles):
         self._archive = archive
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """See `StoreFiles`."""
+        """Measure all members below ``folder``; see `StoreFiles.sizes`."""
         start = f"{folder}/"
         members = [member for member in self._archive.infolist() if member.filename.startswith(start)]
         return {member.filename.removeprefix(start): member.file_size for member in members}
 
     def open(self, path: str) -> IO[bytes]:
-        """See `StoreFiles`."""
+        """Open the member at ``path``; see `StoreFiles.open`."""
         return self._archive.open(path)
 
 
@@ -70,7 +70,7 @@ class Faults:
 
     array: zarr.Array[Any]
     n_files: int
-    """That there should be."""
+    """The number of files that there should be."""
     absent: tuple[str, ...]
     cut: tuple[str, ...]
 
@@ -86,17 +86,20 @@ class Faults:
 
     @property
     def absence(self) -> str:
-        """Say which are absent, if any: ``chunk files of 'pos' are absent: 2 of 160, the first 'data/pos/c/3/0'``."""
+        """The text about absent files: ``chunk files of 'pos' are absent: 2 of 160, the first 'data/pos/c/3/0'``.
+
+        Only for faults that have some.
+        """
         return self._said("absent", self.absent)
 
     @property
     def cuts(self) -> str:
-        """Say which are cut, if any."""
+        """The text about files that are cut, of the form of `absence`; only for faults that have some."""
         return self._said("cut short", self.cut)
 
     @property
     def fill_value(self) -> Any:
-        """What is read where a file is absent."""
+        """The value that is read where a file is absent."""
         return self.array.dtype.type(0) if self.array.fill_value is None else self.array.fill_value
 
     def _said(self, what: str, names: tuple[str, ...]) -> str:

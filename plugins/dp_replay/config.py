@@ -57,6 +57,6 @@ class ReplayConfig(WindowOptions):
     path: Path = option(help="replay buffer: a folder (.zarr), or a .zip that is one or contains one")
 
     def preflight(self) -> Iterable[tuple[str, str]]:
-        """The file must be there."""
+        """Report a file that does not exist."""
         if not self.path.exists():
             yield "path", f"'{self.path}' does not exist; give the path of a zarr replay buffer, a folder or a .zip"

@@ -118,7 +118,7 @@ class ReplayDataset(BaseDataset):
         return validation
 
     def action_limits(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of all episodes, those held out included."""
+        """Return the smallest and largest action, (Da,) each, over all episodes, those held out included."""
         low, high = self._data["action"].aminmax(dim=0)
         return low, high
 

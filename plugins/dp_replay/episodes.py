@@ -1,4 +1,4 @@
-"""Where episodes end, checked the same way wherever it comes from."""
+"""Checks where episodes end, the same way wherever that comes from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From images as people store them to the one form in which they travel: uint8, channels first."""
+"""Converts images as people store them to the one form in which they travel: uint8, channels first."""
 
 from __future__ import annotations
 

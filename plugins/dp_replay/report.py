@@ -1,4 +1,4 @@
-"""What a data set says, when it is made, of the episodes that it uses, holds out and leaves out, and of odd values."""
+"""Reports, when a data set is made, the episodes that it uses, holds out and leaves out, and odd values."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def report_episodes(
     n_windows: int,
     source: str | Path,
 ) -> None:
-    """Say which episodes (E,) are used, and warn where that is not what was asked for.
+    """Log which episodes (E,) are used, and warn where that is not what was asked for.
 
     Args:
         lengths: steps of each episode.

@@ -93,12 +93,12 @@ class SequenceSampler:
         return len(self.indices)
 
     def sample(self, windows: Sequence[int]) -> dict[str, Tensor]:
-        """Gather windows by their number: per key (B, Tp, *shape), or (B, k, *shape), where the arrays are."""
+        """Gather windows by their number, on the device of the arrays: per key (B, Tp, *shape), or (B, k, *shape)."""
         steps = torch.from_numpy(self.steps(windows))
         return {key: _gather(array, steps[:, : self._n_steps[key]]) for key, array in self._data.items()}
 
     def steps(self, windows: Sequence[int]) -> NDArray[np.int64]:
-        """Which steps of the arrays the windows consist of, (B, Tp)."""
+        """Compute which steps of the arrays the windows consist of, (B, Tp)."""
         buffer_start, buffer_end, sample_start, _ = self.indices[np.asarray(windows)].T[:, :, None]
         steps = buffer_start - sample_start + np.arange(self._length)
         clipped: NDArray[np.int64] = np.clip(steps, buffer_start, buffer_end - 1)

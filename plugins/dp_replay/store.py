@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 EPISODE_ENDS = "meta/episode_ends"
 ALL_CHUNKS_WRITTEN = "all_chunks_written"
-"""Attribute of a store that was written with a file for every chunk, be it empty; where one is absent, it was lost."""
+"""The attribute of a store that was written with a file for every chunk, even an empty one; an absent one was lost."""
 _METADATA_FILES = (".zarray", "zarr.json")
 _BLOCK_STEPS = 128
 """Images are read about this many at a time, but never less than a chunk."""
@@ -40,7 +40,7 @@ _SECONDS_UNTIL_PROGRESS = 1.0
 
 
 class ReplayStore:
-    """Reads from one replay buffer. Made by `open_store`."""
+    """A replay buffer that `open_store` has opened for reading."""
 
     def __init__(self, path: Path, root: zarr.Group, files: StoreFiles) -> None:
         self.path = path
@@ -57,7 +57,7 @@ class ReplayStore:
                 )
 
     def keys(self) -> list[str]:
-        """Names of the arrays, sorted."""
+        """List the names of the arrays, sorted."""
         return sorted(self._arrays)
 
     def require(self, keys: Iterable[str]) -> None:
@@ -79,17 +79,21 @@ class ReplayStore:
             )  # fmt: skip
 
     def shape(self, key: str) -> tuple[int, ...]:
-        """Of one step of ``key``."""
+        """Return the shape of one step of ``key``."""
         return tuple(self._arrays[key].shape[1:])
 
     def read(self, key: str) -> NDArray[Any]:
-        """Everything of ``key`` as it is stored, (N, *shape)."""
+        """Read all of ``key`` as it is stored, (N, *shape).
+
+        Raises:
+            DataError: it cannot be read.
+        """
         array = self._arrays[key]
         with self._reporting(key):
             return np.asarray(array[:])
 
     def read_images(self, key: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        """Images as uint8 (N, C, H, W), converted block by block; see `convert_images` for what may be stored.
+        """Read images as uint8 (N, C, H, W), converted block by block; see `convert_images` for what may be stored.
 
         Args:
             shape: (C, H, W) that is expected. Stored may be this or (H, W, C).

@@ -1,1 +1,3 @@
-"""Of robomimic: its observation encoder, its demonstrations, and evaluation in its tasks, which are robosuite's."""
+"""The parts for robomimic: its observation encoder, its demonstrations, and evaluation in its tasks, which are
+robosuite's.
+"""

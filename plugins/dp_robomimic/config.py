@@ -40,7 +40,7 @@ class RobomimicConfig:
     num_kp: int = option(32, help="keypoints of the spatial softmax of one camera", validator=ge(1))
 
     def check(self, shape_meta: dict[str, Any]) -> Iterable[tuple[str, str]]:
-        """Every image must be at least as large as the crop, and large enough for a keypoint to be here or there."""
+        """Report images that are smaller than the crop, or too small for a keypoint to be here or there."""
         for message in crop_problems(self.crop_shape, shape_meta):
             yield "crop_shape", message
         for key in keys_of_type(shape_meta, "rgb"):
@@ -90,13 +90,13 @@ class RobomimicDatasetConfig(WindowOptions):
     range_eps: float = option(1e-7, help=RANGE_EPS, validator=ge(0))
 
     def check(self, shape_meta: dict[str, Any]) -> Iterable[tuple[str, str]]:
-        """Observations and actions must be what `shape_meta` says."""
+        """Report observations and actions that `shape_meta` describes otherwise."""
         if not any(shape_meta_problems(shape_meta)):
             yield from obs_problems(shape_meta, self.obs_keys)
             yield from action_problems(shape_meta, self.abs_action, self.rotation_rep)
 
     def preflight(self) -> Iterable[tuple[str, str]]:
-        """The file must be there."""
+        """Report a file that does not exist."""
         yield from _file_problems(self.path)
 
 
@@ -118,7 +118,7 @@ class RobomimicRunnerConfig(RolloutOptions):
     )
 
     def check(self, shape_meta: dict[str, Any], dataset: Any = None) -> Iterable[tuple[str, str]]:
-        """There must be something to do; observations and actions must be those of `shape_meta` and the data set."""
+        """Report a run without episodes, and observations or actions that differ from `shape_meta` or the data set."""
         yield from super().check(shape_meta)
         if isinstance(dataset, Slot) and isinstance(dataset.config, RobomimicDatasetConfig):
             for name in ("obs_keys", "abs_action", "rotation_rep"):
@@ -136,5 +136,5 @@ class RobomimicRunnerConfig(RolloutOptions):
                 yield "", f"'{key}' is no camera of robosuite; expected its name and '_image'"
 
     def preflight(self) -> Iterable[tuple[str, str]]:
-        """The file must be there."""
+        """Report a file that does not exist."""
         yield from _file_problems(self.path)

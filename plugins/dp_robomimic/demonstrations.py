@@ -35,7 +35,7 @@ _REASONS = {
 
 
 class DemonstrationFile:
-    """Opened for reading by `open_demonstrations`. Episodes are in the order of their numbers."""
+    """A file that `open_demonstrations` has opened for reading; episodes are in the order of their numbers."""
 
     def __init__(self, path: Path, file: h5py.File) -> None:
         self.path = path
@@ -51,17 +51,21 @@ class DemonstrationFile:
 
     @property
     def n_episodes(self) -> int:
-        """E."""
+        """The number of episodes, E."""
         return len(self._episodes)
 
     @property
     def episode_ends(self) -> NDArray[np.int64]:
-        """Step after the last of each episode, (E,)."""
+        """The step after the last of each episode, int64 (E,)."""
         return np.cumsum([len(self._array(episode, "actions")) for episode in self._episodes], dtype=np.int64)
 
     @property
     def env_args(self) -> dict[str, Any]:
-        """``env_name``, ``env_version`` and ``env_kwargs`` of the environment."""
+        """The ``env_name``, ``env_version`` and ``env_kwargs`` of the environment.
+
+        Raises:
+            DataError: the file does not say.
+        """
         try:
             args: dict[str, Any] = json.loads(self._data.attrs["env_args"])
             if isinstance(args["env_name"], str) and isinstance(args["env_kwargs"], dict):
@@ -71,11 +75,19 @@ class DemonstrationFile:
         raise DataError(f"{self.path}: does not say which environment it is from: 'data' has no usable 'env_args'")
 
     def read(self, key: str) -> NDArray[Any]:
-        """All steps of ``actions`` or ``obs/<key>``, (N, *shape)."""
+        """Read all steps of ``actions`` or ``obs/<key>``, (N, *shape).
+
+        Raises:
+            DataError: see `episodes`.
+        """
         return np.concatenate(list(self.episodes(key)))
 
     def episodes(self, key: str) -> Iterator[NDArray[Any]]:
-        """As `read`, episode by episode."""
+        """Yield ``actions`` or ``obs/<key>`` episode by episode, (T, *shape) each.
+
+        Raises:
+            DataError: an array is absent or damaged, or has another length or shape than the rest.
+        """
         shape = self.shape(key)
         for episode, length in zip(self._episodes, np.diff(self.episode_ends, prepend=0), strict=True):
             array = self._array(episode, key)
@@ -97,15 +109,15 @@ class DemonstrationFile:
                 raise DataError(f"{self.path}: '{episode.name}/{key}' cannot be read ({error})") from error
 
     def shape(self, key: str) -> tuple[int, ...]:
-        """Of one step of ``key``."""
+        """Return the shape of one step of ``key``."""
         return tuple(self._array(self._episodes[0], key).shape[1:])
 
     def is_float(self, key: str) -> bool:
-        """Whether the first episode has ``key`` in floats."""
+        """Tell whether the first episode has ``key`` in floats."""
         return bool(self._array(self._episodes[0], key).dtype.kind == "f")
 
     def first_state(self, episode: int) -> NDArray[np.float64]:
-        """Of the simulation, (S,).
+        """Read the state of the simulation, float64 (S,), in which an episode begins.
 
         Raises:
             DataError: there are fewer episodes.
@@ -127,7 +139,7 @@ class DemonstrationFile:
 
 @contextmanager
 def open_demonstrations(path: Path) -> Iterator[DemonstrationFile]:
-    """Open a file.
+    """Open a file of demonstrations for reading.
 
     Raises:
         DataError: it is absent, damaged, or something else.

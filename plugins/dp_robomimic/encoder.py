@@ -40,7 +40,7 @@ class RobomimicEncoder(BaseEncoder):
         )
 
     def forward(self, obs: dict[str, Tensor]) -> Tensor:
-        """Encode; see `BaseEncoder`."""
+        """Encode normalised observations {key: (N, *shape)} of one step as features (N, Do); see `BaseEncoder`."""
         return torch.cat([self._encode(key, obs[key]) for key in self._keys], dim=-1)
 
     def _encode(self, key: str, value: Tensor) -> Tensor:

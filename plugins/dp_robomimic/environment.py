@@ -22,27 +22,27 @@ _OBJECT_KEYS = {"object": "object-state"}
 
 @attrs.frozen
 class Setup:
-    """What to simulate, observe and film."""
+    """The options of what to simulate, observe and film."""
 
     env_args: dict[str, Any]
-    """Of the file of demonstrations; see `DemonstrationFile.env_args`."""
+    """The description of the environment in the file of demonstrations; see `DemonstrationFile.env_args`."""
     image_shapes: dict[str, tuple[int, ...]]
-    """``{key: (C, H, W)}``."""
+    """The shape (C, H, W) of each image, by key."""
     low_dim_keys: tuple[str, ...]
     is_joined: bool
-    """Low-dimensional observations form one vector."""
+    """Whether low-dimensional observations form one vector."""
     abs_action: bool
     rotation_rep: RotationRep
     render_key: str
     render_hw: tuple[int, int]
     is_filmed: bool
-    """Some episode is; without films and images no graphics library is needed."""
+    """Whether some episode is filmed; without films and images no graphics library is needed."""
 
 
 class RobosuiteEnvironment(Environment):
     """Episodes start from a state of a demonstration or from a seed, which means what it means in the original.
 
-    An episode ends with success; the original goes on until the last step, which changes nothing about the score.
+    An episode ends with success; the original continues until the last step, which changes nothing about the score.
     """
 
     def __init__(self, setup: Setup) -> None:
@@ -80,7 +80,7 @@ class RobosuiteEnvironment(Environment):
         return {**low_dim, **images}
 
     def step(self, action: NDArray[np.float64]) -> Step:
-        """Execute an action: changes (7 per arm), or poses with rotations as ``rotation_rep`` says."""
+        """Execute an action: changes (7 per arm), or poses (7 or 10 per arm), rotations as ``rotation_rep`` says."""
         if self._setup.abs_action:
             action = actions_to_simulation(action, self._setup.rotation_rep)
         reward = self._simulation.step(action)

@@ -1,4 +1,4 @@
-"""Images of a file of demonstrations, unpacked once.
+"""Provides the images of a file of demonstrations, unpacked once.
 
 Files compress images, or keep channels last, and are too large for the memory of many machines. So images are written
 to `dp_core.kit.files.cache.cache_folder` as they are needed, and mapped from there: the system keeps in memory what
@@ -33,7 +33,7 @@ _SECONDS_UNTIL_PROGRESS = 1.0
 
 
 def load_images(file: DemonstrationFile, key: str, shape: tuple[int, ...], *, use_cache: bool) -> NDArray[np.uint8]:
-    """Images ``key`` of all steps, (N, *shape) with shape (C, H, W); with ``use_cache``, mapped from the cache."""
+    """Load images ``key`` of all steps, uint8 (N, C, H, W); with ``use_cache``, they are mapped from the cache."""
     if not use_cache:
         return np.concatenate(list(_converted(file, key, shape)))
     path = cache_folder() / f"robomimic-{_fingerprint(file, key, shape)}.npy"

@@ -14,17 +14,17 @@ DEMONSTRATIONS = {
     "transport": {"ph": 200, "mh": 300},
     "tool_hang": {"ph": 200},
 }
-"""How many there are of each task, by proficient humans (ph) and by humans of mixed proficiency (mh)."""
+"""The number of demonstrations of each task, by proficient humans (ph) and by humans of mixed proficiency (mh)."""
 OBSERVATIONS = ("image", "low_dim")
 
 
 def name_of(task: str, demonstrations: str, observations: str, abs_action: bool) -> str:
-    """Of a file, in its archive."""
+    """Return the name of a file in its archive."""
     return f"robomimic/datasets/{task}/{demonstrations}/{observations}{'_abs' if abs_action else ''}.hdf5"
 
 
 def command_for(path: Path) -> str | None:
-    """The command that gets the file at ``path``; None if none is published under this name."""
+    """Write the command that gets the file at ``path``; None if none is published under this name."""
     found = re.search(r"(?:^|/)robomimic/datasets/(\w+)/(\w+)/(image|low_dim)(_abs)?\.hdf5$", path.as_posix())
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""Rotations of absolute actions: axis times angle in files and simulation, six numbers for the policy.
+"""Converts rotations of absolute actions: axis times angle in files and simulation, six numbers for the policy.
 
 The six numbers are the first two rows of the rotation matrix (Zhou et al., 2019, On the Continuity of Rotation
 Representations in Neural Networks), which have no jumps that a network would have to learn.
@@ -28,7 +28,10 @@ def actions_to_policy(actions: NDArray[Any], rotation_rep: RotationRep) -> Array
 
 
 def actions_to_simulation(actions: NDArray[Any], rotation_rep: RotationRep) -> Array:
-    """The inverse of `actions_to_policy`; six numbers need not be a rotation exactly."""
+    """Convert absolute actions (..., 7 or 10 per arm) of the policy to those of the simulation (..., 7 per arm).
+
+    It inverts `actions_to_policy`; six numbers need not be a rotation exactly.
+    """
     if rotation_rep == "axis_angle":
         return actions.astype(np.float64)
     arms = actions.astype(np.float64).reshape(*actions.shape[:-1], -1, ARM_SIZE[rotation_rep])
@@ -38,7 +41,7 @@ def actions_to_simulation(actions: NDArray[Any], rotation_rep: RotationRep) -> A
 
 
 def axis_angle_to_6d(rotation: Array) -> Array:
-    """(..., 3), whose length is the angle, to (..., 6), by Rodrigues' formula."""
+    """Convert rotations (..., 3), whose length is the angle in rad, to six numbers (..., 6), by Rodrigues' formula."""
     angle = np.linalg.norm(rotation, axis=-1)[..., None, None]
     cross = np.zeros((*rotation.shape[:-1], 3, 3))
     x, y, z = np.moveaxis(rotation, -1, 0)
@@ -51,7 +54,10 @@ def axis_angle_to_6d(rotation: Array) -> Array:
 
 
 def axis_angle_from_6d(values: Array) -> Array:
-    """(..., 6) to (..., 3) with an angle in [0, pi]; rows are made orthogonal, the first keeps its direction."""
+    """Convert six numbers (..., 6) to axis times angle (..., 3), with an angle in [0, pi].
+
+    Rows are made orthogonal; the first keeps its direction.
+    """
     first = _unit(values[..., :3])
     second = values[..., 3:]
     second = _unit(second - (first * second).sum(axis=-1, keepdims=True) * first)

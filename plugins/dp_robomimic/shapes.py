@@ -12,13 +12,13 @@ RotationRep = Literal["rotation_6d", "axis_angle"]
 JOINED = "obs"
 """The one key of low-dimensional policies: ``obs_keys``, one after the other."""
 RAW_ARM_SIZE = 7
-"""Of one arm in a file: position, axis times angle, gripper."""
+"""The numbers of one arm in a file: position, axis times angle, gripper."""
 ARM_SIZE: dict[RotationRep, int] = {"rotation_6d": 10, "axis_angle": RAW_ARM_SIZE}
-"""Of one arm in absolute actions, as the policy gives them."""
+"""The numbers of one arm in absolute actions, as the policy gives them."""
 
 
 def obs_problems(shape_meta: Mapping[str, Any], obs_keys: Sequence[str] | None) -> Iterable[tuple[str, str]]:
-    """What does not fit in observations: pairs of an option's name and a message. `shape_meta` is well-formed."""
+    """Report what does not fit in the observations of a well-formed `shape_meta`: pairs of an option and a message."""
     if obs_keys is None:
         return
     if not obs_keys:
@@ -35,7 +35,7 @@ def obs_problems(shape_meta: Mapping[str, Any], obs_keys: Sequence[str] | None) 
 def action_problems(
     shape_meta: Mapping[str, Any], abs_action: bool, rotation_rep: RotationRep
 ) -> Iterable[tuple[str, str]]:
-    """What does not fit in actions, as `obs_problems`."""
+    """Report what does not fit in the action of a well-formed `shape_meta`: pairs of an option and a message."""
     size = shape_meta["action"]["shape"][0]
     if abs_action and size % ARM_SIZE[rotation_rep]:
         yield (

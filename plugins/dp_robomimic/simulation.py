@@ -15,7 +15,7 @@ from dp_core.errors import DataError
 
 
 class Simulation:
-    """Simulate the task that ``env_args`` describe.
+    """Simulates the task that ``env_args`` describe.
 
     What robosuite's own ``step`` returns as observation is a control step late, as it measures after the first of the
     simulation steps that one action takes. Here observations are those of the present, as in the demonstrations.
@@ -59,7 +59,7 @@ class Simulation:
         return float(reward)
 
     def is_solved(self) -> bool:
-        """Return whether the task is done at present."""
+        """Tell whether the task is done at present."""
         return bool(self._env._check_success())
 
     def render(self, camera: str, height: int, width: int) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""What happens to images before the model: sizes, augmentation of each sample on its own, normalisation."""
+"""Prepares images for the model: sizes, augmentation of each sample on its own, normalisation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _GRAY = (0.2989, 0.587, 0.114)
 
 
 def create_transform(config: TimmConfig, image_shape: tuple[int, ...], statistics: ImageStatistics) -> nn.Sequential:
-    """From images (N, C, H, W) in [-1, 1] of ``image_shape`` (C, H, W) to what the model takes.
+    """Make what turns images (N, C, H, W) in [-1, 1] of ``image_shape`` (C, H, W) into what the model takes.
 
     Resize, crop, rotate, change colours, normalise. What is random is so in ``train()`` mode, for each sample; in
     ``eval()`` mode the centre is cut out, and the rest left alone.
@@ -60,7 +60,7 @@ class RandomRotation(nn.Module):
         self.degrees = degrees
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, H, W)."""
+        """Turn images (N, C, H, W) in training; leave them as they are in evaluation."""
         return rotate(images, _spread(images, self.degrees)) if self.training else images
 
 
@@ -76,7 +76,7 @@ class ColorJitter(nn.Module):
         self.options = options
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) -> (N, 3, H, W)."""
+        """Change the colours of images (N, 3, H, W) in training; leave them as they are in evaluation."""
         if not self.training:
             return images
         options, pixels = self.options, (images + 1) / 2
@@ -115,7 +115,7 @@ def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
-    """Turn the colours of pixels in [0, 1] by ``shift`` (N, 1, 1, 1), a part of the circle."""
+    """Turn the colours of pixels in [0, 1] by ``shift`` (N, 1, 1, 1), in parts of the colour circle."""
     red, green, blue = images.split(1, dim=1)
     value, least = images.amax(dim=1, keepdim=True), images.amin(dim=1, keepdim=True)
     chroma = value - least

@@ -31,24 +31,27 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 HUB_TIMEOUT = 5.0
-"""Seconds to wait for a sign of life of the hub, whose own client goes on trying for most of a minute."""
+"""The seconds to wait for a sign of life of the hub, whose own client keeps trying for most of a minute."""
 
 ImageStatistics = tuple[tuple[float, ...], tuple[float, ...]]
-"""Mean and standard deviation of each channel of the images that a model was trained on, in [0, 1]."""
+"""The mean and standard deviation of each channel of the images that a model was trained on, in [0, 1]."""
 
 
 @attrs.frozen
 class Layout:
-    """Where the features of a place in the image are, among all that a model gives."""
+    """The order in which a model gives the features of the places in an image."""
 
     is_channels_last: bool
     prefix_tokens: int
-    """Tokens, such as the class token, before those of patches."""
+    """The number of tokens, such as the class token, before those of patches."""
     token_grid: tuple[int, int] | None
-    """Rows and columns of patches."""
+    """The rows and columns of patches."""
 
     def to_maps(self, features: Tensor) -> Tensor:
-        """(N, C, H, W) from that or (N, H, W, C) or tokens (N, prefix + H*W, C); anything else is left as it is."""
+        """Convert features to maps (N, C, H, W), from (N, H, W, C) or tokens (N, prefix + H*W, C).
+
+        Anything else, such as maps already of that form, is left as it is.
+        """
         if features.ndim == 4 and self.is_channels_last:
             return features.permute(0, 3, 1, 2)
         grid = self.token_grid
@@ -59,15 +62,15 @@ class Layout:
 
 @attrs.frozen
 class Backbone:
-    """A model and what to know about it."""
+    """A model and what an encoder has to know about it."""
 
     model: nn.Module
     layout: Layout
     statistics: ImageStatistics
     feature_shape: tuple[int, ...]
-    """(C, H, W) of its feature maps, or (C,) where it makes vectors itself."""
+    """The shape (C, H, W) of its feature maps, or (C,) where it makes vectors itself."""
     unseen: Border
-    """Which of the last rows and columns of an image it leaves out."""
+    """The last rows and columns of an image that it leaves out."""
 
 
 def create_backbone(config: TimmConfig, image_shape: tuple[int, ...]) -> Backbone:

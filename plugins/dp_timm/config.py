@@ -21,7 +21,7 @@ Normalization = Literal["data_config", "zero_one", "as_is"]
 
 @attrs.frozen(kw_only=True)
 class ColorJitterOptions:
-    """How far the colours of an image go from what they are; each image is given its own, in this order."""
+    """The largest changes of the colours of an image, in the order in which they are made; each image gets its own."""
 
     brightness: float = option(0.3, help="factor between 1 - this and 1 + this", validator=ge(0))
     contrast: float = option(0.4, help="factor between 1 - this and 1 + this", validator=ge(0))
@@ -107,20 +107,20 @@ class TimmConfig:
 
     @property
     def has_group_norm(self) -> bool:
-        """``use_group_norm``, decided."""
+        """The value of ``use_group_norm``, or what null stands for."""
         return not self.has_pretrained_weights if self.use_group_norm is None else self.use_group_norm
 
     @property
     def image_normalization(self) -> Normalization:
-        """``normalization``, decided."""
+        """The value of ``normalization``, or what null stands for."""
         return self.normalization or ("data_config" if self.has_pretrained_weights else "as_is")
 
     def model_input(self, image_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """What becomes of the shape (C, H, W) of an image on the way to the model."""
+        """Compute the shape (C, H, W) with which an image of ``image_shape`` (C, H, W) reaches the model."""
         return image_shape[:1] + (self.crop_shape or self.resize_shape or image_shape[1:])
 
     def check(self, shape_meta: dict[str, Any]) -> Iterable[tuple[str, str]]:
-        """Crops lie in images, images of a shared model are alike, and no option is about something that is not."""
+        """Report crops that do not fit, images that cannot share a model, and options that have no effect."""
         images = {key: obs_shape(shape_meta, key) for key in keys_of_type(shape_meta, "rgb")}
         yield from self._crop_problems(shape_meta)
         if self.share_rgb_model and len({self.model_input(shape) for shape in images.values()}) > 1:
@@ -139,7 +139,7 @@ class TimmConfig:
         yield from self._aggregation_problems()
 
     def preflight(self) -> Iterable[tuple[str, str]]:
-        """The file with weights must be there, unless a checkpoint of ours replaces them."""
+        """Report an absent file of weights, unless a checkpoint of ours replaces them."""
         if self.checkpoint_path and pretrained_weights_wanted() and not self.checkpoint_path.is_file():
             yield "checkpoint_path", f"file '{self.checkpoint_path}' does not exist"
 
@@ -176,7 +176,7 @@ class TimmConfig:
         elif self.downsample_ratio != 32 and self.feature_aggregation is None:
             yield (
                 "downsample_ratio",
-                "is of the feature maps, and without 'feature_aggregation' the model goes on to its own features; "
+                "is of the feature maps, and without 'feature_aggregation' the model continues to its own features; "
                 "choose one, such as 'avg'",
             )
         for name, default in (("position_encording", "learnable"), ("transformer_batch_first", True)):

@@ -52,20 +52,20 @@ class TimmEncoder(ModuleAttrMixin, FeatureAggregation, BaseEncoder):
             self.key_model_map.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Switch mode. Frozen models stay in evaluation, so that they neither drift nor drop anything."""
+        """Switch mode, but keep frozen models in evaluation, so that they neither drift nor drop anything."""
         super().train(mode)
         if self._config.frozen:
             self.key_model_map.eval()
         return self
 
     def lr_multipliers(self) -> dict[str, float]:
-        """That of the models, which may have been trained before; see `BaseEncoder`."""
+        """Return the relative learning rate of the models, which may have been trained before; see `BaseEncoder`."""
         factor = self._config.lr_multiplier
         names = [f"key_model_map.{name}" for name, _ in self.key_model_map.named_parameters()]
         return dict.fromkeys(names, factor) if factor != 1 else {}
 
     def forward(self, obs: dict[str, Tensor]) -> Tensor:
-        """Encode; see `BaseEncoder`."""
+        """Encode normalised observations {key: (N, *shape)} of one step as features (N, Do); see `BaseEncoder`."""
         images = {key: transform(obs[key]) for key, transform in self.key_transform_map.items()}
         features = self._run_models(images)
         if self._config.feature_aggregation:

@@ -1,4 +1,4 @@
-"""From feature maps to one vector per image: the ways of UMI, and spatial softmax.
+"""Turns feature maps into one vector per image: the ways of UMI, and spatial softmax.
 
 Names of parameters are UMI's (Chi et al., "Universal Manipulation Interface", RSS 2024).
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dp_timm.config import Aggregation, TimmConfig
 
 MapSize = tuple[int, int]
-"""Height and width of feature maps."""
+"""A height and width of feature maps."""
 
 _HEAD_CHANNELS = 64
 _TRANSFORMER_HEADS = 4
@@ -65,7 +65,7 @@ class FeatureAggregation(nn.Module):
         return channels
 
     def aggregate(self, maps: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, size of a vector)."""
+        """Turn feature maps (N, C, H, W) into vectors (N, D), D as `init_aggregation` returned it."""
         size = (maps.shape[-2], maps.shape[-1])
         # Contiguous, because torch rounds products of others in two ways: weights that require a gradient or do not.
         tokens = maps.flatten(2).transpose(1, 2).contiguous()  # (N, H*W, C)
@@ -93,7 +93,7 @@ class FeatureAggregation(nn.Module):
 
 
 class AttentionPool2d(nn.Module):
-    """The mean of all places attends to each of them (Radford et al., "CLIP", ICML 2021)."""
+    """Pools maps by attention of their mean to every place (Radford et al., "CLIP", ICML 2021)."""
 
     def __init__(self, channels: int, map_size: MapSize) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class AttentionPool2d(nn.Module):
         self._num_heads = heads(channels, channels // _HEAD_CHANNELS)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C)."""
+        """Pool maps (N, C, H, W) to vectors (N, C)."""
         tokens = maps.flatten(2).transpose(1, 2)
         tokens = torch.cat([tokens.mean(dim=1, keepdim=True), tokens], dim=1)  # (N, 1 + H*W, C)
         tokens = tokens + resized(self.positional_embedding, self._map_size, (maps.shape[-2], maps.shape[-1]))
@@ -120,19 +120,19 @@ class AttentionPool2d(nn.Module):
 
 
 def heads(channels: int, wanted: int) -> int:
-    """As many heads of attention as ``wanted``, or the next smaller number that divides ``channels``."""
+    """Return ``wanted``, or the next smaller number of heads of attention that divides ``channels``."""
     return max(count for count in range(1, max(wanted, 1) + 1) if channels % count == 0)
 
 
 def sinusoidal(count: int, channels: int) -> Tensor:
-    """Position embeddings (count, channels) of UMI: sine and cosine by turns, of ever longer waves."""
+    """Make UMI's position embeddings (count, channels): sine and cosine by turns, of ever longer waves."""
     rates = torch.exp(torch.arange(0, channels, 2) * (-math.log(2 * count) / channels))
     angles = torch.arange(count)[:, None] * rates  # (count, channels / 2)
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :channels]
 
 
 def resized(embedding: Tensor, map_size: MapSize, wanted: MapSize) -> Tensor:
-    """What is learnt per place of maps of ``map_size`` (H, W), for maps of another size.
+    """Resample what is learnt per place of maps of ``map_size`` (H, W) for maps of another size.
 
     Args:
         embedding: (H*W, C), or (1 + H*W, C) whose first entry is of no place.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 Size = tuple[int, int]
-"""Height and width."""
+"""A height and a width, in pixels."""
 
 _UNITS = (8, 16, 32, 64)
 """Most models halve images three to five times; windows of attention may ask for more."""

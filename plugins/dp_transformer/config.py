@@ -14,7 +14,7 @@ _IS_PROBABILITY = and_(ge(0), lt(1))
 
 @attrs.frozen(kw_only=True)
 class TransformerConfig:
-    """Size of the network; names and defaults are those of the original's transformer policies."""
+    """The size of the network; names and defaults are those of the original's transformer policies."""
 
     n_layer: int = option(8, help="layers of the decoder", validator=ge(1))
     n_head: int = option(4, help="heads of every attention; divides n_emb", validator=ge(1))
@@ -32,7 +32,7 @@ class TransformerConfig:
     n_cond_layers: int = option(0, help="layers of the encoder of time and observations; 0: an MLP", validator=ge(0))
 
     def check(self, obs_as_global_cond: bool = False, obs_as_local_cond: bool = False) -> Iterable[tuple[str, str]]:
-        """Tokens are split into heads and pairs; observations have to be attended to."""
+        """Report sizes that do not split into heads and pairs, and observations that nothing would attend to."""
         if obs_as_local_cond:
             yield (
                 "name",

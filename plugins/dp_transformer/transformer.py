@@ -28,9 +28,9 @@ class TransformerForDiffusion(ModuleAttrMixin, BaseDenoiser):
     """
 
     mask: Tensor | None
-    """(tokens, tokens), added to the scores of self-attention: 0 where a token may look, minus infinity elsewhere."""
+    """The mask (tokens, tokens) added to scores of self-attention: 0 where a token may look, else minus infinity."""
     memory_mask: Tensor | None
-    """(T, 1 + To), the same for the tokens of time and observations."""
+    """The same (T, 1 + To) for attention to the tokens of time and observations."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class TransformerForDiffusion(ModuleAttrMixin, BaseDenoiser):
         local_cond: Tensor | None = None,
         global_cond: Tensor | None = None,
     ) -> Tensor:
-        """Denoise; see `BaseDenoiser`.
+        """Denoise a trajectory (B, T, D); see `BaseDenoiser`.
 
         Raises:
             InputError: the trajectory is longer than the horizon, or conditions are not those it was built with.
@@ -109,7 +109,7 @@ class TransformerForDiffusion(ModuleAttrMixin, BaseDenoiser):
         return self.head(self.ln_f(x))  # (B, T, D)
 
     def no_weight_decay(self) -> set[str]:
-        """Biases, normalisation and positions: everything but matrices."""
+        """Name biases, normalisation and positions: everything but matrices."""
         return {name for name, parameter in self.named_parameters() if parameter.ndim != 2}
 
     def _encode_condition(self, time: Tensor, global_cond: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the 1-D U-Net is made of. Names of modules are the original's, so that its weights load.
+"""The parts of the 1-D U-Net; names of modules are the original's, so that its weights load.
 
 Inside the network tensors are (B, channels, T).
 """
@@ -17,7 +17,7 @@ def conv1d(in_channels: int, out_channels: int, kernel_size: int, stride: int = 
 
 
 class Conv1dBlock(nn.Module):
-    """Convolution, group normalisation, Mish."""
+    """Convolves, normalises groups of channels, and applies Mish."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, n_groups: int) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Conv1dBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, in_channels, T) -> (B, out_channels, T)."""
+        """Transform (B, in_channels, T) into (B, out_channels, T)."""
         return self.block(x)
 
 
@@ -60,17 +60,17 @@ class ConditionalResidualBlock1D(nn.Module):
         self.residual_conv = conv1d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
 
     def forward(self, x: Tensor, film: Tensor) -> Tensor:
-        """(B, in_channels, T), and `film` of the condition (B, F) -> (B, out_channels, T)."""
+        """Transform ``x`` (B, in_channels, T) into (B, out_channels, T), modulated by ``film`` (B, F), see `film`."""
         hidden = self._modulate(self.blocks[0](x), film[..., None])
         return self.blocks[1](hidden) + self.residual_conv(x)
 
     def film(self, cond: Tensor) -> Tensor:
-        """(B, cond_dim) -> (B, F), a scale where there is one and a shift for each channel."""
+        """Project the condition (B, cond_dim) to (B, F): a scale, where there is one, and a shift for each channel."""
         projected: Tensor = self.cond_encoder(cond)
         return projected
 
     def film_parts(self, time: Tensor, other: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """What of `film` comes from the times (N, time_dim), with the bias, and what from the rest of the condition.
+        """Split `film` into the part of the times (N, time_dim), with the bias, and that of the rest of the condition.
 
         Their sum, of any time and any sample of the batch, is `film` of the two together but for rounding.
         """
@@ -95,7 +95,7 @@ class Downsample1d(nn.Module):
         self.conv = conv1d(channels, channels, 3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, T) -> (B, channels, T / 2)."""
+        """Halve (B, channels, T) to (B, channels, T / 2)."""
         return self.conv(x)
 
 
@@ -107,5 +107,5 @@ class Upsample1d(nn.Module):
         self.conv = ConvTranspose1d(channels, channels, 4, stride=2, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, T) -> (B, channels, 2 T)."""
+        """Double (B, channels, T) to (B, channels, 2 T)."""
         return self.conv(x)

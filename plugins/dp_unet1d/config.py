@@ -10,7 +10,7 @@ from attrs.validators import deep_iterable, ge, min_len
 from dp_core import option
 
 FINAL_GROUPS = 8
-"""Groups of the last normalisation, which the original does not derive from ``n_groups``."""
+"""The groups of the last normalisation, which the original does not derive from ``n_groups``."""
 
 
 def _is_odd(config: UNet1DConfig, field: attrs.Attribute[int], kernel_size: int) -> None:
@@ -31,7 +31,7 @@ def _makes_pairs(config: UNet1DConfig, field: attrs.Attribute[int], dim: int) ->
 
 @attrs.frozen(kw_only=True)
 class UNet1DConfig:
-    """Size of the network; the defaults are those of the original's hybrid policy."""
+    """The size of the network; the defaults are those of the original's hybrid policy."""
 
     down_dims: tuple[int, ...] = option(
         (256, 512, 1024),
@@ -47,14 +47,14 @@ class UNet1DConfig:
 
     @property
     def stride(self) -> int:
-        """How much shorter the deepest level is than the trajectory, whose length must be a multiple of this."""
+        """The factor by which the deepest level is shorter than the trajectory, whose length is a multiple of it."""
         return 2 ** (len(self.down_dims) - 1)
 
     def check(self, horizon: int, trajectory_steps: int | None = None) -> Iterable[tuple[str, str]]:
-        """The trajectory must survive halving, and channels must divide into groups.
+        """Report trajectories that cannot be halved at every level, and channels that do not divide into groups.
 
         Args:
-            trajectory_steps: where a policy predicts less than the horizon.
+            trajectory_steps: the steps of the trajectory, if a policy predicts fewer than the horizon.
         """
         steps = horizon if trajectory_steps is None else trajectory_steps
         if message := length_problem(steps, self.stride):
@@ -71,7 +71,7 @@ class UNet1DConfig:
 
 
 def length_problem(length: int, stride: int) -> str | None:
-    """What is wrong with a trajectory of ``length`` steps."""
+    """Explain why a trajectory of ``length`` steps does not fit; None if it does."""
     if length % stride == 0:
         return None
     below, above = length // stride * stride, (length // stride + 1) * stride

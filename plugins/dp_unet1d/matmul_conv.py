@@ -1,4 +1,4 @@
-"""1-D convolutions as one matrix product each, which CPUs do faster where sequences are short and channels many.
+"""Computes 1-D convolutions as one matrix product each, faster on CPUs where sequences are short and channels many.
 
 The layers are torch's own, with the same weights under the same names; only their arithmetic goes another way, where
 that pays. Convolution kernels of CPUs are made for images: for a trajectory of 4 to 16 steps they leave most of the
@@ -34,7 +34,7 @@ class Conv1d(nn.Conv1d):
     """Of the weight that was packed."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T) -> (B, C', T / stride)."""
+        """Convolve (B, C, T) to (B, C', T / stride)."""
         if _is_autocast(x):
             return _autocast(self, x)
         rows = x.shape[0] * x.shape[2] // self.stride[0]
@@ -45,7 +45,7 @@ class Conv1d(nn.Conv1d):
         return self.product(x, self.weight, self.bias)
 
     def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The same as one matrix product, with these weights."""
+        """Convolve ``x`` (B, C, T) as one matrix product, with the given weight (C', C, kernel) and bias (C',)."""
         y: Tensor = _Conv1d.apply(x, weight, bias, self.stride[0], self.padding[0])
         return y
 
@@ -73,7 +73,7 @@ class ConvTranspose1d(nn.ConvTranspose1d):
     """`torch.nn.ConvTranspose1d` without output padding, dilation and groups."""
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """(B, C, T) -> (B, C', T * stride), for a kernel that is larger than the stride by twice the padding."""
+        """Convolve (B, C, T) to (B, C', T * stride), for a kernel larger than the stride by twice the padding."""
         if _is_autocast(x):
             return _autocast(self, x)
         rows = x.shape[0] * x.shape[2]
@@ -82,7 +82,7 @@ class ConvTranspose1d(nn.ConvTranspose1d):
         return self.product(x, self.weight, self.bias)
 
     def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The same as one matrix product, with these weights."""
+        """Convolve ``x`` (B, C, T) as one matrix product, with the given weight (C, C', kernel) and bias (C',)."""
         y: Tensor = _ConvTranspose1d.apply(x, weight, bias, self.stride[0], self.padding[0])
         return y
 

@@ -100,7 +100,7 @@ class ConditionalUnet1D(BaseDenoiser):
         global_cond: Tensor | None = None,
         films: Sequence[Tensor] | None = None,
     ) -> Tensor:
-        """Denoise; see `BaseDenoiser`.
+        """Denoise a trajectory (B, T, D); see `BaseDenoiser`.
 
         Args:
             films: what times and condition are projected to in each block, where that is known already, see `prepare`.
@@ -138,7 +138,7 @@ class ConditionalUnet1D(BaseDenoiser):
     def prepare(
         self, timesteps: Tensor, local_cond: Tensor | None = None, global_cond: Tensor | None = None
     ) -> DenoiseStep:
-        """Project times and condition to all blocks once; see `BaseDenoiser`."""
+        """Project times (N,) and condition to all blocks once; see `BaseDenoiser.prepare`."""
         weight: Any = self.diffusion_step_encoder[1].weight
         time = self._encode_time(timesteps, weight.dtype)
         parts = [block.film_parts(time, global_cond) for block in self._blocks()]

@@ -21,7 +21,7 @@ _VIDEOS = (".mp4", ".gif", ".webm")
 class WandbLogger(BaseCallback):
     """Logs numbers and videos under the names that the loop and the runner give them, by ``global_step``.
 
-    A resumed run goes on under its id. wandb is imported when the run starts, and not at all if disabled.
+    A resumed run continues under its id. wandb is imported when the run starts, and not at all if disabled.
     """
 
     def __init__(self, config: WandbConfig) -> None:
@@ -31,11 +31,11 @@ class WandbLogger(BaseCallback):
         self._pending: list[dict[str, Any]] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """The id on the server."""
+        """Return the id of the run on the server."""
         return {"run_id": self._run_id} if self._run_id else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on under the id of the earlier run, unless the config names one."""
+        """Continue under the id of the earlier run, unless the config names one."""
         self._run_id = self._config.run_id or state["run_id"]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class WandbLogger(BaseCallback):
 
     @hookimpl
     def dp_after_train_step(self, metrics: dict[str, Any]) -> None:
-        """Collect the step. The newest stays in memory: the metrics of its epoch are logged with it."""
+        """Collect the metrics of the step; the newest stay in memory, as those of the epoch are logged with them."""
         if self._run is None:
             return
         if len(self._pending) >= self._config.flush_every:
@@ -77,7 +77,7 @@ class WandbLogger(BaseCallback):
 
     @hookimpl
     def dp_after_epoch(self, metrics: dict[str, Any]) -> None:
-        """Log the epoch, in the place of its last step."""
+        """Log the metrics of the epoch, in place of those of its last step."""
         if self._run is None:
             return
         if self._pending and self._pending[-1]["global_step"] == metrics["global_step"]:
@@ -92,7 +92,7 @@ class WandbLogger(BaseCallback):
 
     @hookimpl
     def dp_after_run(self) -> None:
-        """Send what is left."""
+        """Send what is left, and end the run on the server."""
         self._finish(exit_code=0)
 
     def _flush(self) -> None:

@@ -12,7 +12,7 @@ from dp_core import option
 
 @attrs.frozen(kw_only=True)
 class WandbConfig:
-    """Where and how the run is logged."""
+    """The options of where and how the run is logged."""
 
     mode: Literal["offline", "online", "disabled"] = option(
         "offline", help="offline: into the run directory, for 'wandb sync'; online: needs 'wandb login'; disabled: not"

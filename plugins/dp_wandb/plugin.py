@@ -12,7 +12,7 @@ DP_API = 1
 
 @hookimpl
 def dp_components() -> Iterator[Component]:
-    """One callback."""
+    """Describe the one callback."""
     yield Component(
         kind="callback",
         name="wandb",

@@ -1,4 +1,4 @@
-"""See `scripts.docs.command`."""
+"""Runs `scripts.docs.command`."""
 
 import sys
 

@@ -12,7 +12,7 @@ from scripts.docs.hooks import hooks_page
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of ``python -m scripts.docs``."""
+    """Write the pages into the folder that the arguments name, and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m scripts.docs", description="Write components.md and hooks.md, from options and docstrings."
     )
@@ -29,5 +29,5 @@ def _write(folder: Path) -> int:
 
 
 def pages() -> dict[str, str]:
-    """Text by file name."""
+    """Return the text of every page by its file name."""
     return {"components.md": components_page(own_components()), "hooks.md": hooks_page()}

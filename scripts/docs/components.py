@@ -22,7 +22,7 @@ installed, components of other packages included. A name with dots is an option 
 
 
 def own_components() -> Registry:
-    """What dp-core's own plugins offer. No switch and no other package has a say.
+    """Load what dp-core's own plugins offer; no switch and no other package has a say.
 
     Raises:
         PluginError: one of them is broken.
@@ -34,7 +34,7 @@ def own_components() -> Registry:
 
 
 def components_page(registry: Registry) -> str:
-    """Markdown: what there is, by kind; then every component with its options and an example."""
+    """Write, as Markdown, what there is by kind, then every component with its options and an example."""
     lines = [_HEAD, "| kind | components |", "|---|---|"]
     for kind in KINDS:
         names = [f"[`{c.name}`](#{_anchor(c)})" for c in registry.components(kind)]

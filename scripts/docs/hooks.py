@@ -22,7 +22,7 @@ _SECTION_OR_HOOK = re.compile(r"^    # -- (?P<section>.+?) -+$|^    def (?P<hook
 
 
 def hooks_page() -> str:
-    """Markdown: what the two plugin managers are, then every hook in the order of the file, which is that of a run."""
+    """Write, as Markdown, what the two plugin managers are, then every hook in the order of the file, that of a run."""
     lines = [_HEAD, _rest(hooks)]
     for title, specification in (("Discovery", DiscoveryHooks), ("A run", RunHooks)):
         lines += ["", f"## {title}", "", _paragraphs(specification), *_members(specification)]
@@ -30,7 +30,7 @@ def hooks_page() -> str:
 
 
 def hooks_of(specification: type) -> list[Any]:
-    """The functions that specify hooks."""
+    """List the functions that specify hooks."""
     return [member for name, member in vars(specification).items() if name.startswith("dp_")]
 
 

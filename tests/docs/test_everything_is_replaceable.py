@@ -148,7 +148,7 @@ def test_another_recipe_saves_what_it_has(site: Path, sources: dict[str, Path], 
 def test_a_callback_changes_what_checkpoints_hold(
     site: Path, sources: dict[str, Path], work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What it adds is in the file, and is there again when the run goes on."""
+    """What it adds is in the file, and is there again when the run continues."""
     assert dp_run([str(sources["callback"] / "train.yaml"), *SMALL, "runner=null", "output_dir=run"]) == 0
     assert "note of the run before" not in capsys.readouterr().out
     assert read_payload("run/checkpoints/latest.ckpt")["note"] == "the camera was moved (step 2)"

@@ -534,7 +534,7 @@ def test_a_task_that_is_not_simulated_becomes_a_replay_buffer_without_a_runner(r
     cfg = torch.load(path, weights_only=True)["cfg"]
     assert (cfg["runner"], cfg["dataset"]["name"], cfg["dataset"]["path"]) == (None, "dp-core/replay", "data/real")
     assert capsys.readouterr().err.splitlines()[-3:] == [
-        "note: the optimizer's state is not carried over; training goes on with a new one",
+        "note: the optimizer's state is not carried over; training continues with a new one",
         "note: the data set RealPushTImageDataset has no counterpart here; 'dataset' is set to a replay buffer in "
         "'data/real', which matters to training only",
         "note: the task is not simulated; 'runner' is null",

@@ -485,8 +485,8 @@ def test_shared_model_needs_images_of_one_shape():
         ),
         (
             {"downsample_ratio": 16},
-            "downsample_ratio: is of the feature maps, and without 'feature_aggregation' the model goes on to its own "
-            "features; choose one, such as 'avg'",
+            "downsample_ratio: is of the feature maps, and without 'feature_aggregation' the model continues to its "
+            "own features; choose one, such as 'avg'",
         ),
         (
             {"feature_aggregation": "max", "position_encording": "sinusoidal"},

@@ -1,7 +1,8 @@
 """Takes single members out of published archives (.zip), which may be far larger than what is wanted of them.
 
-Of an archive on a server, only the directory and the wanted members are fetched. A member is kept as it is packed until
-it is whole, beside its target, so that the next call goes on where one was interrupted; until then it takes room twice.
+Of an archive on a server, only the directory and the wanted members are fetched. A member is kept compressed beside
+its target until it is complete, so that the next call continues where one was interrupted; until then it takes up
+space twice.
 """
 
 from __future__ import annotations
@@ -44,14 +45,14 @@ class Wanted:
     """A file or a folder to take out of an archive."""
 
     name: str
-    """In the archive, with ``/`` between folders. The archive may have it in further folders."""
+    """The name in the archive, with ``/`` between folders; the archive may have it in further folders."""
     target: Path
     check: Callable[[Path], str]
-    """Is given it when it is complete; says what it holds, such as '200 demonstrations', or raises `DataError`."""
+    """Receives the complete file or folder; says what it holds, such as '200 demonstrations', or raises `DataError`."""
 
 
 def take(source: str, wanted: Iterable[Wanted]) -> Iterator[str]:
-    """Put what is wanted in its place, unless it is there; yield a line about each when that is done.
+    """Put what is wanted in its place unless it is there already; yield a line about each when that is done.
 
     What is there afterwards is complete. Where nothing is missing, ``source`` is not looked at.
 
@@ -77,7 +78,7 @@ def take(source: str, wanted: Iterable[Wanted]) -> Iterator[str]:
 
 @contextlib.contextmanager
 def open_archive(source: str, *, room: Path) -> Iterator[Archive]:
-    """Open an archive, see `take`.
+    """Open an archive for reading; see `take` for its ``source``.
 
     Args:
         room: folder that the whole archive is kept in while it is open, if its server gives no parts of it.
@@ -113,7 +114,7 @@ def _fetched(source: str, room: Path) -> Iterator[io.BufferedReader]:
 
 
 class Archive:
-    """Opened for reading by `open_archive`."""
+    """An archive that `open_archive` has opened for reading."""
 
     def __init__(self, source: str, file: io.BufferedReader[Any], *, is_remote: bool = False) -> None:
         self.source = source

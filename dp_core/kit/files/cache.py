@@ -7,7 +7,10 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """``$DP_CACHE_DIR``, by default ``dp-core`` in ``$XDG_CACHE_HOME`` or ``~/.cache``; may be deleted at any time."""
+    """Return the folder for files that can be made again; the user may delete it at any time.
+
+    It is ``$DP_CACHE_DIR``, by default ``dp-core`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
+    """
     if folder := os.environ.get("DP_CACHE_DIR"):
         return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dp-core"

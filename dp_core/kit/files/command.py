@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 OUTPUT = Path("data")
-"""Folder that archives are unpacked in, unless the user chooses another."""
+"""The folder that archives are unpacked in, unless the user chooses another."""
 
 
 def download_command(dataset: str, path: Path, name: str, *options: str) -> str:
-    """Return the command, for the message that there is nothing at ``path``.
+    """Write the command that gets what is missing at ``path``, for messages.
 
     Args:
         name: of what is wanted, in its archive. Where ``path`` does not end with it, the command has no ``--output``.

@@ -44,7 +44,7 @@ def download(address: str, target: Path, *, otherwise: str, check: Callable[[Pat
 
 
 def fetch(address: str, target: Path, *, otherwise: str) -> None:
-    """Write what ``address`` holds to ``target``. Goes on where a connection breaks off, if the server can do that.
+    """Write what ``address`` holds to ``target``; continue where a connection breaks off, if the server can do that.
 
     Args:
         otherwise: see `download`.
@@ -119,7 +119,7 @@ def _copy(response: Any, file: IO[bytes], progress: Any) -> bool:
 
 
 def is_address(source: str) -> bool:
-    """Whether ``source`` is an address; else it is the path of a file that was downloaded elsewhere."""
+    """Tell whether ``source`` is an address; else it is the path of a file that was downloaded elsewhere."""
     return "://" in source
 
 
@@ -136,7 +136,7 @@ def open_local(source: str) -> io.BufferedReader:
 
 
 def checked(check: Callable[[Path], _T], fetched: Path, *, source: str, target: Path) -> _T:
-    """Return what ``check`` finds out about what was fetched from ``source``, and is still under another name.
+    """Run ``check`` on what was fetched from ``source``, still under a temporary name, and return what it finds out.
 
     Raises:
         DataError: what ``check`` raises, said of ``source``.
@@ -149,5 +149,5 @@ def checked(check: Callable[[Path], _T], fetched: Path, *, source: str, target: 
 
 
 def cannot_be_written(target: Path, error: OSError) -> DownloadError:
-    """What to raise for an ``error`` while writing."""
+    """Make the error to raise for ``error`` while writing ``target``."""
     return DownloadError(f"{target}: cannot be written ({error.strerror or error})")

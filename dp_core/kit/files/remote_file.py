@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _NEARBY_BYTES = 1 << 17
-"""To go on this far ahead, what lies between is read and dropped; for more, another response is asked for."""
+"""To skip this far ahead, what lies between is read and dropped; beyond that, another response is requested."""
 
 
 class RemoteFile(io.RawIOBase):
-    """A file on a server that gives parts of it. Made by `open_remote_file`.
+    """A file on a server that gives parts of it; `open_remote_file` opens it.
 
-    What is read without a jump comes in one response, however much that is; where it breaks off, the next goes on.
+    What is read without a jump comes in one response, however much that is; where it breaks off, the next continues.
     """
 
     def __init__(self, address: str, size: int, *, otherwise: str) -> None:
@@ -41,7 +41,7 @@ class RemoteFile(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Asks the server for nothing: reading does."""
+        """Move to a position; only reading asks the server for anything."""
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
         if start + offset < 0:
             raise ValueError(f"{start + offset} is before the beginning of {self.address}")
@@ -49,8 +49,10 @@ class RemoteFile(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        """Raises:
-        DownloadError: the server cannot be reached, or a new connection ends before it gives anything.
+        """Read the next bytes into ``buffer``, and return how many.
+
+        Raises:
+            DownloadError: the server cannot be reached, or a new connection ends before it gives anything.
         """
         wanted = memoryview(buffer).cast("B")[: max(0, self.size - self._position)]
         if not wanted:
@@ -105,7 +107,7 @@ class RemoteFile(io.RawIOBase):
 
 
 def open_remote_file(address: str, *, otherwise: str) -> RemoteFile | None:
-    """Ask whether the server of ``address`` gives parts of it, and how much there is.
+    """Ask whether the server of ``address`` gives parts of it, and how large it is.
 
     Args:
         otherwise: see `dp_core.kit.files.download.download`.

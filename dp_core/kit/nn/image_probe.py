@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 Border = tuple[int, int]
-"""Rows at the lower and columns at the right border of an image."""
+"""The rows at the lower and the columns at the right border of an image."""
 Network = Callable[[Tensor], Tensor]
-"""Takes images (N, C, H, W), gives features with N as the first dimension."""
+"""A network that takes images (N, C, H, W) and gives features with N as the first dimension."""
 
 _ROWS, _COLUMNS = 1, 2
 """Axes of an image (C, H, W)."""
@@ -27,17 +27,17 @@ class Probe:
     """The finding of `probe` about a network and images of one shape."""
 
     feature_shape: tuple[int, ...]
-    """Shape of the features of one image, without a batch dimension."""
+    """The shape of the features of one image, without a batch dimension."""
     unseen: Border
-    """Rows and columns at the end that no feature depends on; (0, 0) where the network sees images whole."""
+    """The rows and columns at the end that no feature depends on; (0, 0) where the network sees images whole."""
 
 
 def probe(network: Network, image_shape: tuple[int, ...]) -> Probe:
-    """Run ``network``, which is in eval mode, on images of ``image_shape`` (C, H, W).
+    """Run ``network``, in eval mode, on images of ``image_shape`` (C, H, W), and find what of them it never sees.
 
-    What is not a number stays so on every way to the features: past ReLUs that are shut, and through residual branches
-    that begin with factors of zero, where a gradient would end. At the place that is left out first, the lower right
-    corner, it shows in one pass of one image, without random numbers, that none is; only otherwise there are more.
+    NaN stays NaN on every way to the features: past ReLUs that are closed, and through residual branches that begin
+    with factors of zero, where a gradient would end. One pass of an image with NaN in the lower right corner, the place
+    that is left out first, shows that nothing is; only otherwise are there more passes. Draws no random numbers.
     """
     corner = torch.zeros(1, *image_shape)
     corner[..., -1, -1] = torch.nan

@@ -1,4 +1,4 @@
-"""`SinusoidalPosEmb`: how denoisers are told the time of the noise process.
+"""`SinusoidalPosEmb`: how denoisers receive the time of the noise process.
 
 Not a component, and nothing in core uses it: it saves plugins from writing it once more.
 """
@@ -19,7 +19,7 @@ class SinusoidalPosEmb(nn.Module):
         self.dim = dim
 
     def forward(self, times: Tensor) -> Tensor:
-        """(B,) of any dtype -> (B, dim), float32: lower precision cannot tell the frequencies apart."""
+        """Embed times (B,) of any dtype as (B, dim), float32: lower precision cannot tell the frequencies apart."""
         half = self.dim // 2
         exponents = torch.arange(half, device=times.device) * (-math.log(10000) / (half - 1))
         angles = times.float()[:, None] * exponents.exp()

@@ -39,7 +39,7 @@ def encode_cameras(
 
 
 class RandomCrop(nn.Module):
-    """Crops every image at its own random place in ``train()`` mode, and the centre in ``eval()`` mode.
+    """Crops every image at a random place of its own in ``train()`` mode, and at the centre in ``eval()`` mode.
 
     Has no parameters and draws from torch's global generator of the images' device. As `random_crop` never draws the
     last offset, no crop contains the last row or column of an image that is larger than it both ways.
@@ -50,13 +50,13 @@ class RandomCrop(nn.Module):
         self.crop_shape = crop_shape
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, *crop_shape). Images of that very size pass unchanged and without a draw."""
+        """Crop images (N, C, H, W) to (N, C, *crop_shape); images of that size pass unchanged and without a draw."""
         if images.shape[-2:] == self.crop_shape:
             return images
         return random_crop(images, self.crop_shape) if self.training else center_crop(images, self.crop_shape)
 
     def extra_repr(self) -> str:
-        """The size, for ``print``."""
+        """Return the size, for ``print``."""
         return f"{self.crop_shape}"
 
 
@@ -99,7 +99,7 @@ def center_crop(images: Tensor, crop_shape: tuple[int, int]) -> Tensor:
 
 
 class SpatialSoftmax(nn.Module):
-    """Where each of ``num_kp`` learnt features is in the image (Finn et al., ICRA 2016, "deep spatial autoencoders").
+    """Locates each of ``num_kp`` learnt features in the image (Finn et al., ICRA 2016, "deep spatial autoencoders").
 
     A 1 x 1 convolution gives one map per keypoint; its softmax over the pixels is a distribution, whose mean is the
     keypoint: x and y in [-1, 1], from the left upper to the right lower corner.
@@ -111,7 +111,7 @@ class SpatialSoftmax(nn.Module):
         self.output_dim = 2 * num_kp
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, 2 * num_kp): x, y of the first keypoint, of the second, ..."""
+        """Compute keypoints (N, 2 * num_kp) from maps (N, C, H, W): x, y of the first keypoint, of the second, ..."""
         maps = self.maps(features)
         probability = maps.flatten(2).softmax(-1).unflatten(-1, maps.shape[-2:])  # (N, K, H, W)
         x = probability.sum(2) @ _coordinates(maps.shape[-1], maps)
@@ -124,7 +124,7 @@ def _coordinates(size: int, like: Tensor) -> Tensor:
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Group normalisation over 16 channels each, or more where ``channels`` cannot be divided so."""
+    """Make a group normalisation with 16 channels a group, or more where ``channels`` cannot be divided so."""
     groups = max(count for count in range(1, max(channels // 16, 1) + 1) if channels % count == 0)
     return nn.GroupNorm(groups, channels)
 

@@ -14,7 +14,7 @@ from dp_core.errors import DpError
 
 
 def read_weights(path: Path) -> Any:
-    """Return what a file written by `torch.save` holds, on the CPU. Runs nothing: tensors and plain values only.
+    """Read a file written by `torch.save` onto the CPU; runs nothing in it: only tensors and plain values may be there.
 
     Raises:
         DpError: the file cannot be read, or holds anything else.
@@ -29,7 +29,7 @@ def read_weights(path: Path) -> Any:
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Any], path: Path) -> None:
-    """Copy ``weights``, which are all that ``model`` has.
+    """Copy ``weights`` into ``model``; they must be exactly those that it has.
 
     Raises:
         DpError: names or shapes differ; names ``path`` and the first that do.

@@ -25,7 +25,7 @@ from dp_core.testing.checks.workspace import CHECKS as WORKSPACE
 Check = Callable[[Case], None]
 
 ONCE: tuple[Check, ...] = DESCRIPTION
-"""Once for each component, whatever its kind."""
+"""The rules that are checked once for each component, whatever its kind."""
 
 EACH: dict[str, tuple[Check, ...]] = {
     "workspace": WORKSPACE,
@@ -39,6 +39,6 @@ EACH: dict[str, tuple[Check, ...]] = {
     "lr_schedule": LR_SCHEDULE,
     "callback": CALLBACK,
 }
-"""By kind, for every case. The first of them builds the component."""
+"""The rules of each kind, checked for every case; the first of them builds the component."""
 
 assert set(EACH) == set(KINDS)

@@ -30,7 +30,7 @@ OF_EVERY_WORKSPACE = ("cfg", "output_dir", "get_checkpoint_path")
 
 
 def it_listens_to_hooks_that_exist(case: Case) -> None:
-    """Methods named ``dp_...`` are hooks of a run, marked ``@hookimpl``, with arguments that the hook has."""
+    """Check that methods named ``dp_...`` are hooks of a run, marked ``@hookimpl``, with arguments that it has."""
     callback, manager = case.build(), HookManager(RunHooks)
     try:
         manager.register(callback)
@@ -43,7 +43,7 @@ def it_listens_to_hooks_that_exist(case: Case) -> None:
 
 
 def it_gets_through_a_run(case: Case) -> None:
-    """A run with it, and a resumed one, go to their end; its summary is lines."""
+    """Check that a run with it, and a resumed one, go to their end; its summary is lines."""
     with tempfile.TemporaryDirectory() as folder:
         for goes_on in (False, True):
             workspace = _workspace(case, folder)
@@ -84,7 +84,7 @@ def it_reads_of_the_workspace_what_it_declares(case: Case) -> None:
 
 
 def its_state_goes_through_a_checkpoint(case: Case) -> None:
-    """What ``state_dict`` returns after a run is plain, and the same after ``load_state_dict`` in a new one."""
+    """Check that ``state_dict`` is plain after a run, and the same after ``load_state_dict`` in a new one."""
     with _after_a_run(case) as callback:
         state = callback.state_dict()
         try:
@@ -105,7 +105,7 @@ def its_state_goes_through_a_checkpoint(case: Case) -> None:
 
 
 def it_can_be_pickled(case: Case) -> None:
-    """A snapshot of the run can hold it, before a run and after."""
+    """Check that a snapshot of the run can hold it, before a run and after."""
     pickled(case, case.build())
     with _after_a_run(case) as callback:
         if different := list(differences(callback.state_dict(), pickled(case, callback).state_dict())):

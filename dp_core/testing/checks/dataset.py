@@ -22,12 +22,12 @@ _COUNT = 4
 
 
 def windows_have_the_shapes_of_the_task(case: Case) -> None:
-    """A window is ``{"obs": {key: (T, *shape)}, "action": (Tp, Da)}`` with the keys and shapes of `shape_meta`."""
+    """Check that a window is ``{"obs": {key: (T, *shape)}, "action": (Tp, Da)}``, with the keys of `shape_meta`."""
     _check_windows(case, _filled(case), "a window")
 
 
 def validation_windows_are_alike(case: Case) -> None:
-    """The validation data set is a `BaseDataset` whose windows, if there are any, look like those for training."""
+    """Check that the validation data set is a `BaseDataset` whose windows, if any, look like those for training."""
     validation = case.build().get_validation_dataset()
     if not isinstance(validation, BaseDataset):
         case.fail(
@@ -39,7 +39,7 @@ def validation_windows_are_alike(case: Case) -> None:
 
 
 def a_batch_is_its_windows(case: Case) -> None:
-    """``dataset.__getitems__(indices)`` is what the single windows are, stacked."""
+    """Check that ``dataset.__getitems__(indices)`` is what the single windows are, stacked."""
     dataset = _filled(case)
     indices = list(range(min(_COUNT, len(dataset))))[::-1]
     one_by_one = _stacked([dataset[index] for index in indices])
@@ -51,7 +51,7 @@ def a_batch_is_its_windows(case: Case) -> None:
 
 
 def reading_is_repeatable(case: Case) -> None:
-    """Reading a window twice gives the same, and draws nothing from the global random states."""
+    """Check that reading a window twice gives the same, and draws nothing from the global random states."""
     dataset = _filled(case)
     state = RandomState().state_dict()
     first, second = dataset[0], dataset[0]
@@ -68,7 +68,7 @@ def reading_is_repeatable(case: Case) -> None:
 
 
 def a_window_is_a_copy(case: Case) -> None:
-    """Whoever changes a window or a batch does not change the data."""
+    """Check that whoever changes a window or a batch does not change the data."""
     dataset = _filled(case)
     reads: tuple[Callable[[], Any], ...] = (lambda: dataset[0], lambda: dataset.__getitems__([0]))
     for read in reads:
@@ -82,7 +82,7 @@ def a_window_is_a_copy(case: Case) -> None:
 
 
 def the_normalizer_covers_the_task(case: Case) -> None:
-    """The normalizer has finite statistics of every observation and of the action, and brings images to [-1, 1]."""
+    """Check that the normalizer has finite statistics for every key and the action, and maps images to [-1, 1]."""
     dataset = _filled(case)
     normalizer, window = dataset.get_normalizer(), dataset[0]
     images = keys_of_type(case.setting.runtime["shape_meta"], "rgb")
@@ -106,7 +106,7 @@ def the_normalizer_covers_the_task(case: Case) -> None:
 
 
 def it_can_be_pickled(case: Case) -> None:
-    """What is unpickled, by worker processes, has the same windows."""
+    """Check that what is unpickled, by worker processes, has the same windows."""
     dataset = _filled(case)
     if different := list(differences(dataset[0], pickled(case, dataset)[0])):
         case.fail(

@@ -11,7 +11,7 @@ from dp_core.testing.checks.description import it_is_built_as_its_kind_is, optio
 
 
 def predictions_have_the_shape_of_the_sample(case: Case) -> None:
-    """A sample (B, T, D) gives finite predictions (B, T, D), float32."""
+    """Check that a sample (B, T, D) gives finite predictions (B, T, D), float32."""
     denoiser = modules.built(case)
     for batch_size in (1, 3):
         inputs = modules.network_of(case).inputs(case, batch_size)
@@ -31,7 +31,7 @@ def predictions_have_the_shape_of_the_sample(case: Case) -> None:
 
 
 def a_time_may_be_one_for_all_and_a_fraction(case: Case) -> None:
-    """Times are () or (B,), int64 or float32; one for all means the same as that time for each."""
+    """Check that times are () or (B,), int64 or float32; one for all means the same as that time for each."""
     denoiser = modules.built(case)
     inputs = modules.network_of(case).inputs(case, 3)
     for dtype in (torch.int64, torch.float32):
@@ -54,7 +54,7 @@ def a_time_may_be_one_for_all_and_a_fraction(case: Case) -> None:
 
 
 def what_is_not_decayed_exists(case: Case) -> None:
-    """``no_weight_decay`` names parameters of the denoiser."""
+    """Check that ``no_weight_decay`` names parameters of the denoiser."""
     denoiser = modules.built(case)
     if unknown := sorted(denoiser.no_weight_decay() - dict(denoiser.named_parameters()).keys()):
         case.fail(

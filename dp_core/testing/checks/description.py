@@ -79,7 +79,7 @@ print(json.dumps([[by, name] for name, by in Watch.importers.items() if name in 
 
 
 def listing_it_imports_nothing_heavy(case: Case) -> None:
-    """The modules that describe a component import the standard library, attrs and dp_core's light modules only."""
+    """Check that modules that describe a component import the standard library, attrs and light ones of dp_core."""
     for by, name in _heavy_imports(_describing_modules(case.component), tuple(sys.path)):
         case.fail(
             f"listing it imports '{name}', in {by}; expected the standard library, attrs and light modules of dp_core",
@@ -88,7 +88,7 @@ def listing_it_imports_nothing_heavy(case: Case) -> None:
 
 
 def every_option_has_help(case: Case) -> None:
-    """Every option has a line of help for ``dp-run --describe``."""
+    """Check that every option has a line of help for ``dp-run --describe``."""
     for cls, field in _options(case.component.config):
         if not field.metadata.get(HELP):
             case.fail(
@@ -98,7 +98,7 @@ def every_option_has_help(case: Case) -> None:
 
 
 def options_are_frozen_and_keyword_only(case: Case) -> None:
-    """Config classes are ``@attrs.frozen(kw_only=True)``: a config is shared by all that is built from it."""
+    """Check that config classes are ``@attrs.frozen(kw_only=True)``: all that is built from a config shares it."""
     for cls in dict.fromkeys([case.component.config, *(cls for cls, _ in _options(case.component.config))]):
         if not _is_frozen(cls) or not all(field.kw_only for field in attrs.fields(cls)):
             case.fail(
@@ -108,7 +108,7 @@ def options_are_frozen_and_keyword_only(case: Case) -> None:
 
 
 def its_rules_ask_for_what_there_is(case: Case) -> None:
-    """What ``check`` and ``advise`` of the options ask for without a default is usual, or some component's option."""
+    """Check that what ``check`` and ``advise`` ask for without a default is usual, or some component's option."""
     configs = dict.fromkeys([case.component.config, *(cls for cls, _ in _options(case.component.config))])
     wanted = [
         (name, f"{config.__name__}.{rule}")
@@ -136,7 +136,7 @@ def its_rules_ask_for_what_there_is(case: Case) -> None:
 
 
 def the_target_is_what_its_kind_needs(case: Case) -> None:
-    """The target can be imported and is a class of its kind's interface; a workspace extends the options of a run."""
+    """Check that the target can be imported and is of its kind's interface; a workspace's options extend a run's."""
     component = case.component
     if component.missing():
         raise NotChecked(f"needs {', '.join(component.missing())}; install with: {component.install_command}")
@@ -174,12 +174,12 @@ CHECKS = (
 
 
 def it_is_built_as_its_kind_is(case: Case) -> None:
-    """The target is called as ``target(config, **runtime)``, with the keywords of its kind."""
+    """Check that the target is called as ``target(config, **runtime)``, with the keywords of its kind."""
     case.build()
 
 
 def options_survive_a_config_file(case: Case) -> None:
-    """Options written to a run's resolved config and read again are the same options."""
+    """Check that options written to a run's resolved config and read again are the same options."""
     config = case.slot().config
     plain = unstructure(config)
     written = OmegaConf.to_container(OmegaConf.create(OmegaConf.to_yaml(OmegaConf.create(plain))))

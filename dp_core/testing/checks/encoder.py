@@ -20,11 +20,11 @@ _COUNT = 2
 """Observations that are changed at once."""
 
 HasEffect = Callable[[str, tuple[Any, ...]], bool]
-"""``has_effect(key, place)``: whether other values at that place of an observation (N, *shape) change the features."""
+"""``has_effect(key, place)`` tells whether other values at that place of an observation (N, *shape) change features."""
 
 
 def features_have_the_declared_size(case: Case) -> None:
-    """N observations give finite features of shape (N, output_dim), float32."""
+    """Check that N observations give finite features of shape (N, output_dim), float32."""
     encoder = modules.built(case)
     if not hasattr(encoder, "output_dim"):
         case.fail(
@@ -49,7 +49,7 @@ def features_have_the_declared_size(case: Case) -> None:
 
 
 def what_learns_at_another_rate_exists(case: Case) -> None:
-    """``lr_multipliers`` names parameters of the encoder, with factors above 0."""
+    """Check that ``lr_multipliers`` names parameters of the encoder, with factors above 0."""
     encoder = modules.built(case)
     factors = encoder.lr_multipliers()
     if unknown := sorted(factors.keys() - dict(encoder.named_parameters()).keys()):
@@ -65,7 +65,7 @@ def what_learns_at_another_rate_exists(case: Case) -> None:
 
 
 def every_observation_matters(case: Case) -> None:
-    """In eval mode, features change with the values of every key of shape_meta."""
+    """Check that, in eval mode, features change with the values of every key of shape_meta."""
     has_effect = _effects(case)
     ignored = [key for key in case.setting.runtime["shape_meta"]["obs"] if not has_effect(key, (slice(None),))]
     if ignored:
@@ -76,7 +76,7 @@ def every_observation_matters(case: Case) -> None:
 
 
 def images_reach_the_features_whole(case: Case) -> None:
-    """In eval mode, features depend on an image up to its last row and column, or up to margins of a central crop."""
+    """Check that, in eval mode, features depend on all of an image, or up to the margins of a central crop."""
     has_effect, shape_meta = _effects(case), case.setting.runtime["shape_meta"]
     for key in keys_of_type(shape_meta, "rgb"):
         for axis, name in ((-2, "row"), (-1, "column")):

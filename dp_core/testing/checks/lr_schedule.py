@@ -19,7 +19,7 @@ _STEPS = 1000
 
 
 def it_is_built_as_its_kind_is(case: Case) -> None:
-    """The target is called as ``target(config, optimizer=..., num_training_steps=...)``; returns an `LRScheduler`."""
+    """Check that ``target(config, optimizer=..., num_training_steps=...)`` returns an `LRScheduler`."""
     schedule = _built(case)
     if not isinstance(schedule, LRScheduler):
         case.fail(
@@ -29,7 +29,7 @@ def it_is_built_as_its_kind_is(case: Case) -> None:
 
 
 def rates_are_sound_and_end(case: Case) -> None:
-    """Learning rates are finite, at least 0, at times above 0, and do not rise once the run is over."""
+    """Check that learning rates are finite, at least 0, at times above 0, and do not rise once the run is over."""
     rates = _rates(_built(case), _STEPS + 50)
     if not all(math.isfinite(rate) and rate >= 0 for rate in rates) or not any(rates):
         case.fail(
@@ -46,7 +46,7 @@ def rates_are_sound_and_end(case: Case) -> None:
 
 
 def it_goes_on_from_its_state_dict(case: Case) -> None:
-    """A schedule that loads the state dict of another gives the same rates, so that runs can be resumed."""
+    """Check that a schedule that loads the state dict of another gives the same rates, so that runs can be resumed."""
     schedule, other = _built(case), _built(case)
     _rates(schedule, _STEPS // 2)
     other.optimizer.load_state_dict(copy.deepcopy(schedule.optimizer.state_dict()))
@@ -60,7 +60,7 @@ def it_goes_on_from_its_state_dict(case: Case) -> None:
 
 
 def it_can_be_pickled(case: Case) -> None:
-    """What is unpickled from a snapshot gives the same rates."""
+    """Check that what is unpickled from a snapshot gives the same rates."""
     schedule = _built(case)
     _rates(schedule, 3)
     again = pickled(case, schedule)

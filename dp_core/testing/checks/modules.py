@@ -28,16 +28,16 @@ _BATCH_SIZE = 3
 
 
 class Network(NamedTuple):
-    """How networks of one kind are used."""
+    """What it takes to use the networks of one kind."""
 
     inputs: Callable[[Case, int], Any]
-    """``inputs(case, batch_size)``: tensors that `output` takes, always the same."""
+    """``inputs(case, batch_size)`` makes the tensors that `output` takes, always the same."""
     output: Callable[[nn.Module, Any], Tensor]
-    """What it is asked for when it acts."""
+    """Computes what the network gives when it acts."""
     loss: Callable[[Case, nn.Module, Any], Tensor]
-    """A scalar that it learns from."""
+    """Computes a scalar that the network learns from."""
     prepare: Callable[[Case, Any], Any]
-    """What is done to it between construction and use; gives it back."""
+    """Does what is needed between construction and use, and returns the network."""
 
 
 def _output_of_encoder(module: nn.Module, inputs: Any) -> Tensor:
@@ -102,29 +102,29 @@ NETWORKS = {
 
 
 def network_of(case: Case) -> Network:
-    """How the network of ``case`` is used."""
+    """Return how the network of ``case`` is used."""
     return NETWORKS[case.component.kind]
 
 
 def window_of(case: Case) -> dict[str, int]:
-    """Horizon, observed and executed steps, as far as the options say; else those that are usual in examples."""
+    """Return horizon, observed and executed steps: those of the options, else those that are usual in examples."""
     config = case.slot().config
     return {name: getattr(config, name, usual) for name, usual in WINDOW.items()}
 
 
 def training_batch(case: Case) -> dict[str, Any]:
-    """For a policy."""
+    """Make a raw batch of three windows to train the policy of ``case`` on."""
     return raw_batch(case.setting.runtime["shape_meta"], _BATCH_SIZE, window_of(case)["horizon"])
 
 
 def built(case: Case, seed: int = 0) -> Any:
-    """The network of ``case``, ready for use, in training mode."""
+    """Build the network of ``case``, ready for use, in training mode."""
     module = network_of(case).prepare(case, case.build(seed))
     return module.train()
 
 
 def output(case: Case, module: nn.Module, inputs: Any, seed: int = 0) -> Tensor:
-    """What a network in eval mode answers, while the global state of torch is that of ``seed``."""
+    """Compute the output of a network in eval mode, while the global state of torch is that of ``seed``."""
     with torch.no_grad(), seeded(seed):
         return network_of(case).output(module.eval(), clone(inputs))
 
@@ -133,7 +133,7 @@ def output(case: Case, module: nn.Module, inputs: Any, seed: int = 0) -> Tensor:
 
 
 def equal_inputs_give_equal_outputs_in_eval_mode(case: Case) -> None:
-    """In eval mode, nothing is random but what a generator was passed for."""
+    """Check that, in eval mode, nothing is random but what a generator was passed for."""
     module, inputs = built(case), network_of(case).inputs(case, _BATCH_SIZE)
     if not torch.equal(output(case, module, inputs), output(case, module, inputs, seed=1)):
         case.fail(
@@ -143,7 +143,7 @@ def equal_inputs_give_equal_outputs_in_eval_mode(case: Case) -> None:
 
 
 def members_of_a_batch_do_not_mix(case: Case) -> None:
-    """In eval mode, what a member of a batch gives does not depend on the others."""
+    """Check that, in eval mode, what a member of a batch gives does not depend on the others."""
     module, inputs = built(case), network_of(case).inputs(case, _BATCH_SIZE)
     together = output(case, module, inputs)
     if not torch.equal(output(case, module, inputs, seed=1), together):
@@ -157,7 +157,7 @@ def members_of_a_batch_do_not_mix(case: Case) -> None:
 
 
 def every_parameter_learns(case: Case) -> None:
-    """The gradient of the loss reaches every parameter that requires one."""
+    """Check that the gradient of the loss reaches every parameter that requires one."""
     module = built(case)
     _train_step(case, module, network_of(case).inputs(case, _BATCH_SIZE))
     idle = [name for name, parameter in module.named_parameters() if parameter.requires_grad and parameter.grad is None]
@@ -169,7 +169,7 @@ def every_parameter_learns(case: Case) -> None:
 
 
 def the_state_dict_holds_everything(case: Case) -> None:
-    """A network that loads the state dict of a trained one gives the same outputs."""
+    """Check that a network that loads the state dict of a trained one gives the same outputs."""
     trained, other = built(case), case.build(seed=1)
     inputs = network_of(case).inputs(case, _BATCH_SIZE)
     _train_step(case, trained, inputs)
@@ -190,7 +190,7 @@ def the_state_dict_holds_everything(case: Case) -> None:
 
 
 def it_can_be_copied(case: Case) -> None:
-    """A deep copy, which the moving average of weights starts from, is independent and gives the same outputs."""
+    """Check that a deep copy, from which the average of weights starts, is independent and gives the same outputs."""
     module, inputs = built(case), network_of(case).inputs(case, _BATCH_SIZE)
     before = output(case, module, inputs)
     try:
@@ -211,7 +211,7 @@ def it_can_be_copied(case: Case) -> None:
 
 
 def it_can_be_pickled(case: Case) -> None:
-    """What is unpickled, by worker processes and from snapshots, gives the same outputs."""
+    """Check that what is unpickled, by worker processes and from snapshots, gives the same outputs."""
     module, inputs = built(case), network_of(case).inputs(case, _BATCH_SIZE)
     if not torch.equal(output(case, pickled(case, module), inputs), output(case, module, inputs)):
         case.fail(
@@ -221,7 +221,7 @@ def it_can_be_pickled(case: Case) -> None:
 
 
 def inputs_are_left_as_they_are(case: Case) -> None:
-    """What a network is given is not changed, neither in training nor in eval mode."""
+    """Check that what a network is given is not changed, neither in training nor in eval mode."""
     module = built(case)
     for mode in (True, False):
         inputs = network_of(case).inputs(case, _BATCH_SIZE)
@@ -236,7 +236,7 @@ def inputs_are_left_as_they_are(case: Case) -> None:
 
 
 def it_works_on_a_gpu(case: Case) -> None:
-    """After ``.to(device)``, everything that a network computes with is on that device."""
+    """Check that, after ``.to(device)``, everything that a network computes with is on that device."""
     if not torch.cuda.is_available():
         raise NotChecked("there is no GPU")
     module = built(case).to("cuda")
@@ -265,7 +265,7 @@ CHECKS = (
 
 
 def pickled(case: Case, value: Any) -> Any:
-    """``value``, once through pickle."""
+    """Return ``value`` after it went through pickle once."""
     try:
         return pickle.loads(pickle.dumps(value))
     except Exception as error:

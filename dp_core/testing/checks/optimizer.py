@@ -52,7 +52,7 @@ class SlowEncoder(BaseEncoder):
 
 
 def it_is_built_as_its_kind_is(case: Case) -> None:
-    """The target is called as ``target(config, policy=...)`` and returns a `torch.optim.Optimizer`."""
+    """Check that ``target(config, policy=...)`` returns a `torch.optim.Optimizer`."""
     optimizer = case.build(policy=ThreeParts())
     if not isinstance(optimizer, torch.optim.Optimizer):
         case.fail(
@@ -62,7 +62,7 @@ def it_is_built_as_its_kind_is(case: Case) -> None:
 
 
 def it_has_what_is_trained_once(case: Case) -> None:
-    """Every parameter that requires a gradient is in the optimizer once, and no other."""
+    """Check that every parameter that requires a gradient is in the optimizer once, and no other."""
     policy = ThreeParts()
     names = {id(parameter): name for name, parameter in policy.named_parameters()}
     found = sorted(names[id(parameter)] for parameter in _parameters(case.build(policy=policy)))
@@ -75,7 +75,7 @@ def it_has_what_is_trained_once(case: Case) -> None:
 
 
 def a_step_changes_what_is_trained(case: Case) -> None:
-    """A step changes every parameter that has a gradient."""
+    """Check that a step changes every parameter that has a gradient."""
     policy = ThreeParts()
     optimizer, before = case.build(policy=policy), clone(policy.state_dict())
     _step(policy, optimizer)
@@ -89,7 +89,7 @@ def a_step_changes_what_is_trained(case: Case) -> None:
 
 
 def it_goes_on_from_its_state_dict(case: Case) -> None:
-    """An optimizer that loads the state dict of another takes the same next step, so that runs can be resumed."""
+    """Check that an optimizer with the state dict of another takes the same next step, so that runs can be resumed."""
     policy = ThreeParts()
     optimizer = case.build(policy=policy)
     for _ in range(2):
@@ -108,7 +108,7 @@ def it_goes_on_from_its_state_dict(case: Case) -> None:
 
 
 def weight_decay_spares_what_asks_for_it(case: Case) -> None:
-    """What a denoiser names in ``no_weight_decay`` is in groups whose ``weight_decay`` is 0."""
+    """Check that what a denoiser names in ``no_weight_decay`` is in groups whose ``weight_decay`` is 0."""
     policy = ThreeParts()
     for group in case.build(policy=policy).param_groups:
         decays = group.get("weight_decay", 0) != 0
@@ -121,7 +121,7 @@ def weight_decay_spares_what_asks_for_it(case: Case) -> None:
 
 
 def rates_follow_the_encoder(case: Case) -> None:
-    """What an encoder names in ``lr_multipliers`` learns at that share of the rate of everything else."""
+    """Check that what an encoder names in ``lr_multipliers`` learns at that share of the rate of everything else."""
     policy = SlowEncoder()
     optimizer = case.build(policy=policy)
     rates = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}

@@ -16,7 +16,7 @@ from dp_core.testing.samples import clone, differences, generator, normalizer_fo
 
 
 def the_loss_is_a_finite_number(case: Case) -> None:
-    """`compute_loss` returns one finite float32 number that gradients flow from."""
+    """Check that `compute_loss` returns one finite float32 number that gradients flow from."""
     loss = _loss(case, modules.built(case))
     if loss.shape != () or loss.dtype != torch.float32 or not loss.isfinite().all() or not loss.requires_grad:
         case.fail(
@@ -27,7 +27,7 @@ def the_loss_is_a_finite_number(case: Case) -> None:
 
 
 def the_loss_draws_from_the_generator_alone(case: Case) -> None:
-    """With a generator, `compute_loss` draws nothing from the global state, so that validation losses compare."""
+    """Check that, with a generator, `compute_loss` leaves the global state alone, so that validation losses compare."""
     policy = modules.built(case).eval()
     with torch.no_grad():
         losses = [_loss(case, policy, seed) for seed in (0, 1)]
@@ -39,7 +39,7 @@ def the_loss_draws_from_the_generator_alone(case: Case) -> None:
 
 
 def a_batch_is_left_as_it_is(case: Case) -> None:
-    """`compute_loss` does not change the batch."""
+    """Check that `compute_loss` does not change the batch."""
     policy, batch = modules.built(case), modules.training_batch(case)
     given = clone(batch)
     with torch.no_grad(), seeded():
@@ -52,7 +52,7 @@ def a_batch_is_left_as_it_is(case: Case) -> None:
 
 
 def actions_have_the_shapes_of_the_contract(case: Case) -> None:
-    """`predict_action` returns ``action`` (B, Ta, Da) and ``action_pred`` (B, Tp, Da), finite, float32."""
+    """Check that `predict_action` returns ``action`` (B, Ta, Da) and ``action_pred`` (B, Tp, Da), finite, float32."""
     policy, window = modules.built(case).eval(), modules.window_of(case)
     size = action_dim(case.setting.runtime["shape_meta"])
     steps = getattr(case.slot().config, "n_action_steps", None)
@@ -80,7 +80,7 @@ def actions_have_the_shapes_of_the_contract(case: Case) -> None:
 
 
 def actions_are_in_raw_units(case: Case) -> None:
-    """Actions come back in the units of the data: another range of the data shifts them as much."""
+    """Check that actions come back in the units of the data: another range of the data shifts them as much."""
     policy, offset = modules.built(case).eval(), 1000.0
     obs = modules.network_of(case).inputs(case, 2)
     answers = []
@@ -97,7 +97,7 @@ def actions_are_in_raw_units(case: Case) -> None:
 
 
 def a_longer_history_ends_now(case: Case) -> None:
-    """Of more than To steps, `predict_action` acts on the last: the last is now."""
+    """Check that, of more than To steps, `predict_action` acts on the last: the last is now."""
     policy, steps = modules.built(case).eval(), modules.window_of(case)["n_obs_steps"]
     history = raw_obs(case.setting.runtime["shape_meta"], 2, steps + 2)
     found = _act(policy, history)["action"]
@@ -111,7 +111,7 @@ def a_longer_history_ends_now(case: Case) -> None:
 
 
 def observations_mean_what_their_key_says(case: Case) -> None:
-    """A number is the same as float, integer or bool, and an image the same as uint8 and as float in [0, 1]."""
+    """Check that a number is the same as float, integer or bool, and an image as uint8 and as float in [0, 1]."""
     policy, shape_meta = modules.built(case).eval(), case.setting.runtime["shape_meta"]
     images = keys_of_type(shape_meta, "rgb")
     obs = raw_obs(shape_meta, 2, modules.window_of(case)["n_obs_steps"])
@@ -128,7 +128,7 @@ def observations_mean_what_their_key_says(case: Case) -> None:
 
 
 def nan_never_becomes_an_action(case: Case) -> None:
-    """`predict_action` raises InputError if it is to look at NaN or infinite values."""
+    """Check that `predict_action` raises InputError if it is to look at NaN or infinite values."""
     policy, shape_meta = modules.built(case).eval(), case.setting.runtime["shape_meta"]
     obs = raw_obs(shape_meta, 2, modules.window_of(case)["n_obs_steps"])
     expected = _act(policy, obs)["action"]
@@ -149,7 +149,7 @@ def nan_never_becomes_an_action(case: Case) -> None:
 
 
 def reset_forgets(case: Case) -> None:
-    """After `reset`, a policy acts as one that has seen nothing."""
+    """Check that, after `reset`, a policy acts as one that has seen nothing."""
     fresh, used = (modules.built(case).eval() for _ in range(2))
     shape_meta, steps = case.setting.runtime["shape_meta"], modules.window_of(case)["n_obs_steps"]
     _act(used, raw_obs(shape_meta, 2, steps, seed=1))

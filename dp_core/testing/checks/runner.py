@@ -22,13 +22,13 @@ _SCORES = ("test/mean_score", "train/mean_score")
 
 
 def it_is_built_as_its_kind_is(case: Case) -> None:
-    """The target is called as ``target(config, shape_meta=..., output_dir=...)``."""
+    """Check that the target is called as ``target(config, shape_meta=..., output_dir=...)``."""
     with _runner(case):
         pass
 
 
 def it_returns_numbers_and_videos(case: Case) -> None:
-    """`run` returns finite numbers, a mean score among them, and paths of videos that exist."""
+    """Check that `run` returns finite numbers, a mean score among them, and paths of videos that exist."""
     with _runner(case) as runner:
         metrics = runner.run(_policy(case))
         if not set(_SCORES) & metrics.keys():
@@ -62,7 +62,7 @@ def it_measures_what_its_options_say(case: Case) -> None:
 
 
 def equal_policies_get_equal_scores(case: Case) -> None:
-    """The same weights get the same score in every run, also after `close`."""
+    """Check that the same weights get the same score in every run, also after `close`."""
     with _runner(case) as runner:
         policy = _policy(case)
         first = runner.run(policy)
@@ -77,7 +77,7 @@ def equal_policies_get_equal_scores(case: Case) -> None:
 
 
 def the_policy_is_left_as_it_was(case: Case) -> None:
-    """`run` changes neither the weights of the policy nor its mode."""
+    """Check that `run` changes neither the weights of the policy nor its mode."""
     with _runner(case) as runner:
         policy = _policy(case).train()
         before = clone(policy.state_dict())

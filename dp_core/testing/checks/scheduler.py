@@ -16,7 +16,7 @@ from dp_core.testing.checks.modules import pickled
 from dp_core.testing.samples import generator, seeded
 
 SHAPE = (3, 8, 2)
-"""B, T, D."""
+"""The shape (B, T, D) of the samples."""
 _CLOSE = 0.1
 """How near sampling has to come to the answer, in normalised units."""
 
@@ -25,7 +25,7 @@ _FAR = 10.0
 
 
 def times_are_one_for_each_member(case: Case) -> None:
-    """`sample_timesteps` draws (B,) times, from the generator alone."""
+    """Check that `sample_timesteps` draws (B,) times, from the generator alone."""
     scheduler = case.build()
     drawn = []
     for seed in (0, 1):
@@ -41,7 +41,7 @@ def times_are_one_for_each_member(case: Case) -> None:
 
 
 def noise_and_target_have_the_shape_of_the_data(case: Case) -> None:
-    """`add_noise` and `target` return finite (B, T, D), and change nothing that they are given."""
+    """Check that `add_noise` and `target` return finite (B, T, D), and change nothing that they are given."""
     scheduler, (x0, noise, times) = case.build(), _training_inputs(case.build())
     for name in ("add_noise", "target"):
         given = [tensor.clone() for tensor in (x0, noise, times)]
@@ -57,7 +57,7 @@ def noise_and_target_have_the_shape_of_the_data(case: Case) -> None:
 
 
 def samples_have_the_shape_asked_for(case: Case) -> None:
-    """`sample` returns finite (B, T, D), whatever the number of steps, and asks about samples of that shape."""
+    """Check that `sample` returns finite (B, T, D) for any number of steps, and asks about samples of that shape."""
     scheduler = case.build()
     for count in (None, 3):
         asked: list[tuple[int, ...]] = []
@@ -82,7 +82,7 @@ def samples_have_the_shape_asked_for(case: Case) -> None:
 
 
 def sampling_draws_from_the_generator_alone(case: Case) -> None:
-    """With a generator, `sample` draws nothing from the global state, so that evaluations compare."""
+    """Check that, with a generator, `sample` draws nothing from the global state, so that evaluations compare."""
     scheduler = case.build()
     made = []
     for seed in (0, 1):
@@ -96,7 +96,7 @@ def sampling_draws_from_the_generator_alone(case: Case) -> None:
 
 
 def known_entries_are_kept(case: Case) -> None:
-    """What is known of a trajectory is exact in the sample, and is what the network sees of it."""
+    """Check that what is known of a trajectory is exact in the sample, and is what the network sees of it."""
     scheduler = case.build()
     mask = torch.zeros(SHAPE, dtype=torch.bool)
     mask[:, :2] = True
@@ -111,7 +111,7 @@ def known_entries_are_kept(case: Case) -> None:
 
 
 def the_right_network_leads_to_the_data(case: Case) -> None:
-    """Sampling with a network that predicts the `target` of one trajectory arrives at that trajectory."""
+    """Check that sampling with a network that predicts the `target` of one trajectory arrives at that trajectory."""
     scheduler, x0 = case.build(), _training_inputs(case.build())[0]
     error = float((_sampled_by_the_right_network(scheduler, x0) - x0).abs().max())
     if not error <= _CLOSE:
@@ -123,7 +123,7 @@ def the_right_network_leads_to_the_data(case: Case) -> None:
 
 
 def the_largest_sample_is_known(case: Case) -> None:
-    """Data far out are reached, except as far as `largest_sample` says that they are not."""
+    """Check that data far out are reached, except as far as `largest_sample` says that they are not."""
     scheduler = case.build()
     limit = scheduler.largest_sample
     expected = _FAR if limit is None else min(limit, _FAR)
@@ -137,7 +137,7 @@ def the_largest_sample_is_known(case: Case) -> None:
 
 
 def it_can_be_pickled(case: Case) -> None:
-    """What is unpickled, by worker processes and from snapshots, samples the same."""
+    """Check that what is unpickled, by worker processes and from snapshots, samples the same."""
     scheduler = case.build()
     made = []
     for each in (scheduler, pickled(case, scheduler)):
@@ -148,7 +148,7 @@ def it_can_be_pickled(case: Case) -> None:
 
 
 def the_noise_process_names_options(case: Case) -> None:
-    """If the config class states its noise process, what it names are its options."""
+    """Check that, if the config class states its noise process, what it names are its options."""
     process = getattr(case.component.config, "process", None)
     names = () if process is None else (*process.options, *process.data_options)
     if unknown := sorted(set(names) - attrs.fields_dict(case.component.config).keys()):

@@ -22,7 +22,7 @@ from dp_core.testing.samples import differences, seeded
 
 
 def it_is_built_as_its_kind_is(case: Case) -> None:
-    """The target is called as ``target(cfg, output_dir=...)`` and writes nothing yet."""
+    """Check that the target is called as ``target(cfg, output_dir=...)`` and writes nothing yet."""
     with tempfile.TemporaryDirectory() as folder:
         workspace = _built(case, folder)
         if written := sorted(path.name for path in Path(folder).iterdir()):
@@ -31,7 +31,7 @@ def it_is_built_as_its_kind_is(case: Case) -> None:
 
 
 def a_run_leaves_a_checkpoint(case: Case) -> None:
-    """`run` goes to its end and leaves ``checkpoints/latest.ckpt``, which can be read without running code."""
+    """Check that `run` ends and leaves ``checkpoints/latest.ckpt``, which can be read without running code."""
     with _after_a_run(case) as workspace:
         try:
             read_payload(workspace.get_checkpoint_path())
@@ -44,7 +44,7 @@ def a_run_leaves_a_checkpoint(case: Case) -> None:
 
 
 def it_is_restored_from_its_checkpoint(case: Case) -> None:
-    """A new workspace that loads the checkpoint has the same state."""
+    """Check that a new workspace that loads the checkpoint has the same state."""
     with _after_a_run(case) as workspace, tempfile.TemporaryDirectory() as folder:
         path = workspace.save_checkpoint(use_thread=False)
         other = _built(case, folder)

@@ -45,7 +45,7 @@ class LeRobotEncoder(BaseEncoder):
         self.output_dim = len(images) * 2 * config.spatial_softmax_num_keypoints + low_dim
 
     def forward(self, obs: dict[str, Tensor]) -> Tensor:
-        """Encode; see `BaseEncoder`."""
+        """Encode normalised observations {key: (N, *shape)} of one step as features (N, Do); see `BaseEncoder`."""
         images = [stats(obs[key]) for key, stats in zip(self._images, self.image_stats.values(), strict=True)]
         if isinstance(self.rgb_encoder, nn.ModuleList):
             features = [encode(image) for encode, image in zip(self.rgb_encoder, images, strict=True)]

@@ -1,4 +1,4 @@
-"""LeRobot's names of weights to ours."""
+"""Translates LeRobot's names of weights into ours."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _STATISTICS = ("normalize_inputs.", "normalize_targets.", "unnormalize_outputs."
 
 
 def our_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of the networks under the names of our policy. A name that is not known stays, and will not fit."""
+    """Rename the weights of the networks as our policy has them; an unknown name stays, and will not fit."""
     ours = {name: torch.empty(0) for name in ("_dummy_variable", "mask_generator._dummy_variable")}
     for name, tensor in weights.items():
         name = name.replace("._orig_mod.", ".")  # compiled

@@ -1,4 +1,4 @@
-"""LeRobot's normalisation of each key, as ours: ``x * scale + offset``, the same pair for both directions."""
+"""Expresses LeRobot's normalisation of each key as ours: ``x * scale + offset``, the same pair for both directions."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _EPS = 1e-8
 
 @attrs.frozen
 class Statistic:
-    """Normalised values are ``(x - centre) / half``."""
+    """The normalisation of one key: normalised values are ``(x - centre) / half``."""
 
     centre: Tensor
     half: Tensor
     known: Mapping[str, Tensor]
-    """What the file has of min, max, mean and std."""
+    """Those of min, max, mean and std that the file has."""
 
 
 class Statistics:
@@ -44,7 +44,7 @@ class Statistics:
         self._processor = processor
 
     def of(self, key: str, kind: str, where: Path) -> Statistic:
-        """How LeRobot normalises ``key``, an observation of type ``kind`` or the action.
+        """Find how LeRobot normalises ``key``, an observation of type ``kind`` or the action.
 
         Raises:
             CheckpointError: the file has not what that takes.
@@ -86,13 +86,13 @@ class Statistics:
 
 
 def image_stats(key: str, statistic: Statistic) -> dict[str, Tensor]:
-    """What our encoder `lerobot` normalises images with."""
+    """Make the statistics, (C, 1, 1) each, that our encoder `lerobot` normalises images with."""
     prefix = f"obs_encoder.image_stats.{key.replace('.', '_')}"
     return {f"{prefix}.mean": _per_channel(statistic.centre), f"{prefix}.std": _per_channel(statistic.half)}
 
 
 def normalizer_field(key: str, statistic: Statistic, *, is_image: bool) -> dict[str, Tensor]:
-    """The entries of our normalizer. It maps images to [-1, 1], and the encoder goes on from there."""
+    """Make the entries of our normalizer, (D,) each; it maps images to [-1, 1], and the encoder does the rest."""
     if is_image:
         centre, half, known = torch.tensor([0.5]), torch.tensor([0.5]), {"min": torch.zeros(1), "max": torch.ones(1)}
     else:

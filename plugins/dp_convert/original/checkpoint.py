@@ -44,7 +44,7 @@ def read_original(path: Path) -> Conversion:
         raise CheckpointError(f"{path}: its cfg cannot be read: {type(error).__name__}: {error}") from error
     if not isinstance(data, dict):
         raise CheckpointError(f"{path}: its cfg is not a config, but {type(config).__name__}")
-    notes = ["the optimizer's state is not carried over; training goes on with a new one"]
+    notes = ["the optimizer's state is not carried over; training continues with a new one"]
     data = convert_config(data, str(path), notes)
     weights = {
         key: plain_weights(states[key], path, key) for key in ("model", "ema_model") if states.get(key) is not None
@@ -58,7 +58,7 @@ def read_original(path: Path) -> Conversion:
 
 
 def convert_config(data: Mapping[str, Any], source: str, notes: list[str]) -> dict[str, Any]:
-    """Our config for the resolved config of an original checkpoint.
+    """Convert the resolved config of an original checkpoint to ours.
 
     Args:
         notes: gets what the user should know.

@@ -1,7 +1,4 @@
-"""From the OmegaConf nodes in a checkpoint to plain containers, interpolations resolved.
-
-OmegaConf itself is not asked: its resolvers, `eval` among them, run what the config says.
-"""
+"""Turns the OmegaConf nodes in a checkpoint into plain containers, interpolations resolved."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ class _Unresolved(Exception):  # noqa: N818 -- not an error: the text stays as i
 
 
 def plain_config(node: Any) -> Any:
-    """Containers and values of ``node``, with every ``${...}`` that can be resolved without running code replaced.
+    """Convert ``node`` to plain containers and values, with every ``${...}`` replaced that needs no code to run.
 
     References and the arithmetic of ``${eval:...}`` are resolved. What calls anything else, such as ``${now:...}``,
     stays as it is written.
@@ -146,7 +143,7 @@ _NUMBERS = (bool, int, float)
 
 
 def evaluate(text: str) -> Any:
-    """The value of an expression of numbers, strings, comparisons and conditions; nothing can be called.
+    """Compute an expression of numbers, strings, comparisons and conditions; nothing can be called.
 
     Raises:
         _Unresolved: it is something else.

@@ -117,7 +117,7 @@ POLICIES: dict[str, Callable[[Block, Mapping[str, Any]], Policy]] = {
     "DiffusionUnetLowdimPolicy": _unet_lowdim,
     "DiffusionTransformerLowdimPolicy": _transformer_lowdim,
 }
-"""By class name."""
+"""The readers of policies, by the name of the class."""
 
 
 def _steps(policy: Block) -> dict[str, Any]:

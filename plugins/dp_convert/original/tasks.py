@@ -23,7 +23,7 @@ class Steps:
 
 
 def read_dataset(dataset: Block, steps: Steps, notes: list[str]) -> dict[str, Any]:
-    """The block ``dataset``. One without a counterpart becomes ``replay``, which a user can fill."""
+    """Read the block ``dataset``; one without a counterpart becomes ``replay``, which a user can complete."""
     target = dataset.target()
     windows = {
         "horizon": steps.horizon,
@@ -50,7 +50,7 @@ def read_dataset(dataset: Block, steps: Steps, notes: list[str]) -> dict[str, An
 
 
 def read_runner(runner: Block, steps: Steps, notes: list[str]) -> dict[str, Any] | None:
-    """The block ``runner``, or None for a task that is not simulated here."""
+    """Read the block ``runner``; None for a task that is not simulated here."""
     target = runner.target()
     if target not in RUNNERS:
         if target not in ("", "RealPushTImageRunner"):
@@ -147,7 +147,7 @@ DATASETS: dict[str, Callable[[Block], dict[str, Any]]] = {
     "KitchenMjlLowdimDataset": _kitchen_logs_dataset,
     "BlockPushLowdimDataset": _block_push_dataset,
 }
-"""By class name: what is not a matter of windows."""
+"""The readers of options that are not a matter of windows, by the name of the data set's class."""
 
 
 def _pusht_image_runner(runner: Block) -> tuple[str, dict[str, Any]]:
@@ -218,4 +218,4 @@ RUNNERS: dict[str, Callable[[Block], tuple[str, dict[str, Any]]]] = {
     "KitchenLowdimRunner": _kitchen_runner,
     "BlockPushLowdimRunner": _block_push_runner,
 }
-"""By class name: what cannot be simulated here, and options that are not common to all runners."""
+"""The readers of what cannot be simulated here and of options that not all runners have, by the name of the class."""

@@ -1,4 +1,4 @@
-"""How the original trained: optimizer, schedule, averages, loop."""
+"""Reads how the original trained: optimizer, schedule, averages, loop."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SCHEDULES = {
 
 
 def read_training(top: Block, notes: list[str]) -> dict[str, Any]:
-    """The blocks ``training``, ``ema``, ``optimizer``, ``lr_schedule`` and those of the loaders."""
+    """Read the blocks ``training``, ``ema``, ``optimizer``, ``lr_schedule`` and those of the loaders."""
     training = top.block("training")
     ema = top.block("ema")
     options = {name: training.take(name) for name in _LOOP if name in ("seed", "num_epochs")}

@@ -1,4 +1,4 @@
-"""Where on the outline of the T the expert may push."""
+"""Lists where on the outline of the T the expert may push."""
 
 from __future__ import annotations
 

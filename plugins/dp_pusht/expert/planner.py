@@ -1,4 +1,4 @@
-"""Which push is next, and the targets that carry it out."""
+"""Chooses the next push, and the targets that carry it out."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from dp_pusht.geometry import AGENT_RADIUS, TABLE_SIZE, block_polygon, to_table
 from dp_pusht.simulation import STEPS_PER_CONTROL, TIME_STEP, accelerate
 
 APPROACH_SPEED = 16.0
-"""Pixels that the target advances in one control step on the way to a push."""
+"""The pixels that the target advances in one control step on the way to a push."""
 SIDEWAYS = 5.0
-"""A push has to work also when it is started this many pixels beside: it is imitated, not replayed."""
+"""The pixels to either side at which a push has to work when it starts there: it is imitated, not replayed."""
 _BORDER = 14.0
 _WORTHWHILE = 0.15
 _MOST_EFFICIENT, _MOST_EFFECTIVE = 10, 4
@@ -54,7 +54,13 @@ class Planner:
         self._points, self._normals = contact_points()
 
     def plan(self, agent: Point, velocity: Point, pose: Pose) -> Plan | None:
-        """The next approach and push; None where no push helps."""
+        """Plan the next approach and push; None where no push helps.
+
+        Args:
+            agent: where the agent is, in pixels.
+            velocity: its velocity, in pixels per second.
+            pose: the pose of the block.
+        """
         block = block_polygon(pose)
         reach = ReachMap(agent, block)
         chosen = self._choose(pose, self._candidates(pose, block, reach))
@@ -119,7 +125,7 @@ class Planner:
 
 
 def ramp(path: NDArray[np.float64], speed: float) -> list[Point]:
-    """Points at ``speed`` pixels from one another along ``path`` (N, 2), without its start; the last may be nearer."""
+    """Spread points at ``speed`` pixels from one another along ``path`` (N, 2), from after its start to its end."""
     points = []
     x, y = path[0].tolist()
     remaining = speed

@@ -1,4 +1,4 @@
-"""What a straight push does to the T, found by trying it in a simulation of its own."""
+"""Finds what a straight push does to the T, by trying it in a simulation of its own."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Point = tuple[float, float]
 Pose = tuple[float, float, float]
 
 SPEED = 11.0
-"""Pixels that the target advances in one control step."""
+"""The pixels that the target advances in one control step."""
 LONGEST = 22
-"""Control steps after which a push ends at the latest."""
+"""The control steps after which a push ends at the latest."""
 HOLD = 3
-"""Control steps at the end of a push in which the target rests, so that the agent catches up."""
+"""The control steps at the end of a push in which the target rests, so that the agent catches up."""
 _LOOK_FOR_SUCCESS = 6
 _WORSE, _STALLED = 6.0, 7
 _MARGIN = 8.0
@@ -27,7 +27,7 @@ _GOAL_CORNERS = to_table(GOAL_POSE, OUTLINE).tolist()
 
 
 def distance_to_goal(pose: Pose) -> float:
-    """Mean distance of the corners of the T from where they belong, in pixels."""
+    """Compute the mean distance of the corners of the T from where they belong, in pixels."""
     x, y, angle = pose
     cosine, sine = math.cos(angle), math.sin(angle)
     total = 0.0
@@ -44,16 +44,16 @@ class Push:
     direction: Point
 
     def point(self, length: float) -> Point:
-        """Where the push is after ``length`` pixels."""
+        """Compute where the push is after ``length`` pixels."""
         return self.start[0] + self.direction[0] * length, self.start[1] + self.direction[1] * length
 
     def shifted(self, sideways: float) -> Push:
-        """The same push, started ``sideways`` pixels beside."""
+        """Return the same push, started ``sideways`` pixels beside."""
         x, y = self.direction
         return Push((self.start[0] - y * sideways, self.start[1] + x * sideways), self.direction)
 
     def targets(self, length: float) -> list[Point]:
-        """One target per control step for a push of ``length`` pixels."""
+        """List one target per control step for a push of ``length`` pixels."""
         ramp = [self.point(SPEED * (index + 1)) for index in range(int(length // SPEED))]
         return [_on_table(point) for point in (*ramp, *[self.point(length)] * (1 + HOLD))]
 
@@ -69,7 +69,7 @@ class Exploration:
 
 @attrs.frozen
 class Outcome:
-    """What a push leads to: remaining distance to the goal, whether it solves the task, and after how many steps."""
+    """The result of a push: remaining distance to the goal, whether it solves the task, and after how many steps."""
 
     distance: float
     is_success: bool

@@ -1,4 +1,4 @@
-"""How the agent gets to a point without touching the T: shortest paths on a grid, with a wide berth around it."""
+"""Finds how the agent gets to a point without touching the T: shortest paths on a grid, with a wide berth around it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dp_pusht.expert.pushes import Point
 from dp_pusht.geometry import TABLE_SIZE
 
 CLEARANCE = 32.0
-"""Distance of the agent's centre from the outline where a push starts."""
+"""The distance, in pixels, of the agent's centre from the outline where a push starts."""
 _CELL = 8
 _SIZE = TABLE_SIZE // _CELL
 _FORBIDDEN = CLEARANCE - 4
@@ -33,11 +33,11 @@ class ReachMap:
         self._costs, self._previous = _shortest_paths(_cell(agent), _cell_costs(agent, block))
 
     def cost(self, point: Point) -> float:
-        """Length of the path to ``point`` in pixels, those near the block counted more; infinite if there is none."""
+        """Return the length of the path to ``point`` in pixels, more near the block; infinite if there is no path."""
         return self._costs[_cell(point)]
 
     def path(self, point: Point) -> NDArray[np.float64]:
-        """Corners of the path from the agent to ``point``, both included, (N, 2)."""
+        """Return the corners of the path from the agent to ``point``, both included, (N, 2)."""
         corners = [point]
         cell = _cell(point)
         while self._previous[cell] >= 0:

@@ -1,4 +1,4 @@
-"""One demonstration: the expert at work from a given start, with shaky hands, and what is written down of it."""
+"""Records one demonstration: the expert at work from a given start, with shaky hands."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from dp_pusht.simulation import Simulation
 
 MAX_STEPS = 300
 DISTURBED = 0.3
-"""Share of the episodes that start after the agent was dragged through the block: the T may then be anywhere."""
+"""The share of the episodes that start after the agent was dragged through the block: the T may then be anywhere."""
 APPROACH_NOISE, PUSH_NOISE = 4.0, 2.0
-"""Standard deviation, in pixels, of the noise on what is executed. Recorded is the clean target: how to recover."""
+"""The standard deviation, in pixels, of the noise on what is executed; the clean target is recorded: how to recover."""
 _NOISE_MEMORY, _NOISE_INPUT = 0.8, 0.6
 _MIDDLE_OF_BLOCK = np.array([[0.0, 45.0]])
 
