@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,9 @@ def test_a_profile_tells_where_the_whole_time_of_a_run_went(
     tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
+    start = time.perf_counter()
     assert main([str(tiny_config), f"output_dir={folder}", "profile=true"]) == 0
+    elapsed = time.perf_counter() - start
 
     table = rows(folder)
     assert {
@@ -42,7 +45,7 @@ def test_a_profile_tells_where_the_whole_time_of_a_run_went(
     *parts, (_, last, whole) = table
     assert last == "all"
     assert sum(seconds for depth, _, seconds in parts if depth == 0) == pytest.approx(whole, abs=0.005 * len(parts))
-    assert whole > 0.1
+    assert 0 < whole <= elapsed + 0.005
     events = json.loads((folder / "trace.json").read_text())["traceEvents"]
     names = [event["name"] for event in events]
     assert names.count("backward") == names.count("optimizer") == 3

@@ -2,7 +2,6 @@
 
 import copy
 import socket
-import time
 from typing import get_args
 
 import attrs
@@ -50,13 +49,16 @@ def error_of(**options):
 
 @pytest.fixture
 def no_network(monkeypatch, tmp_path):
-    """A machine that has neither the network nor anything in the cache of the hub."""
+    """A machine that has neither the network nor anything in the cache of the hub; the hosts that were looked up."""
+    attempts = []
 
-    def refuse(*_args, **_kwargs):
+    def refuse(host, *_args, **_kwargs):
+        attempts.append(host)
         raise OSError("no network")
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    return attempts
 
 
 @pytest.mark.parametrize(
@@ -341,12 +343,10 @@ def test_loaders_need_neither_the_network_nor_the_file(no_network, tmp_path):
     assert list(TimmConfig(checkpoint_path=tmp_path / "gone.pth").preflight()) != []
 
 
-def test_unreachable_weights_are_reported_at_once(no_network, capfd):
-    start = time.monotonic()
-
+def test_unreachable_weights_are_reported_after_one_attempt(no_network, capfd):
     message = error_of(model_name="test_resnet", pretrained=True)
 
-    assert time.monotonic() - start < 5
+    assert len(no_network) == 1, "the hub's own client tries again and again, for most of a minute"
     assert message == (
         "encoder 'timm': the weights of 'test_resnet' are not in the cache and cannot be fetched from "
         "https://huggingface.co; set 'checkpoint_path' to a file that holds them, or train from scratch with "
