@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dp_core.interfaces import BaseEncoder, ModuleAttrMixin
+from dp_core.kit.nn.vision import run_networks
 from dp_core.shape_meta import keys_of_type, obs_shape
 from dp_timm.augmentation import create_transform
 from dp_timm.backbone import Layout, create_backbone
@@ -66,17 +67,11 @@ class TimmEncoder(ModuleAttrMixin, FeatureAggregation, BaseEncoder):
 
     def forward(self, obs: dict[str, Tensor]) -> Tensor:
         """Encode normalised observations {key: (N, *shape)} of one step as features (N, Do); see `BaseEncoder`."""
-        images = {key: transform(obs[key]) for key, transform in self.key_transform_map.items()}
-        features = self._run_models(images)
+        models = list(self.key_model_map.values())
+        # A shared model sees all images at once, because the statistics of a batch are those of all cameras.
+        is_shared = self._config.share_rgb_model and bool(models)
+        features = run_networks(obs, self.key_transform_map, models[0] if is_shared else models)
         if self._config.feature_aggregation:
             maps = [layout.to_maps(given) for layout, given in zip(self._layouts.values(), features, strict=True)]
             features = [self.aggregate(given) for given in maps]
         return torch.cat([*features, *(obs[key].flatten(1) for key in self._low_dim)], dim=-1)
-
-    def _run_models(self, images: dict[str, Tensor]) -> list[Tensor]:
-        """What the models give for the images of each camera."""
-        if not images or not self._config.share_rgb_model:
-            return [self.key_model_map[key](image) for key, image in images.items()]
-        # All at once, because the statistics of a batch are those of all cameras.
-        model = self.key_model_map[next(iter(images))]
-        return list(model(torch.cat(list(images.values()))).chunk(len(images)))

@@ -21,21 +21,34 @@ def encode_cameras(
 
     Args:
         obs: see `BaseEncoder.forward`.
-        transforms: by camera, in the order of the features; each takes images (N, C, H, W).
-        networks: one for all cameras, which sees their images, transformed to one size, in one pass: what it computes
-            over a batch, such as statistics, is of all cameras. Or one for each, which may be the same module again:
-            it sees one camera after the other. Each takes images and gives (N, D).
+        transforms: see `run_networks`.
+        networks: see `run_networks`; each gives (N, D).
         low_dim: keys of (N, *shape), in the order of the features.
 
     Returns:
         Features (N, Do).
     """
-    images = [transform(obs[key]) for key, transform in transforms.items()]
-    if isinstance(networks, nn.Module):
-        features = networks(torch.cat(images)).chunk(len(images))
-    else:
-        features = [network(image) for network, image in zip(networks, images, strict=True)]
+    features = run_networks(obs, transforms, networks)
     return torch.cat([*features, *(obs[key].flatten(1) for key in low_dim)], dim=-1)
+
+
+def run_networks(
+    obs: Mapping[str, Tensor], transforms: nn.ModuleDict, networks: nn.Module | Sequence[nn.Module]
+) -> Sequence[Tensor]:
+    """Run networks on the images of all cameras, first transformed; return what they give, by camera.
+
+    Args:
+        obs: images (N, C, H, W) by key, one for each of ``transforms``.
+        transforms: by camera, in the order of the result; each takes images (N, C, H, W).
+        networks: one for all cameras, which sees their images, transformed to one size, in one pass: what it computes
+            over a batch, such as statistics, is of all cameras. Or one for each, which may be the same module again:
+            it sees one camera after the other.
+    """
+    images = [transform(obs[key]) for key, transform in transforms.items()]
+    if not isinstance(networks, nn.Module):
+        return [network(image) for network, image in zip(networks, images, strict=True)]
+    results: tuple[Tensor, ...] = networks(torch.cat(images)).chunk(len(images))
+    return results
 
 
 class RandomCrop(nn.Module):
