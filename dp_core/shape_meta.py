@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from dp_core.errors import quoted
 
 TYPES = ("rgb", "low_dim")
 
@@ -56,6 +58,31 @@ def shape_meta_problems(value: Any) -> Iterable[tuple[str, str]]:
         for key, spec in obs.items():
             yield from _spec_problems(f"obs.{key}", spec)
     yield from _spec_problems("action", value.get("action"), lengths=(1,), types=())
+
+
+def task_problems(
+    shape_meta: Mapping[str, Any],
+    task: str,
+    observations: Mapping[str, Mapping[str, Any]],
+    action_shape: Sequence[int],
+    meaning: str,
+) -> Iterable[str]:
+    """Report what a well-formed `shape_meta` asks for and a task does not have, one message each.
+
+    Args:
+        task: its name in messages, such as ``Push-T``.
+        observations: what it gives, as in `shape_meta`.
+        meaning: what the numbers of an action are, for the message.
+    """
+    for key, asked in shape_meta["obs"].items():
+        if key not in observations:
+            yield f"shape_meta.obs has '{key}', which {task} does not give; choose from {quoted(observations)}"
+            continue
+        wanted, given = (f"{spec.get('type', 'low_dim')} {list(spec['shape'])}" for spec in (asked, observations[key]))
+        if wanted != given:
+            yield f"shape_meta.obs.{key} is {wanted}; {task} gives {given}"
+    if (size := list(shape_meta["action"]["shape"])) != list(action_shape):
+        yield f"shape_meta.action is {size}; actions of {task} are {list(action_shape)}: {meaning}"
 
 
 def _spec_problems(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-OBSERVATION_SHAPE = [60]
+from dp_core.shape_meta import task_problems
+
+OBSERVATIONS: dict[str, dict[str, Any]] = {"obs": {"shape": [60], "type": "low_dim"}}
 """Positions of nine joints of the robot and of 21 of the furniture, then 30 zeros, the place of a goal."""
 ACTION_SHAPE = [9]
 """Seven joints of the arm and two fingers: velocities as shares of 2 rad/s, or positions."""
@@ -21,16 +23,4 @@ STARTS = ("all_init_qpos.npy", "all_init_qvel.npy")
 
 def unknown_to_kitchen(shape_meta: Mapping[str, Any]) -> Iterable[str]:
     """Report what a well-formed `shape_meta` asks for and the kitchen does not have, one message each."""
-    for key, asked in shape_meta["obs"].items():
-        if key != "obs":
-            yield f"shape_meta.obs has '{key}', which the kitchen does not give; choose from 'obs'"
-        elif list(asked["shape"]) != OBSERVATION_SHAPE or asked.get("type", "low_dim") != "low_dim":
-            yield (
-                f"shape_meta.obs.obs is {asked.get('type', 'low_dim')} {list(asked['shape'])}; "
-                f"the kitchen gives low_dim {OBSERVATION_SHAPE}"
-            )
-    if list(shape_meta["action"]["shape"]) != ACTION_SHAPE:
-        yield (
-            f"shape_meta.action is {list(shape_meta['action']['shape'])}; actions of the kitchen are {ACTION_SHAPE}: "
-            "seven joints and two fingers"
-        )
+    return task_problems(shape_meta, "the kitchen", OBSERVATIONS, ACTION_SHAPE, "seven joints and two fingers")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dp_core.errors import quoted
+from dp_core.shape_meta import task_problems
 
 OBSERVATIONS: dict[str, dict[str, Any]] = {
     "image": {"shape": [3, 96, 96], "type": "rgb"},
@@ -22,15 +22,4 @@ ACTION_SHAPE = [2]
 
 def unknown_to_pusht(shape_meta: Mapping[str, Any]) -> Iterable[str]:
     """Report what a well-formed `shape_meta` asks for and Push-T does not have, one message each."""
-    for key, asked in shape_meta["obs"].items():
-        given = OBSERVATIONS.get(key)
-        if given is None:
-            known = quoted(OBSERVATIONS)
-            yield f"shape_meta.obs has '{key}', which Push-T does not give; choose from {known}"
-        elif list(asked["shape"]) != given["shape"] or asked.get("type", "low_dim") != given["type"]:
-            yield (
-                f"shape_meta.obs.{key} is {asked.get('type', 'low_dim')} {list(asked['shape'])}; "
-                f"Push-T gives {given['type']} {given['shape']}"
-            )
-    if list(shape_meta["action"]["shape"]) != ACTION_SHAPE:
-        yield f"shape_meta.action is {list(shape_meta['action']['shape'])}; actions of Push-T are {ACTION_SHAPE}: x, y"
+    return task_problems(shape_meta, "Push-T", OBSERVATIONS, ACTION_SHAPE, "x, y")

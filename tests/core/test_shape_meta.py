@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from dp_core.shape_meta import action_dim, crop_problems, keys_of_type, obs_shape, shape_meta_problems
+from dp_core.shape_meta import (
+    action_dim,
+    crop_problems,
+    keys_of_type,
+    obs_shape,
+    shape_meta_problems,
+    task_problems,
+)
 
 ACTION = {"shape": [2]}
 PUSHT = {
@@ -89,3 +96,21 @@ def test_a_crop_must_lie_in_every_image() -> None:
         assert list(crop_problems(crop, PUSHT)) == [
             f"{list(crop)} is larger than the image (96, 96) of 'image'; choose at most 96 x 96"
         ]
+
+
+def test_a_task_is_asked_for_nothing_that_it_does_not_have() -> None:
+    asked = {
+        "obs": {
+            "camera": {"shape": [3, 8, 8], "type": "rgb"},
+            "image": {"shape": [3, 48, 48], "type": "rgb"},
+            "agent_pos": {"shape": (2,)},
+        },
+        "action": {"shape": [3]},
+    }
+
+    assert list(task_problems(PUSHT, "the table", PUSHT["obs"], [2], "x, y")) == []
+    assert list(task_problems(asked, "the table", PUSHT["obs"], [2], "x, y")) == [
+        "shape_meta.obs has 'camera', which the table does not give; choose from 'image', 'agent_pos', 'force'",
+        "shape_meta.obs.image is rgb [3, 48, 48]; the table gives rgb [3, 96, 96]",
+        "shape_meta.action is [3]; actions of the table are [2]: x, y",
+    ]
