@@ -25,7 +25,7 @@ class R3MConfig:
     model_name: Literal["resnet18", "resnet34", "resnet50"] = option("resnet18", help="which network of R3M")
     pretrained: bool = option(True, help="start from the weights of R3M; false: the same network from scratch")
     checkpoint_path: Path | None = option(
-        None, help="file of R3M's weights (model.pt); null: where R3M keeps them, ~/.r3m/r3m_18/model.pt and alike"
+        None, help="file of R3M's weights (model.pt); null: where R3M keeps them, ~/.r3m/r3m_18/model.pt and the like"
     )
     download: bool = option(
         False,

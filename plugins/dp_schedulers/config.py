@@ -302,7 +302,7 @@ class FlowMatchingConfig:
 
     solver: Literal["euler", "heun"] = option(
         "euler",
-        help="how a step is integrated; heun is of second order and calls the network twice, save in the last step",
+        help="how a step is integrated; euler calls the network once a step, heun twice, and is of second order",
     )
     num_inference_steps: int = option(10, help="steps from noise to data", validator=ge(1))
     timestep_sampling: Literal["uniform", "logit_normal", "beta"] = option(

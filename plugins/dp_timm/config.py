@@ -64,11 +64,11 @@ class TimmConfig:
     )
     random_rotation: float | None = option(
         None,
-        help="in training, turn every image by at most so many degrees; null: not",
+        help="in training, turn every image by at most so many degrees; null: none is turned",
         validator=optional(and_(gt(0), le(180))),
     )
     color_jitter: ColorJitterOptions | None = option(
-        None, help="in training, change the colours of every image; {}: as UMI does; null: not"
+        None, help="in training, change the colours of every image; {}: as UMI does; null: leave them"
     )
     normalization: Normalization | None = option(
         None,

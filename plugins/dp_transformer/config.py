@@ -20,11 +20,11 @@ class TransformerConfig:
     n_head: int = option(4, help="heads of every attention; divides n_emb", validator=ge(1))
     n_emb: int = option(256, help="size of a token; even", validator=ge(4))
     p_drop_emb: float = option(0.0, help="dropout of tokens, after positions are added", validator=_IS_PROBABILITY)
-    p_drop_attn: float = option(0.3, help="dropout inside of the layers", validator=_IS_PROBABILITY)
+    p_drop_attn: float = option(0.3, help="dropout inside the layers", validator=_IS_PROBABILITY)
     causal_attn: bool = option(
         True,
         help="a step sees only earlier ones, and observations up to its own; the authors found it critical, though "
-        "paths then can change from one mode to another on their way",
+        "paths can then change from one mode to another on their way",
     )
     time_as_cond: bool = option(
         True, help="the time is attended to across; false: it is the first token of an encoder without observations"

@@ -15,7 +15,8 @@ class WandbConfig:
     """The options of where and how the run is logged."""
 
     mode: Literal["offline", "online", "disabled"] = option(
-        "offline", help="offline: into the run directory, for 'wandb sync'; online: needs 'wandb login'; disabled: not"
+        "offline",
+        help="offline: into the run directory, for 'wandb sync'; online: needs 'wandb login'; disabled: nowhere",
     )
     project: str = option("diffusion_policy", help="project on the server")
     entity: str | None = option(None, help="user or team; null: the default of the account")
