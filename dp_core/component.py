@@ -1,4 +1,4 @@
-"""What a plugin says about one thing it offers. Data only: nothing is imported before it is used."""
+"""The description of one thing that a plugin offers. Data only: nothing is imported before it is used."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Component:
 
     kind: Kind = attrs.field()
     name: str = attrs.field()
-    """What the user writes in YAML: lower case letters, digits and underscores."""
+    """The name that the user writes in YAML: lower case letters, digits and underscores."""
     target: str = attrs.field()
     """``"package.module:Class"``, imported on first use."""
     config: type = attrs.field()
@@ -64,7 +64,7 @@ class Component:
     data_commands: Mapping[str, str] = attrs.field(factory=dict, converter=_as_dict, hash=False)
     """For data sets: ``dp-data <command> <name>`` calls ``"package.module:function"`` with the remaining arguments."""
     distribution: str = "local"
-    """What pip installed the component with; filled in by the registry."""
+    """The distribution that pip installed the component with; filled in by the registry."""
     version: str = ""
     """The version of the distribution; filled in by the registry."""
     plugin: str = ""

@@ -1,4 +1,4 @@
-"""What users can cause. The command line prints these without a traceback and exits with status 2.
+"""The errors that users can cause. The command line prints these without a traceback and exits with status 2.
 
 Texts say where, what was found, what was expected and what to do: lower case, no full stop, names in quotes.
 Invariants that only we can break are `assert`s.

@@ -1,4 +1,4 @@
-"""What an observation means. The type of its key in `shape_meta` decides, for data sets and policies alike.
+"""The meaning of observations. The type of a key in `shape_meta` decides, for data sets and policies alike.
 
 Images (``rgb``) are whole numbers in 0..255, bool (black and white) or floats in [0, 1]; they become floats in [0, 1].
 Low-dimensional keys are numbers of any type, taken as they are. The type of the numbers alone tells nothing: a gripper

@@ -1,4 +1,4 @@
-"""Whether building a component should fetch the pretrained weights that its config names.
+"""Decides whether building a component should fetch the pretrained weights that its config names.
 
 A fresh training run wants them. Whoever is about to load a checkpoint does not: they would be overwritten, and a
 robot has neither the network nor the files. Encoders ask `pretrained_weights_wanted`; loaders use

@@ -1,4 +1,4 @@
-"""Where the time of a run goes: named sections, measured while a `Profiler` is active, next to free while none is.
+"""Measures where the time of a run goes: in named sections, while a `Profiler` is active; next to free while none is.
 
 The loop names its parts; policies, runners and callbacks may name theirs::
 

@@ -1,4 +1,4 @@
-"""What is installed, by name: lists components, resolves the names in a config, builds."""
+"""Knows what is installed, by name: lists components, resolves the names in a config, builds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a task observes and does: checks `shape_meta` and answers the usual questions about it."""
+"""Checks `shape_meta`, which says what a task observes and does, and answers the usual questions about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the state of a run is fit to be kept: one look at every tensor that training changes."""
+"""Decides whether the state of a run is fit to be kept: one look at every tensor that training changes."""
 
 from __future__ import annotations
 

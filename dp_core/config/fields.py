@@ -1,4 +1,4 @@
-"""How a config class declares its options: `option`, and `slot` where another component is plugged in."""
+"""The means by which a config class declares its options: `option`, and `slot` where a component is plugged in."""
 
 from __future__ import annotations
 

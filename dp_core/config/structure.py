@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 class ComponentSource(Protocol):
-    """Where the names of components are looked up: a `dp_core.registry.Registry`."""
+    """The place where the names of components are looked up: a `dp_core.registry.Registry`."""
 
     def resolve(self, kind: str, name: str) -> Component:
         """Return the component that a config means by ``name``, or raise a `PluginError`."""

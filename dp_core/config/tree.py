@@ -82,6 +82,7 @@ def owner_of(node: Any) -> str:
 
 
 def is_options(node: Any) -> bool:
+    """Tell whether a node is a block of options."""
     return attrs.has(type(node)) and not isinstance(node, Slot | Component)
 
 

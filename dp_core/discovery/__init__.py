@@ -1,1 +1,1 @@
-"""How plugins are found, chosen and asked what they offer, and how their hooks are called. No torch."""
+"""Finds plugins, chooses those to load, asks what they offer, and calls their hooks. No torch."""

@@ -52,7 +52,7 @@ class PluginRecord:
     """Why the plugin is not in use, in one line."""
     traceback: str = ""
     note: str = ""
-    """What is not as it should be with a plugin that is in use, in one line."""
+    """A fault of a plugin that is in use all the same, in one line."""
     is_editable: bool = False
     """Whether it is installed with ``pip install -e``: whoever reads about a fault can fix it."""
 

@@ -59,15 +59,22 @@ class Fields(nn.Module):
         self.register_buffer("_marker", torch.empty(0), persistent=False)
 
     def names(self) -> list[str]:
+        """List the keys that have a field."""
         return list(self._modules)
 
     def get(self, keys: Iterable[str]) -> list[Field]:
+        """Return the fields of ``keys``, in their order.
+
+        Raises:
+            InputError: some have none.
+        """
         keys = list(keys)
         if unknown := [key for key in keys if key not in self._modules]:
             raise InputError(self._no_statistics(unknown))
         return [cast(Field, self._modules[key]) for key in keys]
 
     def set(self, key: str, field: Field) -> None:
+        """Put ``field`` in the place of ``key``, on the device of this normalizer."""
         field.key_type = self._types.get(key, field.key_type)
         self._modules[key] = field.to(self._marker.device)
 
@@ -129,6 +136,7 @@ class Fields(nn.Module):
 
 
 def key_types(shape_meta: Mapping[str, Any]) -> dict[str, str]:
+    """Return the type, ``"rgb"`` or ``"low_dim"``, of every observation key and of ``action``."""
     return {key: obs_type(shape_meta, key) for key in shape_meta["obs"]} | {"action": "low_dim"}
 
 

@@ -1,4 +1,4 @@
-"""What float32 can tell apart, and what a normalizer takes for a constant: said or refused before numbers are cast."""
+"""Finds what float32 cannot tell apart, and what a normalizer takes for a constant, before numbers are cast."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a file was made with, and whether it can be used with what is installed here. No torch."""
+"""Records what a file was made with, and decides whether it can be used with what is installed here. No torch."""

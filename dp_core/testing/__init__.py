@@ -1,4 +1,4 @@
-"""What authors of plugins test with. Start here.
+"""The tools that authors of plugins test with. Start here.
 
 A component keeps the rules of its kind if it passes the conformance class of its kind. A whole test file is::
 

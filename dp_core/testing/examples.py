@@ -36,7 +36,7 @@ class Setting:
     runtime: Mapping[str, Any] = attrs.field(factory=dict)
     """The keywords of its kind, see `dp_core.interfaces`; those that a check makes itself are left out."""
     context: Mapping[str, Any] = attrs.field(factory=dict)
-    """What the methods ``check`` and ``advise`` of its config may ask of the blocks around it, besides."""
+    """The values that ``check`` and ``advise`` of its config may ask of the blocks around it, besides."""
 
 
 def for_task(shape_meta: Mapping[str, Any]) -> Setting:
@@ -68,7 +68,7 @@ SETTINGS: dict[str, dict[str, Setting]] = {
     "dataset": _TASKS,
     "runner": _TASKS,
 }
-"""What components of each kind are tried with, by a name for messages. Kinds that are built with nothing have none."""
+"""The settings that components of each kind are tried with, by a name for messages; none where nothing is to set."""
 
 
 def complete_options(config: type, given: Mapping[str, Any]) -> dict[str, Any]:

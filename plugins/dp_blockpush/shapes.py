@@ -1,4 +1,4 @@
-"""What block pushing observes and does: what a `shape_meta` may ask for. Light, so that configs can check."""
+"""The observations and actions of block pushing, which a `shape_meta` may ask for. Light, so that configs can check."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Conversion:
     state_dicts: dict[str, Any]
     """``model`` and ``ema_model`` are weights under our names; the others are counters."""
     notes: list[str]
-    """What could not be carried over, for the user."""
+    """Remarks for the user on what could not be carried over."""
 
     def checked(self, registry: Registry, source: Path) -> tuple[dict[str, Any], WorkspaceConfig]:
         """Return the payload of our file and its config, once the policy that it describes has taken the weights.

@@ -1,4 +1,4 @@
-"""What the kitchen observes and does: what a `shape_meta` may ask for. Imports nothing heavy, for configs to check."""
+"""The observations and actions of the kitchen, which a `shape_meta` may ask for. Light, so that configs can check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Push-T observes and does: what a `shape_meta` may ask for. Imports nothing heavy, so that configs can check."""
+"""The observations and actions of Push-T, which a `shape_meta` may ask for. Light, so that configs can check."""
 
 from __future__ import annotations
 

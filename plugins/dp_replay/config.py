@@ -32,7 +32,7 @@ def _ends_in_horizon(config: WindowOptions, field: attrs.Attribute[int], n_actio
 
 @attrs.frozen(kw_only=True)
 class WindowOptions:
-    """How demonstrations are cut into windows and divided into training and validation. Data sets inherit these."""
+    """The options of cutting demonstrations into windows for training and validation; data sets inherit them."""
 
     horizon: int = option(help="steps of a window (Tp), those of the policy", validator=ge(1))
     n_obs_steps: int = option(

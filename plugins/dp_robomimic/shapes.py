@@ -1,4 +1,4 @@
-"""What a `shape_meta` may ask of robomimic's demonstrations and tasks. Light, so that configs can check."""
+"""Checks what a `shape_meta` asks of robomimic's demonstrations and tasks. Light, so that configs can check."""
 
 from __future__ import annotations
 

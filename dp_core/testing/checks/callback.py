@@ -1,4 +1,4 @@
-"""What callbacks have to do; see `BaseCallback`. They listen to a run of two epochs without an environment."""
+"""The rules of callbacks, see `BaseCallback`. They listen to a run of two epochs without an environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What data sets have to do; see `BaseDataset`."""
+"""The rules of data sets, see `BaseDataset`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What denoisers have to do; see `BaseDenoiser`."""
+"""The rules of denoisers, see `BaseDenoiser`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every component has to say about itself, whatever its kind."""
+"""The rules of what every component says about itself, whatever its kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What encoders have to do; see `BaseEncoder`."""
+"""The rules of encoders, see `BaseEncoder`."""
 
 from __future__ import annotations
 

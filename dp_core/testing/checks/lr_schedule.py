@@ -1,4 +1,4 @@
-"""What learning-rate schedules have to do: a component of this kind makes a `torch.optim.lr_scheduler.LRScheduler`."""
+"""The rules of learning-rate schedules: a component of this kind makes a `torch.optim.lr_scheduler.LRScheduler`."""
 
 from __future__ import annotations
 

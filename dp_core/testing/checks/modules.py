@@ -1,4 +1,4 @@
-"""What every network has to do, be it an encoder, a denoiser or a policy."""
+"""The rules of every network, be it an encoder, a denoiser or a policy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _BATCH_SIZE = 3
 
 
 class Network(NamedTuple):
-    """What it takes to use the networks of one kind."""
+    """The way to use the networks of one kind."""
 
     inputs: Callable[[Case, int], Any]
     """``inputs(case, batch_size)`` makes the tensors that `output` takes, always the same."""

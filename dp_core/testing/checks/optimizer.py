@@ -1,4 +1,4 @@
-"""What optimizers have to do: a component of this kind makes a `torch.optim.Optimizer` for a policy."""
+"""The rules of optimizers: a component of this kind makes a `torch.optim.Optimizer` for a policy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What policies have to do; see `BasePolicy`."""
+"""The rules of policies, see `BasePolicy`."""
 
 from __future__ import annotations
 

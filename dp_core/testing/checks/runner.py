@@ -1,4 +1,4 @@
-"""What runners have to do; see `BaseRunner`. They are given a policy that moves at random, but always the same way."""
+"""The rules of runners, see `BaseRunner`. They receive a policy that moves at random, but always the same way."""
 
 from __future__ import annotations
 

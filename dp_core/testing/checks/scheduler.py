@@ -1,4 +1,4 @@
-"""What schedulers have to do; see `BaseScheduler`."""
+"""The rules of schedulers, see `BaseScheduler`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What workspaces have to do; see `BaseWorkspace`. Slots that have to be filled are filled with stand-ins."""
+"""The rules of workspaces, see `BaseWorkspace`. Slots that have to be filled are filled with stand-ins."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from dp_convert.block import Block
 
 @attrs.frozen
 class Steps:
-    """What data sets and runners share with the policy."""
+    """The options that data sets and runners share with the policy."""
 
     horizon: int
     n_obs_steps: int
