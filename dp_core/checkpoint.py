@@ -23,7 +23,7 @@ from dp_core.atomic import whole_file
 from dp_core.config.fields import Slot
 from dp_core.config.schema import WorkspaceConfig
 from dp_core.config.structure import structure_parts, structure_run
-from dp_core.errors import CheckpointError
+from dp_core.errors import CheckpointError, quoted
 from dp_core.pretrained import skip_pretrained_weights
 from dp_core.provenance.manifest import as_manifest, compare
 from dp_core.registry import Registry
@@ -105,6 +105,41 @@ def payload_parts(
     _require_components(payload, registry, source, data, kinds)
     with skip_pretrained_weights():
         return structure_parts(registry, data, kinds, _with_version(source, payload))
+
+
+def unpickle(payload: Mapping[str, Any], keys: Collection[str], trust_pickles: bool) -> dict[str, Any]:
+    """Unpickle values of a payload, which can run any code that is in them.
+
+    Raises:
+        CheckpointError: they are not trusted, or one is not there.
+    """
+    import dill  # needed by few
+
+    pickles = payload.get("pickles", {})
+    if keys and not trust_pickles:
+        raise CheckpointError(
+            f"the values {quoted(keys)} are pickled, which can run any code; "
+            "pass trust_pickles=True if you trust the file, or include_keys=() to go without"
+        )
+    for key in keys:
+        if key not in pickles:
+            raise CheckpointError(f"the checkpoint has no value '{key}'; it has {', '.join(pickles) or 'none'}")
+    return {key: dill.loads(pickles[key]) for key in keys}
+
+
+def restore_state(name: str, value: Any, state: Any, strict: bool) -> None:
+    """Load the state of a part of a run; of modules, without ``strict``, as much as fits.
+
+    Raises:
+        CheckpointError: the state does not fit.
+    """
+    try:
+        if strict or not isinstance(value, torch.nn.Module):
+            value.load_state_dict(state)
+        else:
+            value.load_state_dict(state, strict=False)
+    except (RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(f"the state of '{name}' does not fit this config: {error}") from error
 
 
 def copy_to_cpu(value: Any, path: str = "") -> Any:

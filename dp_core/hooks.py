@@ -37,7 +37,12 @@ class DiscoveryHooks:
 class RunHooks:
     """What a callback implements. A hook may take fewer arguments than are listed here.
 
-    ``metrics`` are plain numbers, and paths of videos where a runner made some. A callback that raises stops the run.
+    ``metrics`` are plain numbers, paths of videos where a runner made some, and ``stop_reason`` where there is one.
+
+    Any hook may call ``workspace.request_stop(reason)``: the run ends after the current epoch as if that were the last
+    one. A callback that raises ends the run at once: what was trained is saved, and a run that is resumed repeats the
+    evaluation and the hooks of an epoch whose end was cut short; those of a step that came after the callback, in the
+    order of the config, never hear of that step.
     """
 
     # -- the run ------------------------------------------------------------------------------------------------
@@ -54,11 +59,14 @@ class RunHooks:
 
     @hookspec
     def dp_before_epoch(self, workspace: Workspace) -> None:
-        """An epoch starts, or goes on after a resume in its middle."""
+        """An epoch starts, or continues after a resume in its middle or before its evaluation."""
 
     @hookspec
     def dp_after_train_step(self, workspace: Workspace, metrics: dict[str, Any]) -> None:
-        """One batch was trained on. Losses in ``metrics`` may still be tensors on the device."""
+        """One batch was trained on. Losses in ``metrics`` may still be tensors on the device.
+
+        Batches whose gradients make one update are all trained on before the first of them is announced.
+        """
 
     @hookspec
     def dp_after_rollout(self, workspace: Workspace, metrics: dict[str, Any]) -> None:
@@ -66,13 +74,21 @@ class RunHooks:
 
     @hookspec
     def dp_after_epoch(self, workspace: Workspace, metrics: dict[str, Any]) -> None:
-        """An epoch is complete; ``metrics`` hold its mean losses and, where due, validation and rollout."""
+        """An epoch is complete; ``metrics`` hold its mean losses and, where due, validation and rollout.
+
+        Called once more for the same epoch if a callback asks to stop in this hook: ``metrics`` then hold what the last
+        epoch has to measure, too, and ``stop_reason``. What is kept by epoch is to be replaced, not added.
+        """
 
     # -- checkpoints --------------------------------------------------------------------------------------------
 
     @hookspec
     def dp_before_checkpoint_save(self, workspace: Workspace, payload: dict[str, Any], metrics: dict[str, Any]) -> None:
-        """A payload is complete but for the state of the callbacks, which is collected next. May change it."""
+        """A payload is complete but for the state of the callbacks, which is collected next. May change it.
+
+        ``metrics`` are those of the epoch that is saved; empty where it is not evaluated yet: an epoch is saved before
+        its rollout and, complete, after it.
+        """
 
     @hookspec
     def dp_after_checkpoint_save(self, workspace: Workspace, path: Path) -> None:
@@ -90,4 +106,4 @@ class RunHooks:
 
     @hookspec
     def dp_after_run(self, workspace: Workspace) -> None:
-        """The last epoch is done and every checkpoint is on disk."""
+        """The last epoch, or the one in which the run was stopped, is done and every checkpoint is on disk."""

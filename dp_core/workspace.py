@@ -6,12 +6,11 @@ import datetime
 import logging
 import pickle
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import dill
-import torch
 
 from dp_core.atomic import new_folder, numbered, whole_file
 from dp_core.checkpoint import (
@@ -20,12 +19,14 @@ from dp_core.checkpoint import (
     copy_to_cpu,
     payload_config,
     read_payload,
+    restore_state,
+    unpickle,
     write_payload,
 )
 from dp_core.config.schema import WorkspaceConfig
 from dp_core.config.tree import unstructure
 from dp_core.discovery.hook_manager import run_hooks
-from dp_core.errors import CheckpointError, UnsoundStateError, quoted
+from dp_core.errors import CheckpointError, UnsoundStateError
 from dp_core.interfaces.callback import BaseCallback
 from dp_core.pretrained import skip_pretrained_weights
 from dp_core.profiling import section
@@ -38,6 +39,19 @@ logger = logging.getLogger(__name__)
 
 class BaseWorkspace(ABC):
     """The life cycle shared by all training recipes.
+
+    The constructor builds what a checkpoint is restored into, `loop` does the work::
+
+        class Recipe(BaseWorkspace):
+            def __init__(self, cfg, output_dir=None):
+                super().__init__(cfg, output_dir)
+                self.model = cfg.policy.build(shape_meta=cfg.shape_meta)
+
+            def loop(self):
+                train(self.model)
+                self.save_checkpoint()
+
+    ``Recipe(cfg).run()`` starts a run; with ``output_dir`` and `load_checkpoint` before `run`, it continues one.
 
     An attribute that has ``state_dict`` and ``load_state_dict`` is part of every checkpoint; what must not be saved is
     a local variable of `loop`. An attribute that can only be made once the data is known is set with `attach`.
@@ -58,6 +72,8 @@ class BaseWorkspace(ABC):
         self._writer = CheckpointWriter()
         self._positions: dict[Path, str] = {}
         """How far the run was when a checkpoint of this process was written or loaded, by its absolute path."""
+        self.stop_reason: str | None = None
+        """What the run was first asked to stop for; None: it was not. A `loop` ends after the current epoch then."""
         self.callbacks: dict[str, BaseCallback] = {key: slot.build() for key, slot in cfg.callbacks.items()}
         self.hooks = run_hooks(self.callbacks, self)
 
@@ -78,6 +94,7 @@ class BaseWorkspace(ABC):
         Raises:
             UnsoundStateError: what it starts from is not finite.
         """
+        self.stop_reason = None  # a run that was stopped continues
         try:
             self._require_sound_start()
             self.hooks.dp_run(workspace=self)
@@ -94,16 +111,28 @@ class BaseWorkspace(ABC):
     def loop(self) -> None:
         """Do the work of the run; a callback may wrap it through the hook ``dp_run``."""
 
+    def request_stop(self, reason: str) -> None:
+        """End the run after the current epoch as if that were the last one: evaluated, saved, summed up.
+
+        Of several requests, the first counts.
+
+        Args:
+            reason: what the log and the summary of the run say.
+        """
+        if self.stop_reason is None:
+            self.stop_reason = reason
+            logger.info("the run ends after this epoch: %s", reason)
+
     def close(self) -> None:
         """Finish writing and release what the run holds. `run` calls it, whatever happens."""
         self._writer.wait()
 
     def summary(self) -> list[str]:
-        """Lines for the end of the run: its figures."""
-        return []
+        """Return lines for the end of the run: why it was stopped; a subclass adds its figures."""
+        return [] if self.stop_reason is None else [f"stopped: {self.stop_reason}"]
 
     def next_step(self) -> str:
-        """What to type when the run is done."""
+        """Return what to type when the run is done."""
         return f"dp-eval {self.get_checkpoint_path()} --episodes 100"
 
     def position(self) -> str:
@@ -120,6 +149,15 @@ class BaseWorkspace(ABC):
         if position and position == self.position():
             return "the state is saved"
         return f"the last checkpoint is {path}" + (f", of {position}" if position else "")
+
+    def how_to_continue(self, problem: str = "") -> str:
+        """Say what is on disk and what to type, for a run that ended early.
+
+        Args:
+            problem: why the state of the moment is not saved, if it is not.
+        """
+        saved = self.describe_checkpoint()
+        return f"{f'{problem}; {saved}' if problem else saved}. Go on with: dp-run --resume {self.output_dir}"
 
     def unsound(self, exclude_keys: Iterable[str] | None = None) -> list[str]:
         """Name what of the state must not be kept, since it is not finite; see `dp_core.soundness.unsound`."""
@@ -155,12 +193,12 @@ class BaseWorkspace(ABC):
         setattr(self, name, value)
         state = self._deferred.pop(name, None)
         if state is not None and restore:
-            _restore(name, value, state, strict=True)
+            restore_state(name, value, state, strict=True)
 
     # -- saving ---------------------------------------------------------------------------------------------------
 
     def get_checkpoint_path(self, tag: str = "latest") -> Path:
-        """``<output_dir>/checkpoints/<tag>.ckpt``."""
+        """Return ``<output_dir>/checkpoints/<tag>.ckpt``."""
         return self.output_dir / "checkpoints" / f"{tag}.ckpt"
 
     @section("checkpoint")
@@ -190,6 +228,7 @@ class BaseWorkspace(ABC):
             The absolute path. With ``use_thread`` the file appears there, whole, a moment later.
         """
         self.require_sound(exclude_keys)
+        self._writer.wait()  # its error comes before callbacks hear of a save that is not made
         target = Path(path) if path is not None else self.get_checkpoint_path(tag)
         position = self.position()
         payload = self._payload(exclude_keys, include_keys)
@@ -204,7 +243,6 @@ class BaseWorkspace(ABC):
         if use_thread:
             self._writer.submit(target, payload, announce)
         else:
-            self._writer.wait()
             write_payload(target, payload)
             announce()
         return str(target.absolute())
@@ -254,7 +292,8 @@ class BaseWorkspace(ABC):
                 are not trusted.
         """
         excluded = set(exclude_keys or ())
-        values = dict(self._unpickle(payload, include_keys, trust_pickles))
+        pickled = [key for key in self.include_keys if key in payload.get("pickles", {})]
+        values = unpickle(payload, pickled if include_keys is None else list(include_keys), trust_pickles)
         for key, state in payload["state_dicts"].items():
             if key not in excluded:
                 self._load_state(key, state, strict)
@@ -265,7 +304,7 @@ class BaseWorkspace(ABC):
             setattr(self, key, value)
         for key, state in payload.get("callbacks", {}).items():
             if key in self.callbacks and key not in excluded:
-                _restore(f"callbacks.{key}", self.callbacks[key], state, strict=True)
+                restore_state(f"callbacks.{key}", self.callbacks[key], state, strict=True)
         self.hooks.dp_after_checkpoint_load(workspace=self, payload=payload)
 
     def load_checkpoint(
@@ -356,29 +395,4 @@ class BaseWorkspace(ABC):
                 f"the checkpoint has a state for '{key}', which this config leaves out; keep what the run had, or in "
                 f"Python pass exclude_keys=('{key}',)"
             )
-        _restore(key, value, state, strict)
-
-    def _unpickle(
-        self, payload: Mapping[str, Any], include_keys: Iterable[str] | None, trust_pickles: bool
-    ) -> Iterator[tuple[str, Any]]:
-        pickles = payload.get("pickles", {})
-        wanted = [key for key in self.include_keys if key in pickles] if include_keys is None else list(include_keys)
-        if wanted and not trust_pickles:
-            raise CheckpointError(
-                f"the values {quoted(wanted)} are pickled, which can run any code; "
-                "pass trust_pickles=True if you trust the file, or include_keys=() to go without"
-            )
-        for key in wanted:
-            if key not in pickles:
-                raise CheckpointError(f"the checkpoint has no value '{key}'; it has {', '.join(pickles) or 'none'}")
-            yield key, dill.loads(pickles[key])
-
-
-def _restore(name: str, value: Any, state: Any, strict: bool) -> None:
-    try:
-        if strict or not isinstance(value, torch.nn.Module):
-            value.load_state_dict(state)
-        else:
-            value.load_state_dict(state, strict=False)
-    except (RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise CheckpointError(f"the state of '{name}' does not fit this config: {error}") from error
+        restore_state(key, value, state, strict)

@@ -67,12 +67,14 @@ def run_command(
     except DpError as error:
         if show_traceback:
             traceback.print_exc()
-        print(f"{program}: error: {error}", file=sys.stderr)
+        print(f"{program}: error: {_with_notes(error, str(error))}", file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt:
         print(f"\n{program}: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
+    except BrokenPipeError as error:
+        if _notes(error):
+            raise  # a run that it ended says what is saved: it was not our output
         # The reader of our output (head, less) is gone; Python must not complain when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -82,8 +84,17 @@ def run_command(
             raise
         if show_traceback:
             traceback.print_exc()
-        print(f"{program}: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"{program}: error: {_with_notes(error, f'{error.filename}: {error.strerror}')}", file=sys.stderr)
         return USAGE_ERROR
+
+
+def _with_notes(error: BaseException, text: str) -> str:
+    """Append what was added to an error on its way, such as what a run has saved."""
+    return "\n".join([text, *_notes(error)])
+
+
+def _notes(error: BaseException) -> list[str]:
+    return getattr(error, "__notes__", [])
 
 
 def set_up_logging() -> None:

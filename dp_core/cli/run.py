@@ -172,9 +172,7 @@ def _what_is_saved(workspace: BaseWorkspace, interruption: KeyboardInterrupt) ->
     """Say what is saved and how to continue. A workspace that could not save says why in the interruption's text."""
     if isinstance(interruption.__cause__, UnsoundStateError):
         return str(interruption)  # says both
-    reason = str(interruption)
-    what = f"{reason}; {workspace.describe_checkpoint()}" if reason else workspace.describe_checkpoint()
-    return f"{what}. Go on with: dp-run --resume {workspace.output_dir}"
+    return workspace.how_to_continue(str(interruption))
 
 
 def summary(workspace: BaseWorkspace) -> list[str]:

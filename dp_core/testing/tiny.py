@@ -29,8 +29,9 @@ from dp_core.testing.samples import normalizer_for, raw_batch, raw_obs
 from dp_core.testing.tiny_plugin import TinyOptions, TinySchedulerOptions, TinyTrainConfig, TinyWindowOptions
 from dp_core.training.data_loading import BatchOrder, make_loader
 from dp_core.training.ema import EMAModel
-from dp_core.training.loop import Progress, train
+from dp_core.training.loop import train
 from dp_core.training.options import LoaderOptions
+from dp_core.training.progress import Progress
 from dp_core.workspace import BaseWorkspace
 
 

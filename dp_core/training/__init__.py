@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dp_core.training.data_loading import BatchOrder
     from dp_core.training.ema import EMAModel
-    from dp_core.training.loop import Progress, train
+    from dp_core.training.loop import train
+    from dp_core.training.progress import Progress
     from dp_core.training.random_state import seed_everything
 
 __all__ = ["BatchOrder", "EMAModel", "Progress", "seed_everything", "train"]
@@ -19,7 +20,7 @@ __all__ = ["BatchOrder", "EMAModel", "Progress", "seed_everything", "train"]
 _MODULES = {
     "BatchOrder": "data_loading",
     "EMAModel": "ema",
-    "Progress": "loop",
+    "Progress": "progress",
     "seed_everything": "random_state",
     "train": "loop",
 }

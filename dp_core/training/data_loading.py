@@ -161,7 +161,9 @@ def on_device(batches: Iterable[T], device: torch.device, *, prefetch: bool = Tr
     """Yield ``batches`` with their tensors on ``device``.
 
     Args:
-        prefetch: have a GPU copy the next batch while it works on the one that was yielded.
+        prefetch: have a GPU copy the next batch while it works on the one that was yielded. So one more is fetched than
+            was yielded, which makes no difference to a run that is interrupted there: it continues after the last
+            batch it trained on, and data sets draw nothing at random in the run's own process.
     """
     if device.type != "cuda" or not prefetch:
         for batch in batches:
@@ -173,6 +175,8 @@ def on_device(batches: Iterable[T], device: torch.device, *, prefetch: bool = Tr
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     waiting: list[tuple[T, torch.cuda.Event]] = []
     for batch in batches:
+        # In a stream of its own, or the copy would wait for the kernels of the batch before. The event says when it is
+        # done: the stream that trains waits for it on the GPU, and this thread for nothing.
         with torch.cuda.stream(stream):
             waiting.append((to_device(batch, device), stream.record_event()))
         if len(waiting) > 1:

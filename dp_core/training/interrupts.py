@@ -1,13 +1,19 @@
-"""Ctrl-C and SIGTERM at moments when the state of a run is whole."""
+"""Ctrl-C, SIGTERM and errors: when the state of a run is whole, and how to get back to where it was.
+
+A run may end at any line. What it saves then has to be a state from which a resumed run equals one that nothing ended:
+not the middle of an update, and not half of what follows an epoch.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Self
+
+from dp_core.training.random_state import RandomState
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -20,10 +26,12 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.state_is_whole = True
-        """False once a second signal tore a deferred stretch apart."""
+        """False once an error tore an `update` apart, or a second signal a deferred stretch."""
         self._pending = False
         self._deferring = False
         self._former: dict[signal.Signals, object] = {}
+        self._random_state = RandomState()
+        self.mark()
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -36,7 +44,7 @@ class Interrupts:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """A stretch that must not be torn apart."""
+        """Keep signals waiting in a stretch that they must not tear apart."""
         self._deferring = True
         try:
             yield
@@ -44,6 +52,29 @@ class Interrupts:
             self._deferring = False
         if self._pending:
             raise KeyboardInterrupt
+
+    @contextmanager
+    def update(self) -> Iterator[None]:
+        """Enclose what leaves the state in pieces if it raises: there is no way back. Its end is marked."""
+        self.state_is_whole = False
+        yield
+        self.state_is_whole = True
+        self.mark()
+
+    def mark(self, undo: Callable[[], object] | None = None) -> None:
+        """Note a moment to which `rewind` returns.
+
+        Args:
+            undo: puts back what changes after this moment. By default, noise that was drawn is all there is to undo.
+        """
+        self._noise = self._random_state.noise_state()
+        self._undo = undo
+
+    def rewind(self) -> None:
+        """Return to the last moment that was marked, so that a resumed run draws the same noise from there."""
+        if self._undo is not None:
+            self._undo()
+        self._random_state.load_noise_state(self._noise)
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         if self._deferring and not self._pending:

@@ -1,110 +1,37 @@
-"""The training loop: batch, loss, step, average, evaluate, save. Read from top to bottom.
+"""The training loop: batch, loss, step, average, save, evaluate, save. Read from top to bottom.
 
 What the original's loop does, with these differences: batches whose gradients are accumulated make one update, to
 which optimizer, schedule and average all count; every mean is one over windows, whatever the batches; validation uses
 fixed noise in eval mode; progress is counted absolutely, so a resumed run ends where it was to end; evaluation draws
-from generators of its own and never disturbs training.
+from generators of its own and never disturbs training; what was trained is saved before anything that may fail.
 """
 
 from __future__ import annotations
 
+import copy
 import itertools
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from numbers import Integral, Real
 from typing import Any, Protocol
 
-import attrs
+import pluggy
 import torch
-from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 from dp_core.errors import UnsoundStateError
-from dp_core.interfaces import BasePolicy, BaseRunner
+from dp_core.interfaces import BaseCallback, BasePolicy, BaseRunner
+from dp_core.interfaces.workspace import Workspace
 from dp_core.profiling import section, steps
 from dp_core.training.data_loading import BatchOrder, count_windows, map_tensors, on_device
 from dp_core.training.ema import EMAModel
 from dp_core.training.interrupts import Interrupts
 from dp_core.training.options import TrainingOptions
+from dp_core.training.progress import Progress
+from dp_core.training.random_state import RandomState
 
 
-@attrs.define(eq=False)
-class Progress:
-    """How far a run is. Part of every checkpoint."""
-
-    epoch: int = 0
-    """Epochs completed, evaluation included; the index of the current one."""
-    global_step: int = 0
-    """Batches trained on since the start of the run."""
-    step_in_epoch: int = 0
-    """Batches of the current epoch trained on; resumed with other batches, what is done is counted in those."""
-    windows_in_epoch: int = 0
-    """Windows of the current epoch trained on: where it continues, whatever the size of the batches."""
-    dataset_size: int = 0
-    """Windows of the data set; 0: not known. The order of an epoch depends on it and on the seed."""
-    seed: int = 0
-    """Of the order of the epochs."""
-    updates: int = 0
-    """Steps of the learning rate's schedule."""
-    updates_in_run: int = 0
-    """Steps that the schedule was made for; 0: not known."""
-    loss_sum: Tensor | float = 0.0
-    """Over the windows of the current epoch, on the device: adding to it does not wait for the device."""
-    last_metrics: dict[str, Any] = attrs.field(factory=dict)
-    """What the last complete epoch measured: numbers, and paths of videos as strings."""
-
-    def advance(self, loss: Tensor, windows: int) -> None:
-        """Count one batch of ``windows`` with that mean loss."""
-        self.global_step += 1
-        self.step_in_epoch += 1
-        self.windows_in_epoch += windows
-        self.loss_sum = self.loss_sum + loss.double() * windows
-
-    def mean_loss(self) -> float:
-        """Average over the windows of the current epoch so far."""
-        return float(self.loss_sum) / max(1, self.windows_in_epoch)
-
-    def restart_epoch(self) -> None:
-        """Forget what was done of the current epoch."""
-        self.step_in_epoch = 0
-        self.windows_in_epoch = 0
-        self.loss_sum = 0.0
-
-    def finish_epoch(self, metrics: Mapping[str, Any]) -> None:
-        """Count one epoch and keep what it measured."""
-        self.last_metrics = {key: _plain(value) for key, value in metrics.items()}
-        self.epoch += 1
-        self.restart_epoch()
-
-    def unsound(self) -> str | None:
-        """Say so if the loss is not finite any more."""
-        mean_loss = self.mean_loss()
-        return None if math.isfinite(mean_loss) else f"the mean loss of epoch {self.epoch} is {mean_loss}"
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain numbers and strings."""
-        return {
-            "epoch": self.epoch,
-            "global_step": self.global_step,
-            "step_in_epoch": self.step_in_epoch,
-            "windows_in_epoch": self.windows_in_epoch,
-            "dataset_size": self.dataset_size,
-            "seed": self.seed,
-            "updates": self.updates,
-            "updates_in_run": self.updates_in_run,
-            "loss_sum": float(self.loss_sum),
-            "last_metrics": dict(self.last_metrics),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``."""
-        for name, value in state.items():
-            setattr(self, name, value)
-
-
-class Trainable(Protocol):
+class Trainable(Workspace, Protocol):
     """What the loop works on: a workspace in which everything is built and, on resume, restored."""
 
     options: TrainingOptions
@@ -116,61 +43,103 @@ class Trainable(Protocol):
     lr_schedule: LRScheduler
     runner: BaseRunner | None
     progress: Progress
-    hooks: Any
+    callbacks: dict[str, BaseCallback]
+    hooks: pluggy.HookRelay
     order: BatchOrder
     loader: DataLoader[Any]
     val_loader: DataLoader[Any] | None
     sampling_batch: dict[str, Any]
     """A training batch on which the policy is sampled, to see whether it fits its own data."""
-
-    @property
-    def num_epochs(self) -> int:
-        """Epochs of the whole run."""
+    stop_reason: str | None
+    """What the run was first asked to stop for; None: it was not."""
 
     def require_sound(self) -> None:
-        """Refuse to go on with a state that is not finite."""
+        """Refuse to continue with a state that is not finite."""
 
     def save_checkpoint(self, *, use_thread: bool = True, metrics: dict[str, Any] | None = None) -> str:
         """Save the state of the run."""
 
+    def how_to_continue(self, problem: str = "") -> str:
+        """Say what is saved and how to resume."""
+
 
 def train(workspace: Trainable) -> None:
-    """Train from where the progress stands to the last epoch.
+    """Train from where the progress stands to the last epoch, or to the one in which the run is asked to stop.
+
+    Whatever ends it earlier, what was trained is saved; an error carries a note that says so, and how to resume.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after the state was saved; otherwise its text says why it was not. A
             second one does not wait for that.
-        UnsoundStateError: the loss or the weights are not finite any more.
+        UnsoundStateError: the loss or the weights are not finite any more. Nothing is saved.
     """
     progress = workspace.progress
+    start = progress.epoch, progress.global_step
+    if workspace.options.max_hours is not None:
+        progress.count_time()
     with section("log"):
         workspace.hooks.dp_before_run(workspace=workspace)
     with Interrupts() as interrupts:
         try:
-            while progress.epoch < workspace.num_epochs:
-                workspace.hooks.dp_before_epoch(workspace=workspace)
-                train_epoch(workspace, interrupts)
-                metrics = evaluate(workspace)
-                with interrupts.deferred():
-                    progress.finish_epoch(metrics)
-                    with section("log"):
-                        workspace.hooks.dp_after_epoch(workspace=workspace, metrics=metrics)
-                    if _is_due(workspace, workspace.options.checkpoint_every, metrics["epoch"]):
-                        workspace.save_checkpoint(metrics=metrics)
+            _train(workspace, interrupts)
+        except UnsoundStateError:
+            raise  # it is the state that is wrong; the message says what is on disk
         except KeyboardInterrupt:
-            _save_interrupted(workspace, interrupts)
+            try:
+                problem = _save_what_is_whole(workspace, interrupts, "the second signal")
+            except UnsoundStateError as error:
+                raise KeyboardInterrupt(str(error)) from error
+            if problem:
+                raise KeyboardInterrupt(problem) from None
+            raise
+        except BaseException as error:
+            if (progress.epoch, progress.global_step) != start:
+                try:
+                    note = workspace.how_to_continue(_save_what_is_whole(workspace, interrupts, "the error"))
+                except UnsoundStateError as unsound:
+                    note = str(unsound)  # says both
+                error.add_note(note)
             raise
 
 
-def _save_interrupted(workspace: Trainable, interrupts: Interrupts) -> None:
+def _train(workspace: Trainable, interrupts: Interrupts) -> None:
+    progress = workspace.progress
+    interrupts.mark(_way_back(workspace))
+    if progress.stop_reason:
+        # The run ended while its last epoch was evaluated; or after that, when it was asked to stop.
+        workspace.request_stop(progress.stop_reason)
+        if progress.windows_in_epoch == 0:
+            _evaluate_rest(workspace, interrupts)
+            return
+    while progress.epoch < workspace.num_epochs:
+        workspace.hooks.dp_before_epoch(workspace=workspace)
+        train_epoch(workspace, interrupts)
+        complete_epoch(workspace, interrupts)
+        if workspace.stop_reason is not None:
+            return
+
+
+def _save_what_is_whole(workspace: Trainable, interrupts: Interrupts, cause: str) -> str:
+    """Save the last moment from which a run can continue as if nothing had happened.
+
+    Raises:
+        UnsoundStateError: the state must not be kept.
+
+    Returns:
+        Why it is not saved; empty if it is.
+    """
     if not interrupts.state_is_whole:
-        raise KeyboardInterrupt("the state is not saved: the second signal came in the middle of an update")
+        return f"the state is not saved: {cause} came in the middle of an update"
     try:
-        workspace.save_checkpoint(use_thread=False, metrics=workspace.progress.last_metrics)
-    except UnsoundStateError as error:
-        raise KeyboardInterrupt(str(error)) from error
+        interrupts.rewind()
+        workspace.save_checkpoint(use_thread=False)
+    except UnsoundStateError:
+        raise
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("the state is not saved: the second signal came while it was written") from None
+        return "the state is not saved: the second signal came while it was written"
+    except Exception as error:
+        return f"the state is not saved: {error}"
+    return ""
 
 
 def train_epoch(workspace: Trainable, interrupts: Interrupts) -> None:
@@ -185,30 +154,129 @@ def train_epoch(workspace: Trainable, interrupts: Interrupts) -> None:
             windows = [count_windows(batch) for batch in group]
             for batch, count in zip(group, windows, strict=True):
                 with section("loss"), in_precision(options, workspace.device):
-                    loss = model.compute_loss(batch)
+                    loss = model(batch)  # not `compute_loss`: what wraps the module must not be bypassed
                 with section("backward"):
-                    (loss * (count / sum(windows))).backward()  # type: ignore[no-untyped-call]
+                    (loss * (count / sum(windows))).backward()
                 losses.append(loss.detach())
-            with section("optimizer"):
-                if options.max_grad_norm is not None:
-                    torch.nn.utils.clip_grad_norm_(model.parameters(), options.max_grad_norm)
-                workspace.optimizer.step()
-                workspace.optimizer.zero_grad(set_to_none=True)
-                workspace.lr_schedule.step()
-                progress.updates += 1
-            if workspace.ema is not None:
-                with section("EMA"):
-                    workspace.ema.step(model)
+            first_step = progress.global_step
+            # From the first weight that changes to the last count, the parts of the state contradict each other.
+            with interrupts.update():
+                with section("optimizer"):
+                    if options.max_grad_norm is not None:
+                        torch.nn.utils.clip_grad_norm_(model.parameters(), options.max_grad_norm)
+                    workspace.optimizer.step()
+                    workspace.optimizer.zero_grad(set_to_none=True)
+                    workspace.lr_schedule.step()
+                    progress.updates += 1
+                if workspace.ema is not None:
+                    with section("EMA"):
+                        workspace.ema.step(model)
+                for loss, count in zip(losses, windows, strict=True):
+                    progress.advance(loss, count)
             lr = workspace.optimizer.param_groups[0]["lr"]  # of the next step, as in the original's logs
-            for loss, count in zip(losses, windows, strict=True):
-                step = {"train_loss": loss, "global_step": progress.global_step, "epoch": progress.epoch, "lr": lr}
-                progress.advance(loss, count)
+            for number, loss in enumerate(losses, first_step):
+                step = {"train_loss": loss, "global_step": number, "epoch": progress.epoch, "lr": lr}
                 with section("log"):
                     workspace.hooks.dp_after_train_step(workspace=workspace, metrics=step)
 
 
+def complete_epoch(workspace: Trainable, interrupts: Interrupts) -> None:
+    """Save the epoch that was trained, evaluate it, announce it, save it with what was measured.
+
+    What may fail comes after the first save: whatever happens to a simulator, the training is on disk. A run that is
+    resumed from there has no batch of the epoch left and comes straight back here.
+    """
+    progress = workspace.progress
+    epoch = progress.epoch
+    _request_stop_if_time_is_up(workspace)
+    progress.stop_reason = workspace.stop_reason or ""
+    # Callbacks hear of the epoch from here on, one after another: if one of them raises, all hear of it again.
+    interrupts.mark(_way_back(workspace))
+    is_saved = _save_before_evaluation(workspace, lambda every: _is_due(workspace, every, epoch))
+    metrics = evaluate(workspace)
+    with interrupts.deferred():
+        is_last = _ends_with(workspace, epoch)
+        if workspace.stop_reason is not None:
+            metrics["stop_reason"] = workspace.stop_reason
+        progress.finish_epoch(metrics)
+        _announce(workspace, metrics)
+        if is_last or workspace.stop_reason is None:
+            is_due = _is_due(workspace, workspace.options.checkpoint_every, epoch)
+            if is_due or is_saved:  # a run that is killed later need not evaluate this epoch again
+                workspace.save_checkpoint(metrics=metrics if is_due else None)
+            interrupts.mark(_way_back(workspace))
+            return
+        progress.stop_reason = workspace.stop_reason
+        interrupts.mark(_way_back(workspace))  # or a signal that waits for the end of this block would undo the epoch
+    _evaluate_rest(workspace, interrupts)
+
+
+def _evaluate_rest(workspace: Trainable, interrupts: Interrupts) -> None:
+    """Make the epoch that was completed last the last of the run: measure what was not due in it.
+
+    A callback that sees the metrics of an epoch asks to stop when that is evaluated already.
+    """
+    progress = workspace.progress
+    epoch = progress.epoch - 1
+
+    def is_left(every: int | None) -> bool:
+        return not _is_scheduled(every, epoch)
+
+    _save_before_evaluation(workspace, is_left)
+    metrics = progress.last_metrics | _measure(workspace, is_left) | {"stop_reason": progress.stop_reason}
+    with interrupts.deferred():
+        progress.stop_reason = ""
+        progress.keep_metrics(metrics)
+        _announce(workspace, metrics)
+        workspace.save_checkpoint(metrics=metrics)
+        interrupts.mark(_way_back(workspace))
+
+
+def _announce(workspace: Trainable, metrics: dict[str, Any]) -> None:
+    with section("log"):
+        workspace.hooks.dp_after_epoch(workspace=workspace, metrics=metrics)
+
+
+def _way_back(workspace: Trainable) -> Callable[[], None]:
+    """Return a function that puts progress, callbacks and random state back to what they are now."""
+    random_state, progress = RandomState().state_dict(), workspace.progress.state_dict()
+    callbacks = {key: copy.deepcopy(callback.state_dict()) for key, callback in workspace.callbacks.items()}
+
+    def go_back() -> None:
+        RandomState().load_state_dict(random_state)
+        workspace.progress.load_state_dict({**progress, "seconds": workspace.progress.seconds})
+        for key, state in callbacks.items():
+            if state:  # as when a checkpoint is loaded
+                workspace.callbacks[key].load_state_dict(state)
+
+    return go_back
+
+
+def _save_before_evaluation(workspace: Trainable, is_due: Callable[[int | None], bool]) -> bool:
+    """Save if there is something to evaluate, and a rollout or a checkpoint among what is due. Tell whether it was."""
+    options = workspace.options
+    rolls_out = workspace.runner is not None and is_due(options.rollout_every)
+    validates = workspace.val_loader is not None and is_due(options.val_every)
+    if not (rolls_out or (is_due(options.checkpoint_every) and (validates or is_due(options.sample_every)))):
+        return False
+    # A simulator can take the process with it, so the file has to be whole before a rollout starts.
+    workspace.save_checkpoint(use_thread=not rolls_out)
+    return True
+
+
+def _request_stop_if_time_is_up(workspace: Trainable) -> None:
+    max_hours = workspace.options.max_hours
+    if max_hours is not None:
+        workspace.progress.count_time()
+        if workspace.progress.seconds >= 3600 * max_hours:
+            workspace.request_stop(f"training.max_hours: the {max_hours:g} hours are over")
+
+
 def in_precision(options: TrainingOptions, device: torch.device) -> AbstractContextManager[Any]:
-    """What the networks compute in; weights stay float32, and so does what needs it, such as the loss."""
+    """Return a context in which networks have the precision that was chosen.
+
+    Weights stay float32, and so does what needs it, such as the loss.
+    """
     return nullcontext() if options.precision == "float32" else torch.autocast(device.type, torch.bfloat16)
 
 
@@ -218,7 +286,7 @@ def evaluate(workspace: Trainable) -> dict[str, Any]:
     Raises:
         UnsoundStateError: the loss or the weights are not finite; there is nothing to measure.
     """
-    options, progress = workspace.options, workspace.progress
+    progress = workspace.progress
     workspace.require_sound()
     metrics: dict[str, Any] = {
         "train_loss": progress.mean_loss(),
@@ -226,18 +294,25 @@ def evaluate(workspace: Trainable) -> dict[str, Any]:
         "epoch": progress.epoch,
         "lr": workspace.optimizer.param_groups[0]["lr"],
     }
+    return metrics | _measure(workspace, lambda every: _is_due(workspace, every, progress.epoch))
+
+
+def _measure(workspace: Trainable, is_due: Callable[[int | None], bool]) -> dict[str, Any]:
+    """Measure that whose interval ``is_due``; asked each time, since a callback may ask to stop after the rollout."""
+    options = workspace.options
+    metrics: dict[str, Any] = {}
     policy = workspace.model if workspace.ema_model is None else workspace.ema_model
     policy.eval()
     workspace.model.eval()
     with torch.no_grad():
-        if workspace.runner is not None and _is_due(workspace, options.rollout_every, progress.epoch):
+        if workspace.runner is not None and is_due(options.rollout_every):
             with section("rollouts"):
                 rollout = workspace.runner.run(policy)
                 workspace.hooks.dp_after_rollout(workspace=workspace, metrics=rollout)
             metrics |= rollout
-        if workspace.val_loader is not None and _is_due(workspace, options.val_every, progress.epoch):
+        if workspace.val_loader is not None and is_due(options.val_every):
             metrics["val_loss"] = validation_loss(workspace.model, workspace.val_loader, workspace.device, options)
-        if _is_due(workspace, options.sample_every, progress.epoch):
+        if is_due(options.sample_every):
             metrics["train_action_mse_error"] = sampling_error(policy, workspace.sampling_batch, options)
     workspace.model.train()
     return metrics
@@ -247,12 +322,12 @@ def evaluate(workspace: Trainable) -> dict[str, Any]:
 def validation_loss(
     model: BasePolicy, loader: DataLoader[Any], device: torch.device, options: TrainingOptions
 ) -> float:
-    """Mean loss over held-out windows, with the same noise and times at every call."""
+    """Return the mean loss over held-out windows, with the same noise and times at every call."""
     generator = torch.Generator(device).manual_seed(options.seed)
     losses, windows = [], []
     with in_precision(options, device):
         for batch in on_device(loader, device, prefetch=options.prefetch):
-            losses.append(model.compute_loss(batch, generator))
+            losses.append(model(batch, generator))
             windows.append(count_windows(batch))
     weights = torch.tensor(windows, dtype=torch.float64, device=device)
     return float((torch.stack(losses).double() * weights).sum() / weights.sum())
@@ -260,7 +335,7 @@ def validation_loss(
 
 @section("sampling")
 def sampling_error(policy: BasePolicy, batch: dict[str, Any], options: TrainingOptions) -> float:
-    """Mean squared error of the whole prediction against a training batch, in squared raw units of the action."""
+    """Return the mean squared error of whole predictions on a training batch, in squared raw units of the action."""
     batch = map_tensors(batch, lambda tensor: tensor[: options.sample_batch_size].to(policy.device))
     generator = torch.Generator(policy.device).manual_seed(options.seed)
     predicted = policy.predict_action(batch["obs"], generator)["action_pred"]
@@ -269,19 +344,21 @@ def sampling_error(policy: BasePolicy, batch: dict[str, Any], options: TrainingO
     return float(torch.nn.functional.mse_loss(predicted, demonstrated))
 
 
-def _plain(value: Any) -> int | float | str:
-    """What a checkpoint can hold; numbers of numpy are not."""
-    if isinstance(value, Integral):
-        return int(value)
-    return float(value) if isinstance(value, Real) else str(value)
-
-
 def _is_due(workspace: Trainable, every: int | None, epoch: int) -> bool:
-    return epoch == workspace.num_epochs - 1 or (every is not None and epoch % every == 0)
+    return _ends_with(workspace, epoch) or _is_scheduled(every, epoch)
+
+
+def _ends_with(workspace: Trainable, epoch: int) -> bool:
+    """Tell whether the run ends with this epoch, as far as is known by now."""
+    return epoch == workspace.num_epochs - 1 or workspace.stop_reason is not None
+
+
+def _is_scheduled(every: int | None, epoch: int) -> bool:
+    return every is not None and epoch % every == 0
 
 
 def _groups(batches: Iterable[Any], size: int) -> Iterator[tuple[Any, ...]]:
-    """Batches whose gradients are those of one batch of all their windows; the last group of an epoch may be smaller.
+    """Yield batches whose gradients make one update; the last group of an epoch may be smaller.
 
     All of a group are fetched before the first is trained on, so that Ctrl-C during an update waits for no data.
     """

@@ -48,16 +48,22 @@ class TrainingOptions:
     sample_batch_size: int | None = option(
         None, help="observations of that batch; null: all of it", validator=optional(gt(0))
     )
+    max_hours: float | None = option(
+        None,
+        help="hours that the whole run may take, resumed parts included; the epoch in which they end and its "
+        "evaluation come on top. null: no limit, and hours are not counted",
+        validator=optional(gt(0)),
+    )
     max_train_steps: int | None = option(None, help="batches of an epoch; null: all", validator=optional(gt(0)))
     max_val_steps: int | None = option(None, help="batches of a validation; null: all", validator=optional(gt(0)))
 
     def preflight(self) -> Iterable[tuple[str, str]]:
-        """Translating needs a compiler; whether 'auto' is a CPU is known when the run starts."""
+        """Yield what this machine lacks: translating needs a compiler. What 'auto' is, is known when the run starts."""
         if self.compile and self.device == "cpu" and (problem := missing_compiler()):
             yield "compile", problem
 
     def in_debug_mode(self) -> TrainingOptions:
-        """The options that ``debug`` stands for; they are what the run's resolved config shows."""
+        """Return the options that ``debug`` stands for; they are what the run's resolved config shows."""
         return attrs.evolve(
             self,
             debug=False,  # done: a resumed run must not be cut once more
@@ -91,7 +97,7 @@ class EmaOptions:
     )
 
     def check(self) -> Iterable[tuple[str, str]]:
-        """The bounds have to leave room."""
+        """Yield bounds that leave no room."""
         if not self.min_value <= self.max_value <= 1:
             yield "max_value", f"{self.max_value} is not between min_value ({self.min_value}) and 1"
 
@@ -113,7 +119,7 @@ class LoaderOptions:
     persistent_workers: bool = option(False, help="keep the processes between epochs")
 
     def check(self) -> Iterable[tuple[str, str]]:
-        """Only processes can persist."""
+        """Yield that there is nothing to keep: only processes can persist."""
         if self.persistent_workers and self.num_workers == 0:
             yield "persistent_workers", "true needs processes to keep; set num_workers above 0 or leave it out"
 

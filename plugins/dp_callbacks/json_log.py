@@ -1,7 +1,8 @@
 """`logs.json.txt`: the numbers of a run, one JSON object per line.
 
 One record for every step; that of an epoch's last step is replaced by the epoch's, which has the mean loss and whatever
-was evaluated. A run that was interrupted and resumed leaves the log of one that was not.
+was evaluated; the last one of a run that was stopped has ``stop_reason``, the only text. A run that was interrupted and
+resumed leaves the log of one that was not.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from dp_core.interfaces import BaseCallback, Workspace
 
 FILE_NAME = "logs.json.txt"
 
-Record = dict[str, int | float | None]
+Record = dict[str, int | float | str | None]
 
 
 class JsonLog(BaseCallback):
-    """Writes `FILE_NAME` in the run directory. Values that are not numbers are left out; NaN and infinity become null.
+    """Writes `FILE_NAME` in the run directory. Paths of videos are left out; NaN and infinity become null.
 
     Losses stay on the device until ``flush_every`` records are together, so that training does not wait at every step.
     """
@@ -52,10 +53,10 @@ class JsonLog(BaseCallback):
 
     @hookimpl
     def dp_after_epoch(self, metrics: dict[str, Any]) -> None:
-        """Put the epoch in the place of its last step."""
+        """Put the epoch in the place of its last step, or of what it was before more was measured."""
         if self._pending and self._pending[-1]["global_step"] == metrics["global_step"]:
             self._pending.pop()
-        else:  # written already: the run was interrupted between the last step and the end of the epoch
+        else:  # written already: the run was interrupted after the last step, or it stops and more was measured
             _drop_from_step(self._path, metrics["global_step"])
         self._pending.append(metrics)
         self._flush()
@@ -77,7 +78,7 @@ class JsonLog(BaseCallback):
 
     def _flush(self) -> None:
         if self._pending:
-            lines = [f"{json.dumps(_numbers(metrics))}\n" for metrics in self._pending]
+            lines = [f"{json.dumps(_record(metrics))}\n" for metrics in self._pending]
             with self._path.open("a") as file:
                 file.writelines(lines)
             self._pending.clear()
@@ -89,9 +90,12 @@ def read_json_log(path: str | Path) -> list[Record]:
         return [json.loads(line) for line in file if line.endswith("\n")]
 
 
-def _numbers(metrics: Mapping[str, Any]) -> Record:
+def _record(metrics: Mapping[str, Any]) -> Record:
     values = {key: value.item() if isinstance(value, Tensor) else value for key, value in metrics.items()}
-    return {key: _plain(value) for key, value in values.items() if isinstance(value, numbers.Real)}
+    record: Record = {key: _plain(value) for key, value in values.items() if isinstance(value, numbers.Real)}
+    if "stop_reason" in values:
+        record["stop_reason"] = values["stop_reason"]
+    return record
 
 
 def _plain(value: numbers.Real) -> int | float | None:

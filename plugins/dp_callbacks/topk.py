@@ -6,7 +6,6 @@ import logging
 import math
 import os
 import shutil
-from collections import deque
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from pathlib import Path
@@ -46,8 +45,8 @@ class TopKCheckpointManager(BaseCallback):
         self.best: dict[str, float] = {}
         """Value of the metric by file name, in the order in which files were made."""
         self._folder = Path()
-        self._decided: deque[Selection | None] = deque()
-        """For checkpoints that are being written, oldest first. The writer takes from it."""
+        self._decided: Selection | None = None
+        """For the checkpoint that is being written. If it cannot be written, the next decision takes its place."""
         self._last: Selection | None = None
         """The newest decision. Killed before it was carried out, the run makes up for it when it resumes."""
         self._unranked: tuple[str, ...] = ()
@@ -85,18 +84,17 @@ class TopKCheckpointManager(BaseCallback):
     def dp_before_checkpoint_save(self, workspace: Workspace, metrics: dict[str, Any]) -> None:
         """Decide, so that the checkpoint itself holds the decision."""
         progress = workspace.progress
-        # In the middle of an epoch (Ctrl-C) the metrics are those of other weights.
+        # In the middle of an epoch, and before it is evaluated, there are none that belong to these weights.
         is_measured = bool(metrics) and progress.windows_in_epoch == 0
         position = {"epoch": progress.epoch, "global_step": progress.global_step}
         self._last = self.select(position | metrics) if is_measured else None
-        self._decided.append(self._last)
+        self._decided = self._last
 
     @hookimpl
     def dp_after_checkpoint_save(self, path: Path) -> None:
         """Carry out the decision."""
-        selection = self._decided.popleft()
-        if selection is not None:
-            self._carry_out(selection, path)
+        if self._decided is not None:
+            self._carry_out(self._decided, path)
 
     @staticmethod
     def _carry_out(selection: Selection, path: Path) -> None:
@@ -123,7 +121,7 @@ class TopKCheckpointManager(BaseCallback):
         return [f"best checkpoint: {self._folder / best} ({self._monitor_key} {self.best[best]:.3f})"]
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_decided": deque()}
+        return self.__dict__ | {"_decided": None}
 
     def select(self, metrics: Mapping[str, Any]) -> Selection | None:
         """Take a checkpoint with these metrics into the list, or return None if it is not among the best.

@@ -23,7 +23,8 @@ from dp_core.training.compilation import compile_networks
 from dp_core.training.data_loading import BatchOrder, make_loader
 from dp_core.training.devices import find_device
 from dp_core.training.ema import EMAModel
-from dp_core.training.loop import Progress, train
+from dp_core.training.loop import train
+from dp_core.training.progress import Progress
 from dp_core.training.random_state import RandomState, seed_everything
 from dp_core.workspace import BaseWorkspace
 from dp_training.action_range import unreachable_actions
@@ -143,9 +144,9 @@ class TrainWorkspace(BaseWorkspace):
         train(self)
 
     def summary(self) -> list[str]:
-        """Score and losses of the last epoch, and where its videos are."""
+        """Return why the run was stopped, score and losses of the last epoch, and where its videos are."""
         metrics = self.progress.last_metrics
-        lines = []
+        lines = super().summary()
         if "test/mean_score" in metrics:
             score = f"score: {metrics['test/mean_score']:.3f} mean"
             if "test/success_rate" in metrics:

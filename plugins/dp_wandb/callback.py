@@ -67,6 +67,12 @@ class WandbLogger(BaseCallback):
         self._run_id = self._run.id
 
     @hookimpl
+    def dp_before_epoch(self) -> None:
+        """Send the epoch before, whose place nothing will take any more; the server takes a step only once."""
+        if self._run is not None:
+            self._flush()
+
+    @hookimpl
     def dp_after_train_step(self, metrics: dict[str, Any]) -> None:
         """Collect the metrics of the step; the newest stay in memory, as those of the epoch are logged with them."""
         if self._run is None:
@@ -77,13 +83,12 @@ class WandbLogger(BaseCallback):
 
     @hookimpl
     def dp_after_epoch(self, metrics: dict[str, Any]) -> None:
-        """Log the metrics of the epoch, in place of those of its last step."""
+        """Put the epoch in the place of its last step, or of what it was before more was measured."""
         if self._run is None:
             return
         if self._pending and self._pending[-1]["global_step"] == metrics["global_step"]:
             self._pending.pop()
         self._pending.append(metrics)
-        self._flush()
 
     @hookimpl
     def dp_on_run_error(self) -> None:

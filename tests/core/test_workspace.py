@@ -474,6 +474,26 @@ def test_an_error_is_announced_and_what_is_being_written_finished(make_workspace
     assert "done" not in workspace.callbacks["first"].notes
 
 
+def test_the_first_of_several_requests_to_stop_counts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    workspace = Small(tmp_path, {}, lambda: (workspace.request_stop("enough"), workspace.request_stop("too late")))
+
+    workspace.run()
+
+    assert workspace.stop_reason == "enough"
+    assert workspace.summary() == ["stopped: enough"]
+    assert caplog.messages == ["the run ends after this epoch: enough"]
+
+
+def test_a_run_that_is_started_again_has_no_reason_to_stop(tmp_path: Path) -> None:
+    workspace = Small(tmp_path, {})
+    workspace.request_stop("enough")
+
+    workspace.run()
+
+    assert workspace.stop_reason is None
+
+
 class Misspelt(BaseCallback):
     @hookimpl
     def dp_after_epoc(self) -> None: ...

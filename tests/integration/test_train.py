@@ -219,7 +219,7 @@ def test_an_interrupted_run_saves_says_how_to_resume_and_goes_on_where_it_was(
     [
         # Of the second epoch: the first signal waits for the end of an update, the second does not.
         ("advance:10,advance:10", "the second signal came in the middle of an update"),
-        ("advance:10,state_dict:2", "the second signal came while it was written"),
+        ("advance:10,state_dict:6", "the second signal came while it was written"),
     ],
 )
 def test_a_second_signal_leaves_the_last_checkpoint_and_says_so(

@@ -81,6 +81,17 @@ def test_only_numbers_are_kept_and_every_line_is_json(tmp_path) -> None:
     assert run.text == '{"global_step": 0, "n": 3, "x": 0.5, "bad": null, "worse": null}\n'
 
 
+def test_an_epoch_that_is_announced_twice_has_one_record_with_the_reason_to_stop(tmp_path) -> None:
+    run = Run(tmp_path)
+    run.train(3)
+
+    run.log.dp_after_epoch(metrics={"global_step": 2, "epoch": 0, "val_loss": 1.0, "stop_reason": "enough"})
+
+    log = read_json_log(tmp_path / FILE_NAME)
+    assert [record["global_step"] for record in log] == [0, 1, 2]
+    assert log[-1] == {"global_step": 2, "epoch": 0, "val_loss": 1.0, "stop_reason": "enough"}
+
+
 @pytest.mark.parametrize("flush_every", [1, 2, 3, 100])
 def test_steps_are_written_together(tmp_path, whole, flush_every) -> None:
     run = Run(tmp_path / "run", flush_every=flush_every)

@@ -137,16 +137,14 @@ def test_displaced_file_stays_until_the_new_one_exists(tmp_path) -> None:
     assert run.files() == ["1.ckpt"]
 
 
-def test_decisions_may_run_ahead_of_the_writer(tmp_path) -> None:
-    run = Run(tmp_path, manager(k=1))
-    run.decide(epoch=0, score=0.1)
-    run.decide(epoch=1, score=0.2)
+def test_decision_on_a_checkpoint_that_could_not_be_written_does_not_name_the_next(tmp_path) -> None:
+    run = Run(tmp_path, manager())
+    run.decide(epoch=0, score=0.1)  # and then the disk was full
 
-    run.write("first")
-    run.write("second")
+    run.progress.windows_in_epoch = 3
+    run.save("in the middle of an epoch")
 
-    assert run.files() == ["1.ckpt"]
-    assert (tmp_path / "1.ckpt").read_text() == "second"
+    assert run.files() == []
 
 
 def test_list_goes_on_after_a_resume(tmp_path) -> None:

@@ -57,6 +57,7 @@ def test_offline_run_holds_metrics_and_videos_and_a_resume_keeps_its_id(tmp_path
     logger.dp_after_epoch(
         metrics={"train_loss": 0.5, "global_step": 4, "test/mean_score": 0.9, "test/sim_video_1": str(video)}
     )
+    logger.dp_before_epoch()
     summary = dict(logger._run.summary)
     logger.dp_after_run()
     state = logger.state_dict()

@@ -9,6 +9,7 @@ import signal
 import threading
 
 import pytest
+import torch
 
 from dp_core.training.interrupts import Interrupts
 
@@ -61,6 +62,40 @@ def test_an_error_in_a_deferred_stretch_comes_first() -> None:
     with Interrupts() as interrupts, pytest.raises(RuntimeError, match="mine"), interrupts.deferred():
         send(signal.SIGINT)
         raise RuntimeError("mine")
+
+
+def test_an_error_tears_an_update_apart() -> None:
+    interrupts = Interrupts()
+
+    with pytest.raises(RuntimeError, match="mine"), interrupts.update():
+        raise RuntimeError("mine")
+
+    assert not interrupts.state_is_whole
+
+
+def test_after_an_update_the_way_back_leads_to_its_end() -> None:
+    undone = []
+    interrupts = Interrupts()
+    interrupts.mark(lambda: undone.append("all"))
+    with interrupts.update():
+        torch.rand(1)
+    expected = torch.get_rng_state()
+    torch.rand(1)
+
+    interrupts.rewind()
+
+    assert torch.equal(torch.get_rng_state(), expected)
+    assert undone == []
+
+
+def test_the_way_back_undoes_what_came_after_the_mark() -> None:
+    undone = []
+    interrupts = Interrupts()
+    interrupts.mark(lambda: undone.append("all"))
+
+    interrupts.rewind()
+
+    assert undone == ["all"]
 
 
 def test_afterwards_signals_do_what_they_did() -> None:

@@ -10,15 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dp_core.discovery.hook_manager import HookManager
-from dp_core.hooks import RunHooks
+from dp_core.discovery.hook_manager import HookManager, run_hooks
+from dp_core.hooks import RunHooks, hookimpl
 from dp_core.interfaces import BaseDataset, BasePolicy
 from dp_core.normalizer import LinearNormalizer
-from dp_core.training.data_loading import BatchOrder, make_loader
+from dp_core.training.data_loading import BatchOrder, count_windows, make_loader
 from dp_core.training.ema import EMAModel
 from dp_core.training.interrupts import Interrupts
-from dp_core.training.loop import Progress, train_epoch, validation_loss
+from dp_core.training.loop import train_epoch, validation_loss
 from dp_core.training.options import LoaderOptions, TrainingOptions
+from dp_core.training.progress import Progress
 
 CPU = torch.device("cpu")
 SIZE = 10
@@ -128,6 +129,32 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_windows(batch_size: int, accu
 
     assert run.progress.mean_loss() == pytest.approx(expected, rel=1e-6)
     assert run.progress.windows_in_epoch == SIZE
+
+
+def test_what_wraps_the_module_sees_every_batch() -> None:
+    """As DistributedDataParallel does: the loop calls the module, in training and in validation."""
+    run, seen = a_run(4), []
+    run.model.register_forward_hook(lambda _, arguments, loss: seen.append(count_windows(arguments[0])))
+
+    train_epoch(run, Interrupts())
+    loss_of(run.model, 7)
+
+    assert seen == [4, 4, 2, 7, 3]
+
+
+def test_a_step_is_announced_when_all_of_its_update_is_counted() -> None:
+    """A callback that raises then leaves nothing half done."""
+    run, heard = a_run(4, 3), []
+
+    class Listener:
+        @hookimpl
+        def dp_after_train_step(self, workspace: Any, metrics: dict[str, Any]) -> None:
+            heard.append((metrics["global_step"], workspace.progress.global_step, workspace.progress.updates))
+
+    run.hooks = run_hooks({"listener": Listener()})
+    train_epoch(run, Interrupts())
+
+    assert heard == [(0, 3, 1), (1, 3, 1), (2, 3, 1)]
 
 
 def after_training(buffers: str) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from dp_core.interfaces import BaseDataset, BasePolicy
 from dp_core.training.data_loading import BatchOrder, count_windows
-from dp_core.training.loop import Progress
+from dp_core.training.progress import Progress
 from dp_core.training.random_state import seed_everything
 from dp_core.workspace import BaseWorkspace
 
@@ -68,7 +68,7 @@ class KestrelWorkspace(BaseWorkspace):
         return f"in Python: policy = dp_core.load_policy('{self.get_checkpoint_path()}')"
 
     def _step(self, batch: dict[str, Any]) -> None:
-        loss = self.model.compute_loss(batch)
+        loss = self.model(batch)
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
