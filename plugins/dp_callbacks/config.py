@@ -38,6 +38,22 @@ class ProgressConfig:
     line_seconds: float = option(30.0, help="seconds between lines where there is no terminal", validator=gt(0))
 
 
+@attrs.frozen(kw_only=True)
+class EarlyStopConfig:
+    """When a run has learnt what it will. '/' in the names of metrics may be written '_' here."""
+
+    needs: ClassVar[tuple[str, ...]] = ("request_stop",)
+
+    metric: str = option(
+        "val_loss", help="metric that has to improve: val_loss, test_mean_score, ...", validator=min_len(1)
+    )
+    mode: Literal["max", "min"] = option("min", help="whether more or less of it is better")
+    patience: int = option(
+        10, help="measurements in a row without improvement after which the run stops", validator=gt(0)
+    )
+    min_delta: float = option(0.0, help="difference to the best value that counts as improvement", validator=ge(0))
+
+
 _POSITION = {"epoch": 9999, "global_step": 99_999_999}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dp_callbacks.config import JsonLogConfig, ProgressConfig, TopKConfig
+from dp_callbacks.config import EarlyStopConfig, JsonLogConfig, ProgressConfig, TopKConfig
 from dp_core import Component, hookimpl
 
 DP_API = 1
@@ -13,6 +13,13 @@ DP_API = 1
 @hookimpl
 def dp_components() -> Iterator[Component]:
     """What most runs listen with."""
+    yield Component(
+        kind="callback",
+        name="early_stop",
+        target="dp_callbacks.early_stop:EarlyStop",
+        config=EarlyStopConfig,
+        summary="stop the run once a metric has not improved for a while",
+    )
     yield Component(
         kind="callback",
         name="json_log",
