@@ -52,6 +52,7 @@ class TinyTrainConfig(WorkspaceConfig):
         "batch_size",
         "model",
         "ema_model",
+        "request_stop",
     )
 
     training: TrainingOptions = option(

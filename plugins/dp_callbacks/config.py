@@ -47,11 +47,25 @@ class EarlyStopConfig:
     metric: str = option(
         "val_loss", help="metric that has to improve: val_loss, test_mean_score, ...", validator=min_len(1)
     )
-    mode: Literal["max", "min"] = option("min", help="whether more or less of it is better")
+    mode: Literal["max", "min"] | None = option(
+        None, help="whether more or less of it is better; null: min for what ends in loss or error, else max"
+    )
     patience: int = option(
         10, help="measurements in a row without improvement after which the run stops", validator=gt(0)
     )
-    min_delta: float = option(0.0, help="difference to the best value that counts as improvement", validator=ge(0))
+    min_delta: float = option(
+        0.0, help="difference to the best value that has to be exceeded to count as improvement", validator=ge(0)
+    )
+
+    @property
+    def order(self) -> Literal["max", "min"]:
+        """``mode``, or what null stands for."""
+        return self.mode or better(self.metric)
+
+    def check(self, measures: Sequence[str] = ANY) -> Iterable[tuple[str, str]]:
+        """Nothing would ever stop a run that does not measure the metric."""
+        if not is_measured(_in_names(self.metric), [_in_names(name) for name in measures]):
+            yield "metric", str(unmeasured(self.metric, measures))
 
 
 _POSITION = {"epoch": 9999, "global_step": 99_999_999}

@@ -9,8 +9,7 @@ from typing import Any
 from dp_callbacks.config import EarlyStopConfig
 from dp_core import hookimpl
 from dp_core.errors import quoted
-from dp_core.interfaces import BaseCallback
-from dp_core.interfaces.workspace import Workspace
+from dp_core.interfaces import BaseCallback, Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +82,7 @@ class EarlyStop(BaseCallback):
             return False
         if self._best is None:
             return True
-        gain = value - self._best if self._config.mode == "max" else self._best - value
+        gain = value - self._best if self._config.order == "max" else self._best - value
         return gain > self._config.min_delta
 
     def _reason(self) -> str:

@@ -27,6 +27,7 @@ class TrainConfig(WorkspaceConfig):
         "batch_size",
         "model",
         "ema_model",
+        "request_stop",
     )
 
     shape_meta: dict[str, Any] = option(help="what the task observes and does: {obs: {key: {shape, type}}, action}")

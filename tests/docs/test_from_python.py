@@ -11,7 +11,6 @@ import pytest
 
 from dp_core import load_policy, runs
 from dp_core.testing.fakes import installed
-from dp_core.workspace import BaseWorkspace
 
 PAGE = "from_python.md"
 
@@ -27,8 +26,6 @@ def work(page: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyP
         yield tmp_path
 
 
-# TODO: remove the mark once workspaces have request_stop.
-@pytest.mark.skipif(not hasattr(BaseWorkspace, "request_stop"), reason="workspaces cannot be asked to stop yet")
 def test_its_code_does_what_it_says(work: Path, page: Callable[[str], Any], capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = (block for block in page(PAGE).blocks("python") if not block.startswith("# "))
     done: dict[str, Any] = {}

@@ -70,8 +70,6 @@ def assert_ends_as_a_straight_run(workspace: BaseWorkspace, folder: Path) -> Non
     assert all(torch.equal(found["ema_model"][name], value) for name, value in expected["ema_model"].items())
 
 
-# TODO: remove the mark once workspaces have request_stop.
-@pytest.mark.skipif(not hasattr(BaseWorkspace, "request_stop"), reason="workspaces cannot be asked to stop yet")
 def test_a_run_is_started_stopped_early_resumed_and_evaluated(tmp_path: Path) -> None:
     run = tmp_path / "run"
     stopped = start("smoke", [f"output_dir={run}", *SHORT, "callbacks.end={name: end, epoch: 0}"])

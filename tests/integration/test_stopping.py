@@ -79,7 +79,7 @@ def a_run(config: Path, folder: Path, hook: str, *options: str, fails: tuple[int
     """A workspace whose callbacks are those of the config and a `StopIn`."""
     workspace = TrainWorkspace(load_config(Registry.discover(), config, [*RARELY, *options]), folder)
     workspace.callbacks["stop"] = StopIn(hook)
-    workspace.hooks = run_hooks(workspace.callbacks)
+    workspace.hooks = run_hooks(workspace.callbacks, workspace)
     if (folder / "checkpoints" / "latest.ckpt").is_file():
         workspace.load_checkpoint()
     workspace.setup()

@@ -151,7 +151,7 @@ def test_a_step_is_announced_when_all_of_its_update_is_counted() -> None:
         def dp_after_train_step(self, workspace: Any, metrics: dict[str, Any]) -> None:
             heard.append((metrics["global_step"], workspace.progress.global_step, workspace.progress.updates))
 
-    run.hooks = run_hooks({"listener": Listener()})
+    run.hooks = run_hooks({"listener": Listener()}, run)
     train_epoch(run, Interrupts())
 
     assert heard == [(0, 3, 1), (1, 3, 1), (2, 3, 1)]
