@@ -44,10 +44,8 @@ class DemonstrationFile:
         self._episodes = [self._data[name] for name in sorted(names, key=lambda name: int(name.removeprefix("demo_")))]
         if not self._episodes:
             raise DataError(f"{path}: has no 'data/demo_<number>'; expected demonstrations in robomimic's format")
-        if others := self._data.keys() - names:
-            logger.warning(
-                "%s: left out of 'data' is what is not called 'demo_<number>': %s", path, quoted(sorted(others))
-            )
+        if others := [name for name in self._data if name not in names]:
+            logger.warning("%s: left out of 'data' is what is not called 'demo_<number>': %s", path, quoted(others))
 
     @property
     def n_episodes(self) -> int:
