@@ -29,6 +29,7 @@ from dp_core.interfaces.dataset import BaseDataset
 from dp_core.interfaces.denoiser import BaseDenoiser
 from dp_core.interfaces.encoder import BaseEncoder
 from dp_core.interfaces.module import ModuleAttrMixin
+from dp_core.interfaces.noise import Generators, draw_noise
 from dp_core.interfaces.policy import BasePolicy
 from dp_core.interfaces.runner import BaseRunner
 from dp_core.interfaces.scheduler import BaseScheduler, Inpaint
@@ -42,8 +43,10 @@ __all__ = [
     "BasePolicy",
     "BaseRunner",
     "BaseScheduler",
+    "Generators",
     "Inpaint",
     "ModuleAttrMixin",
     "RunProgress",
     "Workspace",
+    "draw_noise",
 ]

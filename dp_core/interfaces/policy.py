@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dp_core.errors import InputError
 from dp_core.interfaces.module import ModuleAttrMixin
+from dp_core.interfaces.noise import Generators
 from dp_core.normalizer import LinearNormalizer
 
 
@@ -45,12 +46,17 @@ class BasePolicy(ModuleAttrMixin, ABC):
         """
 
     @abstractmethod
-    def predict_action(self, obs: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+    def predict_action(self, obs: dict[str, Tensor], generator: Generators = None) -> dict[str, Tensor]:
         """Sample a chunk of actions.
+
+        No row depends on the others, except for how batched arithmetic rounds: evaluations ask about many episodes at a
+        time, each of which has a generator of its own.
 
         Args:
             obs: ``{key: (B, To or more, *shape)}``, oldest first; the last step is now. Of a longer history, the last
                 To steps count. Keys that ``shape_meta`` does not name are ignored.
+            generator: on this policy's device: a single one for the batch, or a sequence of B, one for each row, whose
+                noise is then the same as if it were alone. `draw_noise` takes either.
 
         Raises:
             InputError: an observation is NaN or infinite, or an image is out of range: no action comes of it. See
@@ -83,7 +89,12 @@ class BasePolicy(ModuleAttrMixin, ABC):
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was kept between calls. Called at the start of every episode."""
+        """Forget what was kept between calls.
+
+        Called whenever the next call is about other episodes than the last: at the start of one, and in an evaluation
+        of many at a time also when one of them ends. Between two resets, row i is always the same episode. So memory
+        that reaches over a whole episode is possible for one robot, and in evaluations with ``n_envs: 1``.
+        """
 
     def set_normalizer(self, normalizer: LinearNormalizer) -> None:
         """Copy the statistics of ``normalizer``, which are those of the training data."""

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dp_core.interfaces.noise import Generators
+
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """``denoise(sample (B, T, D), timestep ()) -> (B, T, D)``: the denoiser with its conditioning bound.
 
@@ -77,7 +79,7 @@ class BaseScheduler(ABC):
         denoise: Denoise,
         shape: tuple[int, ...],
         num_inference_steps: int | None = None,
-        generator: torch.Generator | None = None,
+        generator: Generators = None,
         inpaint: Inpaint | None = None,
         *,
         device: torch.device | str = "cpu",
@@ -89,6 +91,8 @@ class BaseScheduler(ABC):
             denoise: see `Denoise`.
             shape: (B, T, D).
             num_inference_steps: None for the configured number.
+            generator: on ``device``: a single one for the batch, or a sequence of B, one for each row, whose noise is
+                then the same as if it were alone. `draw_noise` takes either.
             inpaint: known entries, which are also exact in the result.
 
         Returns:

@@ -18,7 +18,9 @@ from dp_core.interfaces import (
     BasePolicy,
     BaseRunner,
     BaseScheduler,
+    Generators,
     Inpaint,
+    draw_noise,
 )
 from dp_core.interfaces.scheduler import Denoise
 from dp_core.normalizer import LinearNormalizer
@@ -109,14 +111,14 @@ class TinyScheduler(BaseScheduler):
         denoise: Denoise,
         shape: tuple[int, ...],
         num_inference_steps: int | None = None,
-        generator: torch.Generator | None = None,
+        generator: Generators = None,
         inpaint: Inpaint | None = None,
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
         count = num_inference_steps or 4
-        sample = torch.randn(shape, generator=generator, device=device, dtype=dtype)
+        sample = draw_noise(shape, generator, device=device, dtype=dtype)
         for time in torch.linspace(self._scale, 0, count + 1, device=device)[:-1]:
             sample = sample - denoise(_with_known(sample, inpaint), time) / count
         return _with_known(sample, inpaint)
@@ -140,7 +142,7 @@ class TinyPolicy(BasePolicy):
         return (self._predict(batch["obs"], self.config.n_obs_steps - 1) - target - 0.1 * noise).square().mean()
 
     @torch.no_grad()
-    def predict_action(self, obs: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+    def predict_action(self, obs: dict[str, Tensor], generator: Generators = None) -> dict[str, Tensor]:
         ObservationCheck(obs, self._shape_meta).finish()
         actions = self.normalizer["action"].unnormalize(self._predict(obs, -1))
         first = self.config.n_obs_steps - 1

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dp_core.errors import InputError, quoted
-from dp_core.interfaces import BaseDenoiser, BaseEncoder, BasePolicy, BaseScheduler, Inpaint
+from dp_core.interfaces import BaseDenoiser, BaseEncoder, BasePolicy, BaseScheduler, Generators, Inpaint
 from dp_core.normalizer import LinearNormalizer
 from dp_core.observations import ObservationCheck
 from dp_core.profiling import section
@@ -98,7 +98,7 @@ class DiffusionPolicy(BasePolicy):
 
         With ``torch.bfloat16`` or ``torch.float16`` the denoiser has such weights, and so half of the memory to read at
         every step; observations are encoded, and trajectories kept, in float32. On a GPU all steps of the sampling
-        become one graph, for batches of the size of ``obs``.
+        become one graph, for batches of the size of ``obs`` that are drawn from a single generator.
         """
         if dtype not in DENOISER_DTYPES:
             names = ", ".join(str(known) for known in DENOISER_DTYPES)
@@ -167,7 +167,7 @@ class DiffusionPolicy(BasePolicy):
     def predict_action(
         self,
         obs: dict[str, Tensor],
-        generator: torch.Generator | None = None,
+        generator: Generators = None,
         *,
         fixed_action_prefix: Tensor | None = None,
     ) -> dict[str, Tensor]:
@@ -190,10 +190,7 @@ class DiffusionPolicy(BasePolicy):
             given["fixed_action_prefix"] = fixed_action_prefix
 
         with self._checked(given), section("denoise"):
-            if self._graph is not None and self._graph.fits(condition):
-                trajectory = self._graph(condition, generator)
-            else:
-                trajectory = self._sample(condition, generator)
+            trajectory = self._trajectory(condition, generator)
         action_pred = self.normalizer["action"].unnormalize(trajectory[..., : self.action_dim])
         executed = slice(None) if self.config.pred_action_steps_only else self._executed
         return {"action": action_pred[:, executed], "action_pred": action_pred}
@@ -247,8 +244,16 @@ class DiffusionPolicy(BasePolicy):
         cache = None if self.training else self._cache
         return self.conditioning.condition(self._encode(obs) if cache is None else cache.features(obs, self._encode))
 
-    def _sample(self, condition: Condition, generator: torch.Generator | None) -> Tensor:
-        """Normalised trajectories, (B, T, D)."""
+    def _trajectory(self, condition: Condition, generator: Generators) -> Tensor:
+        """Sample normalised trajectories, (B, T, D), with one launch where that was prepared."""
+        graph = self._graph if self._graph is not None and self._graph.fits(condition) else None
+        # A graph draws for all rows at once.
+        if graph is not None and (generator is None or isinstance(generator, torch.Generator)):
+            return graph(condition, generator)
+        return self._sample(condition, generator)
+
+    def _sample(self, condition: Condition, generator: Generators) -> Tensor:
+        """Sample normalised trajectories, (B, T, D), step by step."""
         any_tensor = condition.tensors()[0]
         return self.scheduler.sample(
             ConditionedDenoiser(self.model, condition, self._denoiser_dtype),

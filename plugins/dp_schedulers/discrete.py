@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dp_core.errors import InputError
-from dp_core.interfaces import BaseScheduler, Inpaint
+from dp_core.interfaces import BaseScheduler, Generators, Inpaint, draw_noise
 from dp_core.interfaces.scheduler import Denoise, prepared
 from dp_schedulers.betas import betas
 from dp_schedulers.config import DiscreteOptions, SpacedOptions
@@ -48,7 +48,7 @@ class Step:
         of_x_t, of_output = self.x0_weights
         return (x_t * of_x_t).add_(output, alpha=of_output)
 
-    def advance(self, x_t: Tensor, output: Tensor, x0s: Sequence[Tensor], generator: torch.Generator | None) -> Tensor:
+    def advance(self, x_t: Tensor, output: Tensor, x0s: Sequence[Tensor], generator: Generators) -> Tensor:
         """Compute x_s, a new tensor (B, T, D).
 
         Args:
@@ -60,7 +60,7 @@ class Step:
         if self.of_output:
             x_s.add_(output, alpha=self.of_output)
         if self.std is not None:
-            z = torch.randn(x_t.shape, generator=generator, device=x_t.device, dtype=x_t.dtype)
+            z = draw_noise(x_t.shape, generator, device=x_t.device, dtype=x_t.dtype)
             x_s.add_(z, alpha=self.std)
         return x_s
 
@@ -124,7 +124,7 @@ class DiscreteScheduler(BaseScheduler):
         denoise: Denoise,
         shape: tuple[int, ...],
         num_inference_steps: int | None = None,
-        generator: torch.Generator | None = None,
+        generator: Generators = None,
         inpaint: Inpaint | None = None,
         *,
         device: torch.device | str = "cpu",
@@ -143,7 +143,7 @@ class DiscreteScheduler(BaseScheduler):
         denoise_step = prepared(denoise, times)
         limit = self.largest_sample
         x0s: deque[Tensor] = deque(maxlen=max(len(step.of_x0) for step in steps))
-        sample = torch.randn(shape, generator=generator, device=device, dtype=dtype)
+        sample = draw_noise(shape, generator, device=device, dtype=dtype)
         for i, step in enumerate(steps):
             sample = with_known(sample, inpaint)
             output = denoise_step(sample, i)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from dp_core.interfaces import BaseScheduler, Inpaint
+from dp_core.interfaces import BaseScheduler, Generators, Inpaint, draw_noise
 from dp_core.interfaces.scheduler import Denoise
 from dp_schedulers.sampling import number_of_steps, with_known
 
@@ -58,7 +58,7 @@ class FlowMatching(BaseScheduler):
         denoise: Denoise,
         shape: tuple[int, ...],
         num_inference_steps: int | None = None,
-        generator: torch.Generator | None = None,
+        generator: Generators = None,
         inpaint: Inpaint | None = None,
         *,
         device: torch.device | str = "cpu",
@@ -80,7 +80,7 @@ class FlowMatching(BaseScheduler):
         def velocity(x: Tensor, step: int) -> Tensor:
             return denoise(with_known(x, inpaint), times[step])
 
-        sample = torch.randn(shape, generator=generator, device=device, dtype=dtype)
+        sample = draw_noise(shape, generator, device=device, dtype=dtype)
         for step in range(count - 1):
             sample = self._advance(velocity, sample, step, 1 / count)
         sample = self._arrive(velocity, sample, count - 1, 1 / count)

@@ -108,6 +108,25 @@ def test_a_generator_decides_everything_that_is_random(build, obs_as_global_cond
 
 
 @BOTH
+def test_with_a_generator_for_each_row_a_row_acts_as_if_it_were_alone(build, obs_as_global_cond):
+    policy, obs = build(obs_as_global_cond=obs_as_global_cond), batch(2)["obs"]
+    noises = []
+    policy.model.register_forward_pre_hook(lambda _, args: noises.append(args[0][..., :2].clone()))
+
+    together = policy.predict_action(obs, [seeded(seed) for seed in (4, 5, 4)])["action"]
+    first = noises[0]
+    noises.clear()
+    alone = []
+    for row, seed in enumerate((4, 5, 4)):
+        own = {key: value[row : row + 1] for key, value in obs.items()}
+        alone.append(policy.predict_action(own, seeded(seed))["action"])
+
+    assert torch.equal(first, torch.cat(noises[:: len(noises) // 3]))
+    assert torch.equal(first[0], first[2])
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-3, atol=1e-3)
+
+
+@BOTH
 def test_the_trajectory_starts_as_noise_drawn_before_the_times(build, obs_as_global_cond):
     policy = build(obs_as_global_cond=obs_as_global_cond)
     seen = []

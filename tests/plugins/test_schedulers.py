@@ -356,3 +356,29 @@ def test_training_on_the_gpu_does_not_keep_sampling_from_the_cpu(build, data, na
     sample = scheduler.sample(lambda sample, time: sample, SHAPE, 4)
 
     assert (noisy.device.type, sample.device.type) == ("cuda", "cpu")
+
+
+SAMPLERS = [
+    {"name": "ddpm"},
+    {"name": "ddim", "num_inference_steps": 10, "eta": 1.0},
+    {"name": "dpm_solver", "num_inference_steps": 10},
+    {"name": "flow_matching"},
+]
+
+
+@pytest.mark.parametrize("is_inpainting", [False, True])
+@pytest.mark.parametrize("options", SAMPLERS, ids=lambda options: options["name"])
+def test_with_a_generator_for_each_row_a_row_is_sampled_as_if_it_were_alone(build, data, options, is_inpainting):
+    scheduler = build(**options)
+    known = Inpaint(torch.rand(SHAPE, generator=torch.Generator().manual_seed(9)) < 0.3, data)
+
+    def sample(rows, generator):
+        inpaint = Inpaint(known.mask[rows], known.values[rows]) if is_inpainting else None
+        shape = (len(rows), *SHAPE[1:])
+        return scheduler.sample(lambda sample, time: 0.1 * sample, shape, None, generator, inpaint)
+
+    seeds = (7, 8, 7)
+    together = sample([0, 1, 2], [torch.Generator().manual_seed(seed) for seed in seeds])
+    alone = [sample([row], torch.Generator().manual_seed(seed)) for row, seed in enumerate(seeds)]
+
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-6, atol=1e-6)

@@ -25,6 +25,8 @@ from dp_core.testing.samples import (
 )
 
 _BATCH_SIZE = 3
+DRAW_ROWS = "draw with dp_core.interfaces.draw_noise, which takes one generator or one for each row"
+"""What to do where rows of a batch cannot have generators of their own."""
 
 
 class Network(NamedTuple):

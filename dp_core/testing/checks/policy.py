@@ -8,11 +8,15 @@ import torch
 from torch import Tensor
 
 from dp_core.errors import InputError, quoted
+from dp_core.interfaces import Generators
 from dp_core.shape_meta import action_dim, keys_of_type
 from dp_core.testing.case import Case
 from dp_core.testing.checks import modules
 from dp_core.testing.checks.description import it_is_built_as_its_kind_is, options_survive_a_config_file
+from dp_core.testing.checks.modules import DRAW_ROWS
 from dp_core.testing.samples import clone, differences, generator, normalizer_for, raw_obs, seeded
+
+_N_ROWS = 3
 
 
 def the_loss_is_a_finite_number(case: Case) -> None:
@@ -162,6 +166,22 @@ def reset_forgets(case: Case) -> None:
         )
 
 
+def rows_draw_from_generators_of_their_own(case: Case) -> None:
+    """With a generator for each row, a row's actions are those it gets alone: evaluations ask about many at once."""
+    policy, obs = modules.built(case).eval(), modules.network_of(case).inputs(case, _N_ROWS)
+    try:
+        together = _act(policy, obs, [generator(row) for row in range(_N_ROWS)])["action"]
+    except TypeError:
+        case.fail("given a generator for each row, predict_action raised a TypeError; expected actions", DRAW_ROWS)
+    for row in range(_N_ROWS):
+        policy.reset()
+        alone = _act(policy, {key: value[row : row + 1] for key, value in obs.items()}, generator(row))["action"]
+        if not torch.allclose(together[row : row + 1], alone, rtol=1e-3, atol=0.1):
+            case.fail(
+                f"given a generator for each row, row {row} got other actions than alone; expected the same", DRAW_ROWS
+            )
+
+
 CHECKS = (
     it_is_built_as_its_kind_is,
     options_survive_a_config_file,
@@ -174,6 +194,7 @@ CHECKS = (
     observations_mean_what_their_key_says,
     nan_never_becomes_an_action,
     reset_forgets,
+    rows_draw_from_generators_of_their_own,
     *modules.CHECKS,
 )
 
@@ -184,7 +205,7 @@ def _loss(case: Case, policy: Any, seed: int = 0) -> Tensor:
     return loss
 
 
-def _act(policy: Any, obs: dict[str, Tensor]) -> dict[str, Tensor]:
+def _act(policy: Any, obs: dict[str, Tensor], generators: Generators = None) -> dict[str, Tensor]:
     with seeded():
-        actions: dict[str, Tensor] = policy.predict_action(obs, generator())
+        actions: dict[str, Tensor] = policy.predict_action(obs, generators or generator())
     return actions

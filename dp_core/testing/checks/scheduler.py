@@ -12,7 +12,7 @@ from dp_core.errors import quoted
 from dp_core.interfaces import BaseScheduler, Inpaint
 from dp_core.testing.case import Case
 from dp_core.testing.checks.description import it_is_built_as_its_kind_is, options_survive_a_config_file
-from dp_core.testing.checks.modules import pickled
+from dp_core.testing.checks.modules import DRAW_ROWS, pickled
 from dp_core.testing.samples import generator, seeded
 
 SHAPE = (3, 8, 2)
@@ -95,6 +95,24 @@ def sampling_draws_from_the_generator_alone(case: Case) -> None:
         )
 
 
+def rows_draw_from_generators_of_their_own(case: Case) -> None:
+    """With a generator for each row, `sample` gives each what it gives it alone: evaluations ask about many at once."""
+    scheduler = case.build()
+
+    def sampled(count: int, generators: Any) -> Tensor:
+        with seeded():
+            made: Tensor = scheduler.sample(lambda sample, time: 0.1 * sample, (count, *SHAPE[1:]), None, generators)
+        return made
+
+    try:
+        together = sampled(SHAPE[0], [generator(row) for row in range(SHAPE[0])])
+    except TypeError:
+        case.fail("given a generator for each row, sample raised a TypeError; expected samples", DRAW_ROWS)
+    alone = torch.cat([sampled(1, generator(row)) for row in range(SHAPE[0])])
+    if not torch.allclose(together, alone, rtol=1e-4, atol=1e-5):
+        case.fail("given a generator for each row, rows are other samples than alone; expected the same", DRAW_ROWS)
+
+
 def known_entries_are_kept(case: Case) -> None:
     """Check that what is known of a trajectory is exact in the sample, and is what the network sees of it."""
     scheduler = case.build()
@@ -165,6 +183,7 @@ CHECKS = (
     noise_and_target_have_the_shape_of_the_data,
     samples_have_the_shape_asked_for,
     sampling_draws_from_the_generator_alone,
+    rows_draw_from_generators_of_their_own,
     known_entries_are_kept,
     the_right_network_leads_to_the_data,
     the_largest_sample_is_known,

@@ -103,6 +103,11 @@ FOUND: dict[tuple[str, str], tuple[str, str]] = {
         "policy 'numb' for an image and states: with nan in 'state', it acted, and otherwise than without; expected an "
         "InputError; check = ObservationCheck(obs, shape_meta) first, and check.finish() before returning",
     ),
+    ("policy", "sharing"): (
+        "rows_draw_from_generators_of_their_own",
+        "policy 'sharing' for an image and states: given a generator for each row, row 1 got other actions than alone; "
+        "expected the same; draw with dp_core.interfaces.draw_noise, which takes one generator or one for each row",
+    ),
     ("policy", "unseeded"): (
         "the_loss_draws_from_the_generator_alone",
         "policy 'unseeded' for an image and states: with the same generator, the loss was 0.48 and then 0.457; "
@@ -261,6 +266,11 @@ FOUND: dict[tuple[str, str], tuple[str, str]] = {
         "scheduler 'global': with the same generator, samples differed; expected the same; pass it to "
         "everything that draws: torch.randn(..., generator=generator)",
     ),
+    ("scheduler", "lumping"): (
+        "rows_draw_from_generators_of_their_own",
+        "scheduler 'lumping': given a generator for each row, sample raised a TypeError; expected samples; draw with "
+        "dp_core.interfaces.draw_noise, which takes one generator or one for each row",
+    ),
     ("scheduler", "ignorant"): (
         "known_entries_are_kept",
         "scheduler 'ignorant': known entries are off by up to 1.78; expected them exact; write "
@@ -402,8 +412,14 @@ def test_a_fault_is_found_by_the_rule_that_it_breaks(kind: str, name: str, fault
     assert {line.partition(":")[0] for line in broken} == {rule, *ALSO.get(name, ())}
 
 
-ALSO = {"busy": ["it_can_be_pickled"], "backwards": ["the_largest_sample_is_known"]}
-"""Rules that a fault breaks besides: what cannot be pickled cannot be copied, what goes the wrong way gets nowhere."""
+ALSO = {
+    "busy": ["it_can_be_pickled"],
+    "backwards": ["the_largest_sample_is_known"],
+    "global": ["rows_draw_from_generators_of_their_own"],
+    "hoarding": ["rows_draw_from_generators_of_their_own"],
+}
+"""Rules that a fault breaks besides: what cannot be pickled cannot be copied, what goes the wrong way gets nowhere,
+and who keeps what was drawn, or draws from elsewhere, gives no row what it would give it alone."""
 
 
 def test_every_fault_is_expected(faulty: Registry) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dp_core import hookimpl
-from dp_core.interfaces import BaseCallback, BaseDataset, BaseEncoder, Workspace
+from dp_core.interfaces import BaseCallback, BaseDataset, BaseEncoder, Generators, Workspace
 from dp_core.normalizer import LinearNormalizer
 from dp_core.testing.tiny import (
     TinyDataset,
@@ -162,6 +162,14 @@ class Global(TinyScheduler):
         return super().sample(denoise, shape, count, None, inpaint)
 
 
+class Lumping(TinyScheduler):
+    def sample(
+        self, denoise: Any, shape: Any, count: Any = None, generator: Any = None, inpaint: Any = None, **named: Any
+    ) -> Tensor:
+        torch.rand(1, generator=generator)
+        return super().sample(denoise, shape, count, generator, inpaint)
+
+
 class Ignorant(TinyScheduler):
     def sample(
         self, denoise: Any, shape: Any, count: Any = None, generator: Any = None, inpaint: Any = None, **named: Any
@@ -173,14 +181,14 @@ class Ignorant(TinyScheduler):
 
 
 class Scaled(TinyPolicy):
-    def predict_action(self, obs: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+    def predict_action(self, obs: dict[str, Tensor], generator: Generators = None) -> dict[str, Tensor]:
         return {key: value / 1000 for key, value in super().predict_action(obs, generator).items()}
 
 
 class Hoarding(TinyPolicy):
     first: dict[str, Tensor] | None = None
 
-    def predict_action(self, obs: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+    def predict_action(self, obs: dict[str, Tensor], generator: Generators = None) -> dict[str, Tensor]:
         found = super().predict_action(obs, generator)
         if self.first is None or len(self.first["action"]) != len(found["action"]):
             self.first = found
@@ -195,19 +203,26 @@ class Hoarding(TinyPolicy):
 
 
 class Backward(TinyPolicy):
-    def predict_action(self, obs: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+    def predict_action(self, obs: dict[str, Tensor], generator: Generators = None) -> dict[str, Tensor]:
         return super().predict_action({key: obs[key][:, : self.config.n_obs_steps] for key in obs}, generator)
 
 
 class Typed(TinyPolicy):
-    def predict_action(self, obs: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+    def predict_action(self, obs: dict[str, Tensor], generator: Generators = None) -> dict[str, Tensor]:
         scaled = {key: value / 255 if value.dtype == torch.uint8 else value for key, value in obs.items()}
         return super().predict_action(scaled, generator)
 
 
 class Numb(TinyPolicy):
-    def predict_action(self, obs: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+    def predict_action(self, obs: dict[str, Tensor], generator: Generators = None) -> dict[str, Tensor]:
         return super().predict_action({key: value.nan_to_num(7) for key, value in obs.items()}, generator)
+
+
+class Sharing(TinyPolicy):
+    def predict_action(self, obs: dict[str, Tensor], generator: Generators = None) -> dict[str, Tensor]:
+        first = generator[0] if isinstance(generator, list) else generator
+        found = super().predict_action(obs, generator)
+        return {key: value + 10 * torch.randn(value.shape, generator=first) for key, value in found.items()}
 
 
 class Unseeded(TinyPolicy):

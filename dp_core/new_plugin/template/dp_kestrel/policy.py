@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from dp_core.interfaces import BasePolicy
+from dp_core.interfaces import BasePolicy, Generators
 from dp_core.normalizer import LinearNormalizer
 from dp_core.observations import ObservationCheck
 from torch import Tensor, nn
@@ -40,7 +40,7 @@ class KestrelPolicy(BasePolicy):
         return mse_loss(self._predict(seen), self.normalizer["action"].normalize(batch["action"]))
 
     @torch.no_grad()
-    def predict_action(self, obs: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+    def predict_action(self, obs: dict[str, Tensor], generator: Generators = None) -> dict[str, Tensor]:
         """Act on ``{key: (B, To, *shape)}`` in raw units; nothing is drawn."""
         seen = {key: obs[key][:, -self.config.n_obs_steps :] for key in self._keys}  # the last step is now
         check = ObservationCheck(seen, self._shape_meta)  # on a GPU it looks while the host goes on

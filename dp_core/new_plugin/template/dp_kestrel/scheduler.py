@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from dp_core.interfaces import BaseScheduler, Inpaint
+from dp_core.interfaces import BaseScheduler, Generators, Inpaint, draw_noise
 from dp_core.interfaces.scheduler import Denoise
 from torch import Tensor
 
@@ -39,7 +39,7 @@ class KestrelScheduler(BaseScheduler):
         denoise: Denoise,
         shape: tuple[int, ...],
         num_inference_steps: int | None = None,
-        generator: torch.Generator | None = None,
+        generator: Generators = None,
         inpaint: Inpaint | None = None,
         *,
         device: torch.device | str = "cpu",
@@ -48,7 +48,7 @@ class KestrelScheduler(BaseScheduler):
         """Go from noise to trajectories (B, T, D) in equal steps; what ``inpaint`` knows is kept."""
         n_steps = num_inference_steps or self.config.num_inference_steps
         times = torch.linspace(self.config.timestep_scale, 0, n_steps + 1, device=device)
-        sample = torch.randn(shape, generator=generator, device=device, dtype=dtype)
+        sample = draw_noise(shape, generator, device=device, dtype=dtype)
         for time in times[:-1]:
             sample = sample - denoise(_with_known(sample, inpaint), time) / n_steps
         return _with_known(sample, inpaint)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from dp_core.interfaces import BasePolicy
+from dp_core.interfaces import BasePolicy, Generators
 from dp_core.registry import Registry
 from dp_core.testing import RunnerConformance
 from torch import Tensor
@@ -29,7 +29,7 @@ class GoesHome(BasePolicy):
     def compute_loss(self, batch: dict[str, Any], generator: torch.Generator | None = None) -> Tensor:
         raise NotImplementedError
 
-    def predict_action(self, obs: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+    def predict_action(self, obs: dict[str, Tensor], generator: Generators = None) -> dict[str, Tensor]:
         actions = torch.full((len(obs["state"]), 8, 2), self.action)
         return {"action": actions, "action_pred": actions}
 
