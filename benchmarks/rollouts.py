@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from common import Report, Settings, Table, compare, parse, take_turns
-from dp_core.interfaces import BasePolicy
+from dp_core.interfaces import BasePolicy, Generators
 from dp_core.kit.rollout.environment import Start
 from dp_pusht.config import PushTRunnerConfig
 from dp_pusht.environment import PushTEnvironment
@@ -39,7 +39,7 @@ class Circling(BasePolicy):
         """Return 0: there is nothing to learn."""
         return torch.zeros(())
 
-    def predict_action(self, obs: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+    def predict_action(self, obs: dict[str, Tensor], generator: Generators = None) -> dict[str, Tensor]:
         """Return chunks that depend on the last position alone, (B, Ta, 2)."""
         x, y = (obs["agent_pos"][:, -1] - _CENTRE).double().unbind(1)
         angles = torch.atan2(y, x)[:, None] + _TURN * torch.arange(1, N_ACTION_STEPS + 1)

@@ -22,6 +22,8 @@ class BaseRunner(ABC):
     def run(self, policy: BasePolicy) -> dict[str, Any]:
         """Evaluate, in ``eval()`` mode and without gradients.
 
+        What happens in an episode follows from the weights and its own seed, whatever ran before or runs beside it.
+
         Returns:
             Numbers, and paths of the videos made: ``test/mean_score``, ``train/mean_score``,
             ``test/sim_max_reward_{seed}``, ``test/sim_video_{seed}``, and where it applies ``test/success_rate``,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -121,3 +123,34 @@ def test_mistake_is_one_message(
 ) -> None:
     assert dp_eval([str(checkpoint), *arguments]) == 2
     assert capsys.readouterr().err == f"dp-eval: error: {message}\n"
+
+
+def scores_of(record: Mapping[str, Any]) -> dict[str, float]:
+    return {key: value for key, value in record.items() if key.startswith(("test/", "train/")) and "video" not in key}
+
+
+@pytest.mark.slow
+def test_an_episode_scores_the_same_in_the_run_and_in_any_later_evaluation(tmp_path: Path) -> None:
+    """Long enough for the agent to push the block about; the policy hardly knows anything, so noise decides."""
+    episodes = ["runner.n_train=2", "runner.n_test=18", "runner.n_test_vis=0", "runner.max_steps=60"]
+    options = [*episodes, "runner.n_envs=4", "runner.batch_invariant=true", "training.num_epochs=1"]
+    assert dp_run([str(SMOKE), f"output_dir={tmp_path / 'run'}", *options]) == 0
+    checkpoint = str(tmp_path / "run" / "checkpoints" / "latest.ckpt")
+    [epoch] = [
+        record
+        for line in (tmp_path / "run" / "logs.json.txt").read_text().splitlines()
+        if "test/mean_score" in (record := json.loads(line))
+    ]
+    expected = scores_of(epoch)
+
+    def evaluated(name: str, *arguments: str) -> dict[str, float]:
+        assert dp_eval([checkpoint, "--output", str(tmp_path / name), *arguments]) == 0
+        return scores_of(json.loads((tmp_path / name / "eval_log.json").read_text()))
+
+    assert len(set(expected.values())) > 15
+    assert evaluated("alone", "runner.n_envs=1") == expected
+    assert evaluated("many", "runner.n_envs=16", "runner.num_workers=2") == expected
+    assert evaluated("all", "runner.n_envs=null") == expected
+    few = evaluated("few", "--episodes", "5")
+    assert {key: few[key] for key in few if "sim_max_reward" in key}.items() <= expected.items()
+    assert evaluated("other noise", "runner.seed=1") != expected

@@ -82,12 +82,12 @@ def test_an_environment_s_process_finds_what_its_parent_finds(switches: None) ->
     make_environment = Registry.discover().resolve("runner", "my_task").load()
     group = WorkerGroup(EpisodeOptions(make_environment, n_obs_steps=1, max_steps=1, fps=10), 1, "seen")
     try:
-        group.start([Start("test", 0)])
-        group.execute({0: np.zeros((1, 1), np.float32)})
-        (outcome,) = group.outcomes()
+        group.start({0: Start("test", 0)})
+        outcome = group.execute({0: np.zeros((1, 1), np.float32)})[0].outcome
     finally:
         group.close()
 
+    assert outcome is not None
     assert sorted(outcome.measures) == ["dp-seen/seen", "local/my_task"]
 
 

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from dp_core.errors import InputError
-from dp_core.interfaces import BasePolicy
+from dp_core.interfaces import BasePolicy, Generators, draw_noise
+from dp_core.kit.rollout.acting import noise_seed
 from dp_core.kit.rollout.environment import Start
 from dp_core.kit.rollout.episode import Episode, EpisodeOptions
 from dp_pusht.config import PushTRunnerConfig
@@ -45,30 +46,35 @@ class StillPolicy(BasePolicy):
     def reset(self) -> None:
         self.n_resets += 1
 
-    def predict_action(
-        self, obs: dict[str, torch.Tensor], generator: torch.Generator | None = None
-    ) -> dict[str, torch.Tensor]:
+    def predict_action(self, obs: dict[str, torch.Tensor], generator: Generators = None) -> dict[str, torch.Tensor]:
         self.seen.append(obs)
         self.modes.append(self.training)
         action = self.choose(obs["agent_pos"][:, -1:], generator)
         return {"action": action, "action_pred": action}
 
-    def choose(self, position: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+    def choose(self, position: torch.Tensor, generator: Generators) -> torch.Tensor:
         return position.repeat(1, 4, 1)
 
 
 class RandomPolicy(StillPolicy):
-    def choose(self, position: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-        return 512 * torch.rand((len(position), 4, 2), generator=generator)
+    def choose(self, position: torch.Tensor, generator: Generators) -> torch.Tensor:
+        return 256 + 128 * draw_noise((len(position), 4, 2), generator)
+
+
+class OldPolicy(StillPolicy):
+    """Knows of one generator only."""
+
+    def choose(self, position: torch.Tensor, generator: Generators) -> torch.Tensor:
+        return 256 + 128 * torch.randn((len(position), 4, 2), generator=generator)
 
 
 class WrongPolicy(StillPolicy):
-    def choose(self, position: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+    def choose(self, position: torch.Tensor, generator: Generators) -> torch.Tensor:
         return position.repeat(1, 3, 1)
 
 
 class DivergedPolicy(StillPolicy):
-    def choose(self, position: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+    def choose(self, position: torch.Tensor, generator: Generators) -> torch.Tensor:
         return torch.full((len(position), 4, 2), torch.nan)
 
 
@@ -128,12 +134,12 @@ def test_metrics_have_the_names_of_the_contract(tmp_path: Path) -> None:
 
 def test_score_is_the_best_reward_of_the_episode(tmp_path: Path) -> None:
     metrics = run(RandomPolicy(), tmp_path, n_test_vis=0)
-    generator = torch.Generator().manual_seed(0)
-    episodes = [episode(Start("test", seed), legacy=True) for seed in (0, 100000, 100001, 100002)]
-    for _ in range(3):
-        chunks = 512 * torch.rand((4, 4, 2), generator=generator)
-        for one, chunk in zip(episodes, chunks.numpy(), strict=True):
-            one.execute(chunk)
+    starts = [Start("train", 0), *(Start("test", seed) for seed in (100000, 100001, 100002))]
+    episodes = [episode(start, legacy=True) for start in starts]
+    for start, one in zip(starts, episodes, strict=True):
+        generator = torch.Generator().manual_seed(noise_seed(0, start))
+        for _ in range(3):
+            one.execute((256 + 128 * torch.randn((4, 2), generator=generator)).numpy())
     best = [one.outcome().rewards.max() for one in episodes]
 
     assert [len(one.outcome().rewards) for one in episodes] == [10] * 4
@@ -191,7 +197,17 @@ def test_windows_are_padded_with_the_first_observation_and_move_with_time(tmp_pa
     assert len(policy.seen) == 3
 
 
-def test_policy_is_reset_per_batch_runs_in_eval_mode_and_gets_its_mode_back(tmp_path: Path) -> None:
+def test_a_policy_that_knows_of_one_generator_only_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        run(OldPolicy(), tmp_path)
+
+    assert str(caught.value) == (
+        "the Push-T runner hands predict_action a generator for each row, and the policy, or its scheduler, takes a "
+        "single one; draw with dp_core.interfaces.draw_noise, which takes either"
+    )
+
+
+def test_policy_is_reset_for_other_episodes_runs_in_eval_mode_and_gets_its_mode_back(tmp_path: Path) -> None:
     policy = StillPolicy().train()
     run(policy, tmp_path, n_test_vis=0, n_envs=3)
 

@@ -24,7 +24,7 @@ _SCORES = (
 
 @attrs.frozen(kw_only=True)
 class RolloutOptions:
-    """Which episodes are run, and how. Configs of runners inherit these, and set defaults that suit their task."""
+    """Choose which episodes are run, and how. Configs of runners inherit these, and set defaults for their task."""
 
     environment_measures: ClassVar[tuple[str, ...] | None] = None
     """Names of what `Environment.measure` of the task returns; None: not said, so any."""
@@ -41,7 +41,14 @@ class RolloutOptions:
     n_envs: int | None = option(None, help="episodes at a time; null: all", validator=optional(ge(1)))
     num_workers: int = option(0, help="processes for the environments; 0: the run's own", validator=ge(0))
     seed: int = option(
-        0, help="of the policy's sampling noise, the same at every evaluation", validator=[ge(0), lt(2**63)]
+        0,
+        help="of the policy's sampling noise; that of an episode follows from this and the episode's own seed",
+        validator=[ge(0), lt(2**63)],
+    )
+    batch_invariant: bool = option(
+        False,
+        help="ask the policy in batches of one size, so that scores do not depend, by rounding either, on n_envs, "
+        "num_workers and what else is evaluated; slower where few episodes run",
     )
 
     @property
@@ -53,12 +60,12 @@ class RolloutOptions:
         return (*of_splits, "seconds_per_episode")
 
     def check(self, shape_meta: dict[str, Any]) -> Iterable[tuple[str, str]]:
-        """There must be something to do. Tasks add what they ask of ``shape_meta``."""
+        """Tell what is wrong: there must be something to do. Tasks add what they ask of ``shape_meta``."""
         if self.n_train + self.n_test == 0:
             yield "n_test", "n_train and n_test are both 0; evaluate at least one episode"
 
     def in_debug_mode(self) -> Self:
-        """A few short episodes."""
+        """Return the same with a few short episodes."""
         return attrs.evolve(
             self,
             n_train=min(self.n_train, 1),

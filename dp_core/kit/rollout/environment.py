@@ -15,11 +15,11 @@ Split = Literal["train", "test"]
 
 @attrs.frozen
 class Start:
-    """How an episode begins. Travels to worker processes, so it has to be picklable."""
+    """Say how an episode begins. Travels to worker processes, so it has to be picklable."""
 
     split: Split
     seed: int
-    """Names the episode in metrics."""
+    """Names the episode in metrics, and decides, with its split and the runner's seed, what the policy draws in it."""
     state: Any = None
     """Whatever `Environment.reset` needs to know besides the seed."""
     video: Path | None = None
@@ -28,24 +28,27 @@ class Start:
 
 @attrs.frozen
 class Step:
-    """What an action led to."""
+    """Report what one action led to."""
 
     reward: float
+    """Of this control step, finite; `Environment.score` makes a score of all of an episode. In [0, 1], unless a task
+    has a score of its own."""
     is_over: bool = False
-    """The task ends the episode here."""
+    """Whether the task ends the episode here, be it by success or by failure."""
     is_success: bool = False
+    """Whether the task is done; once is enough for the episode to count as a success."""
 
 
 class Environment(ABC):
-    """One environment, reset for one episode after the other. Made in the process that it lives in."""
+    """Simulate one task, for one episode after the other. Made in the process that it lives in."""
 
     @abstractmethod
     def reset(self, start: Start) -> None:
-        """Begin an episode."""
+        """Begin an episode, which depends on ``start`` alone and not on the episodes before."""
 
     @abstractmethod
     def observe(self) -> dict[str, NDArray[Any]]:
-        """The present observation, ``{key: (*shape)}``: images uint8 (C, H, W), everything else float32.
+        """Return the present observation, ``{key: (*shape)}``: images uint8 (C, H, W), everything else float32.
 
         Called only where a policy may get to see it, so this is the place to draw images.
         """
@@ -60,16 +63,16 @@ class Environment(ABC):
 
     @abstractmethod
     def render(self) -> NDArray[np.uint8]:
-        """A frame for the video, RGB (H, W, 3) with even H and W."""
+        """Draw a frame for the video, RGB, uint8 (H, W, 3), with even H and W."""
 
     def score(self, rewards: NDArray[np.float64]) -> float:
-        """Of an episode, from the rewards so far (N,), N >= 0; in [0, 1]. Here: the best of them."""
+        """Score an episode, in [0, 1], from its rewards so far (N,), N >= 0; here, by the best of them."""
         return float(rewards.max(initial=0.0))
 
     def measure(self) -> dict[str, float]:
-        """Further numbers about the episode that just went, whose mean over episodes is reported by their name.
+        """Return further numbers about the episode that is just over; their mean over episodes is reported by name.
 
-        The same names for every episode.
+        The names are the same for every episode.
         """
         return {}
 

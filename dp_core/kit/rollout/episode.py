@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -19,12 +19,14 @@ Window = dict[str, NDArray[Any]]
 
 @attrs.frozen
 class EpisodeOptions:
-    """What all episodes of an evaluation have in common. Sent to worker processes."""
+    """Say what all episodes of an evaluation have in common. Sent to worker processes."""
 
     make_environment: Callable[[], Environment]
     """Picklable: a function at the top of a module, a `functools.partial` of one, or a class."""
     n_obs_steps: int
+    """To."""
     max_steps: int
+    """Control steps."""
     fps: float
     """Frames per second of videos."""
     steps_per_frame: int = 1
@@ -32,29 +34,37 @@ class EpisodeOptions:
 
 
 @attrs.frozen
-class Report:
-    """Where an episode stands: what the policy sees next (None once it is over), steps done, score so far."""
+class Outcome:
+    """Sum up a whole episode."""
 
-    window: Window | None
-    n_steps: int
     score: float
+    """In [0, 1], see `Environment.score`."""
+    is_success: bool
+    rewards: NDArray[np.float64]
+    """Of the control steps, (N,), see `Step.reward`."""
+    measures: dict[str, float]
+    """See `Environment.measure`."""
 
 
 @attrs.frozen
-class Outcome:
-    """A whole episode: its score, whether it succeeded, rewards (N,), and what `Environment.measure` gave."""
+class Report:
+    """Say where an episode stands."""
 
+    window: Window | None
+    """What the policy sees next; None once the episode is over."""
+    n_steps: int
+    """Control steps done."""
     score: float
-    is_success: bool
-    rewards: NDArray[np.float64]
-    measures: dict[str, float]
+    """Of the steps done, in [0, 1], see `Environment.score`."""
+    outcome: Outcome | None = None
+    """Once the episode is over."""
 
 
 class Episode:
-    """One episode in ``environment``, until the task ends it, or for ``max_steps``."""
+    """Run one episode in ``environment``, until the task ends it, or for ``max_steps``."""
 
     def __init__(self, environment: Environment, start: Start, options: EpisodeOptions) -> None:
-        self._environment = environment
+        self.environment = environment
         self._options = options
         self._rewards: list[float] = []
         self._is_success = False
@@ -69,25 +79,30 @@ class Episode:
         for index, action in enumerate(actions.astype(np.float64), start=1):
             if self.is_over:
                 break
-            step = self._environment.step(action)
+            step = self.environment.step(action)
             self._rewards.append(step.reward)
             self._is_success |= step.is_success
             self._is_ended = step.is_over
             self._film()
             # Nobody gets to see what is followed by To more observations, or by the end.
             if not self.is_over and index > len(actions) - self._options.n_obs_steps:
-                self._recent.append(self._environment.observe())
+                self._recent.append(self.environment.observe())
         if self.is_over and self._video is not None:
             self._video.finish()
             self._video = None
 
     def report(self) -> Report:
-        """See `Report`."""
-        return Report(window=None if self.is_over else self._window(), n_steps=len(self._rewards), score=self._score())
+        """Say where it stands."""
+        return Report(
+            window=None if self.is_over else self._window(),
+            n_steps=len(self._rewards),
+            score=self._score(),
+            outcome=self.outcome() if self.is_over else None,
+        )
 
     def outcome(self) -> Outcome:
-        """What has happened so far."""
-        return Outcome(self._score(), self._is_success, np.array(self._rewards), self._environment.measure())
+        """Sum up what has happened so far."""
+        return Outcome(self._score(), self._is_success, np.array(self._rewards), self.environment.measure())
 
     def abandon(self) -> None:
         """Leave nothing behind if the episode is not over."""
@@ -97,58 +112,59 @@ class Episode:
 
     @property
     def is_over(self) -> bool:
-        """Whether there is nothing more to execute."""
+        """Tell whether there is nothing more to execute."""
         return self._is_ended or len(self._rewards) >= self._options.max_steps
 
     def _score(self) -> float:
-        return self._environment.score(np.array(self._rewards))
+        return self.environment.score(np.array(self._rewards))
 
     def _film(self) -> None:
         if self._video is not None and len(self._rewards) % self._options.steps_per_frame == 0:
-            self._video.append(self._environment.render())
+            self._video.append(self.environment.render())
 
     def _window(self) -> Window:
-        """The last To observations; the first is repeated where there are fewer."""
+        """Stack the last To observations; the first is repeated where there are fewer."""
         padding = [self._recent[0]] * (self._options.n_obs_steps - len(self._recent))
         steps = [*padding, *self._recent]
         return {key: np.stack([step[key] for step in steps]) for key in steps[0]}
 
 
 class EpisodeGroup:
-    """Several episodes, numbered in the order of their starts. Environments are used again by later ones."""
+    """Run several episodes at a time, each under a number of the caller's choice.
+
+    Environments are made where there is none that is idle, and used again by later episodes.
+    """
 
     def __init__(self, options: EpisodeOptions) -> None:
         self._options = options
         self._environments: list[Environment] = []
-        self._episodes: list[Episode] = []
+        self._idle: deque[Environment] = deque()
+        self._running: dict[int, Episode] = {}
 
-    def start(self, starts: Sequence[Start]) -> list[Report]:
-        """Drop what there was and start new episodes."""
-        self._abandon()
-        while len(self._environments) < len(starts):
-            self._environments.append(self._options.make_environment())
-        for environment, start in zip(self._environments, starts, strict=False):
-            self._episodes.append(Episode(environment, start, self._options))
-        return [episode.report() for episode in self._episodes]
+    def start(self, starts: Mapping[int, Start]) -> dict[int, Report]:
+        """Start some episodes beside those that are running."""
+        for number, start in starts.items():
+            if not self._idle:
+                self._environments.append(self._options.make_environment())
+                self._idle.append(self._environments[-1])
+            self._running[number] = Episode(self._idle.popleft(), start, self._options)
+        return {number: self._running[number].report() for number in starts}
 
     def execute(self, actions: Mapping[int, NDArray[Any]]) -> dict[int, Report]:
-        """Execute a chunk of actions (Ta, Da) in each of some episodes."""
-        for index, chunk in actions.items():
-            self._episodes[index].execute(chunk)
-        return {index: self._episodes[index].report() for index in actions}
-
-    def outcomes(self) -> list[Outcome]:
-        """Of all episodes."""
-        return [episode.outcome() for episode in self._episodes]
+        """Execute a chunk of actions (Ta, Da) in each of some episodes; drop those that are over by then."""
+        reports = {}
+        for number, chunk in actions.items():
+            episode = self._running[number]
+            episode.execute(chunk)
+            reports[number] = episode.report()
+            if episode.is_over:
+                self._idle.append(self._running.pop(number).environment)
+        return reports
 
     def close(self) -> None:
-        """Release the environments."""
-        self._abandon()
+        """Abandon what is running, and release the environments."""
+        for episode in self._running.values():
+            episode.abandon()
         for environment in self._environments:
             environment.close()
-        self._environments = []
-
-    def _abandon(self) -> None:
-        for episode in self._episodes:
-            episode.abandon()
-        self._episodes = []
+        self._running, self._environments, self._idle = {}, [], deque()

@@ -1,4 +1,4 @@
-"""How sure one can be of a score from a few episodes."""
+"""Confidence intervals: how sure one can be of a score from a few episodes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _Z = 1.959964
 
 
 def wilson_interval(n_successes: int, n_trials: int) -> tuple[float, float]:
-    """95 % confidence interval of a success rate (Wilson, 1927), which stays sensible near 0 and 1."""
+    """Compute the 95 % confidence interval of a success rate (Wilson, 1927), which stays sensible near 0 and 1."""
     rate = n_successes / n_trials
     weight = _Z**2 / n_trials
     centre = (rate + weight / 2) / (1 + weight)
@@ -19,7 +19,10 @@ def wilson_interval(n_successes: int, n_trials: int) -> tuple[float, float]:
 
 
 def mean_interval(scores: Sequence[float]) -> tuple[float, float]:
-    """95 % confidence interval of the mean of scores in [0, 1], by the normal approximation; one tells nothing."""
+    """Compute the 95 % confidence interval of the mean of scores in [0, 1], by the normal approximation.
+
+    One score tells nothing: (0, 1).
+    """
     n = len(scores)
     if n < 2:
         return 0.0, 1.0

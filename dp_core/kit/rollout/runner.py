@@ -13,12 +13,11 @@ from typing import Any, get_args
 import attrs
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dp_core.atomic import new_folder
-from dp_core.errors import InputError
 from dp_core.interfaces import BasePolicy, BaseRunner
+from dp_core.kit.rollout.acting import Actor
 from dp_core.kit.rollout.config import RolloutOptions
 from dp_core.kit.rollout.environment import Environment, Split, Start
 from dp_core.kit.rollout.episode import EpisodeGroup, EpisodeOptions, Outcome, Report, Window
@@ -29,10 +28,28 @@ _NUMBERED = re.compile("rollout_[0-9]+").fullmatch
 
 
 class RolloutRunner(BaseRunner):
-    """A runner inherits from this, hands over its environment, and says how its episodes start.
+    """Evaluate a policy in many episodes at a time. A runner hands over its environment and says how episodes start::
 
-    The policy acts on all running episodes at once and is not asked about those that are over. What it draws comes from
-    a generator seeded anew at every `run`: the same weights get the same score, and training is not disturbed.
+        class TableRunner(RolloutRunner):
+            def __init__(self, config, *, shape_meta, output_dir):  # config: a class that inherits RolloutOptions
+                super().__init__(
+                    config, title="table", make_environment=TableEnvironment, action_dim=2, output_dir=output_dir
+                )
+
+            def starts(self, split, n_episodes):
+                first = 0 if split == "train" else 100_000
+                return [Start(split, first + index) for index in range(n_episodes)]
+
+        runner = TableRunner(config, shape_meta=shape_meta, output_dir="runs/table")
+        metrics = runner.run(load_policy("latest.ckpt"))  # {"test/mean_score": 0.9, ...}
+        runner.close()
+
+    The policy acts on all running episodes at once and is not asked about those that are over; where one is over, the
+    next begins. The noise of an episode follows from the runner's seed and the episode's start alone, see `noise_seed`:
+    the same weights get the same score, whatever runs beside, and training is not disturbed. What remains is how
+    batched arithmetic rounds, which depends on how many episodes are asked about at once, and which a chaotic task can
+    make visible. With ``batch_invariant`` scores are identical, on one kind of machine and with as many threads,
+    whatever ``n_envs``, ``num_workers`` and the number of episodes are, during training and in ``dp-eval``.
     """
 
     def __init__(
@@ -45,7 +62,7 @@ class RolloutRunner(BaseRunner):
         output_dir: str | Path,
         steps_per_frame: int = 1,
     ) -> None:
-        """Cheap: environments are made at the first `run`.
+        """Take note of the task, which is cheap: environments are made at the first `run`.
 
         Args:
             title: of the task, for messages and the progress bar.
@@ -68,13 +85,17 @@ class RolloutRunner(BaseRunner):
 
     @abstractmethod
     def starts(self, split: Split, n_episodes: int) -> Sequence[Start]:
-        """The first ``n_episodes`` of a split, the same in every run. Called at each `run`, unless there are none."""
+        """Return the first ``n_episodes`` of a split, the same in every run, with different seeds.
+
+        Called at each `run`, unless there are none.
+        """
 
     def run(self, policy: BasePolicy) -> dict[str, Any]:
-        """See `BaseRunner.run`; adds ``test/mean_score_low`` and ``_high``, the 95 % interval of the mean score.
+        """Evaluate; see `BaseRunner.run`. Adds ``test/mean_score_low`` and ``_high``, the mean's 95 % interval.
 
         Raises:
-            InputError: the policy's actions do not have the shape expected, or are not finite.
+            InputError: the policy's actions do not have the shape expected, or are not finite, or it cannot draw from
+                a generator for each row.
         """
         begin = time.perf_counter()
         starts = self._all_starts()
@@ -96,7 +117,7 @@ class RolloutRunner(BaseRunner):
     # -- episodes -------------------------------------------------------------------------------------------------
 
     def _all_starts(self) -> list[Start]:
-        """Of both splits; the first of each film into a folder that no other run has used."""
+        """List those of both splits; the first of each film into a folder that no other run has used."""
         options = self._rollout
         wanted = {"train": (options.n_train, options.n_train_vis), "test": (options.n_test, options.n_test_vis)}
         films = any(n_episodes and n_videos for n_episodes, n_videos in wanted.values())  # or there is no folder
@@ -113,59 +134,41 @@ class RolloutRunner(BaseRunner):
         return starts
 
     def _collect(self, policy: BasePolicy, starts: list[Start]) -> list[Outcome]:
-        """Outcomes of all episodes, in the order of ``starts``."""
-        generator = torch.Generator(policy.device).manual_seed(self._rollout.seed)
-        n_envs = self._rollout.n_envs or len(starts)
+        """Run all episodes and return their outcomes, in the order of ``starts``."""
         was_training = policy.training
         policy.eval()
-        outcomes: list[Outcome] = []
         try:
             with torch.no_grad(), _Progress(self._title, len(starts), self._rollout.max_steps) as progress:
-                for first in range(0, len(starts), n_envs):
-                    outcomes += self._collect_batch(policy, starts[first : first + n_envs], generator, progress)
+                outcomes = self._run_episodes(policy, starts, progress)
         except BaseException:
             self.close()  # workers may be in the middle of an answer
             raise
         finally:
             policy.train(was_training)
-        return outcomes
+        return [outcomes[number] for number in range(len(starts))]
 
-    def _collect_batch(
-        self, policy: BasePolicy, starts: Sequence[Start], generator: torch.Generator, progress: _Progress
-    ) -> list[Outcome]:
+    def _run_episodes(self, policy: BasePolicy, starts: list[Start], progress: _Progress) -> dict[int, Outcome]:
+        """Run episodes, numbered as in ``starts``, ``n_envs`` at a time: where one is over, the next begins."""
         if self._group is None:
             self._group = self._make_group()
-        policy.reset()
-        progress.start(len(starts))
-        windows = _running(dict(enumerate(self._group.start(starts))))
-        while windows:
-            actions = self._act(policy, list(windows.values()), generator)
-            reports = self._group.execute(dict(zip(windows, actions, strict=True)))
+        actor = Actor(policy, starts, self._rollout, action_dim=self._action_dim, title=self._title)
+        n_envs = self._rollout.n_envs or len(starts)
+        waiting = dict(enumerate(starts))
+        windows: dict[int, Window] = {}
+        outcomes: dict[int, Outcome] = {}
+        while windows or waiting:
+            next_ones = list(waiting)[: n_envs - len(windows)]
+            windows |= _running(self._group.start({number: waiting.pop(number) for number in next_ones}))
+            reports = self._group.execute(actor.act(windows))
             progress.show(reports)
             windows = _running(reports)
-        return self._group.outcomes()
+            outcomes |= {number: report.outcome for number, report in reports.items() if report.outcome is not None}
+        return outcomes
 
     def _make_group(self) -> EpisodeGroup | WorkerGroup:
         if self._rollout.num_workers == 0:
             return EpisodeGroup(self._episode_options)
         return WorkerGroup(self._episode_options, self._rollout.num_workers, self._title)
-
-    def _act(self, policy: BasePolicy, windows: list[Window], generator: torch.Generator) -> NDArray[np.float32]:
-        """What to execute in each episode, (B, Ta, Da)."""
-        obs = {
-            key: torch.from_numpy(np.stack([window[key] for window in windows])).to(policy.device) for key in windows[0]
-        }
-        actions = policy.predict_action(obs, generator)["action"]
-        n_steps, n_windows, size = self._rollout.n_action_steps, len(windows), self._action_dim
-        shape = tuple(actions.shape)
-        if len(shape) != 3 or shape[0] != n_windows or shape[1] < n_steps or shape[2] != size:
-            raise InputError(
-                f"the policy returned actions of shape {shape}; the {self._title} runner executes "
-                f"{n_steps} of each prediction and needs ({n_windows}, {n_steps} or more, {size})"
-            )
-        if not torch.isfinite(actions).all():
-            raise InputError("the policy returned actions that are not finite; did its training diverge?")
-        return actions[:, :n_steps].float().cpu().numpy()
 
 
 def _new_media_folder(media: Path) -> Path:
@@ -175,15 +178,13 @@ def _new_media_folder(media: Path) -> Path:
 
 
 class _Progress:
-    """A bar that counts the steps of all episodes and shows the mean score of those started so far."""
+    """Show a bar that counts the steps of all episodes, and the mean score of those started so far."""
 
     def __init__(self, title: str, n_episodes: int, max_steps: int) -> None:
         self._bar = tqdm(total=n_episodes * max_steps, desc=title, unit="step", leave=False, disable=None)
         self._max_steps = max_steps
-        self._finished_steps = 0
-        self._finished_scores: list[float] = []
-        self._reports: dict[int, Report] = {}
-        self._n_batch = 0
+        self._steps: dict[int, int] = {}
+        self._scores: dict[int, float] = {}
 
     def __enter__(self) -> _Progress:
         return self
@@ -191,19 +192,13 @@ class _Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def start(self, n_episodes: int) -> None:
-        """The episodes shown so far are over, and new ones start."""
-        self._finished_scores += [report.score for report in self._reports.values()]
-        self._finished_steps += self._n_batch * self._max_steps
-        self._reports, self._n_batch = {}, n_episodes
-
     def show(self, reports: Mapping[int, Report]) -> None:
         """Take note of the episodes that went on. One that is over counts as all its steps."""
-        self._reports |= reports
-        steps = sum(self._max_steps if r.window is None else r.n_steps for r in self._reports.values())
-        scores = self._finished_scores + [report.score for report in self._reports.values()]
-        self._bar.set_postfix(score=f"{np.mean(scores):.3f}", refresh=False)
-        self._bar.update(self._finished_steps + steps - self._bar.n)
+        for number, report in reports.items():
+            self._steps[number] = self._max_steps if report.window is None else report.n_steps
+            self._scores[number] = report.score
+        self._bar.set_postfix(score=f"{np.mean(list(self._scores.values())):.3f}", refresh=False)
+        self._bar.update(sum(self._steps.values()) - self._bar.n)
 
 
 def _scores(split: Split, starts: Sequence[Start], outcomes: Sequence[Outcome]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""`VideoWriter`: films an episode while it goes on."""
+"""`VideoWriter`: films an episode while it runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _QUALITY = 22
 
 
 class VideoWriter:
-    """Writes H.264. The file appears under its name once it is whole."""
+    """Write H.264. The file appears under its name once it is whole."""
 
     def __init__(self, path: Path, fps: float) -> None:
         # Runs without videos do without the library.

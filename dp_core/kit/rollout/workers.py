@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from dp_core.errors import DpError
 from dp_core.kit.rollout.environment import Start
-from dp_core.kit.rollout.episode import EpisodeGroup, EpisodeOptions, Outcome, Report
+from dp_core.kit.rollout.episode import EpisodeGroup, EpisodeOptions, Report
 
 _PATIENCE = 5.0
 """Seconds that a worker has to end by itself."""
@@ -22,7 +23,7 @@ _KILLED = -9
 
 
 class WorkerGroup:
-    """Offers what `EpisodeGroup` offers. Episode i lives in worker i modulo their number.
+    """Offer what `EpisodeGroup` offers, with the episodes dealt out to processes.
 
     Processes are spawned, not forked: the parent may hold a GPU and threads.
 
@@ -34,7 +35,7 @@ class WorkerGroup:
         context = multiprocessing.get_context("spawn")
         self._connections: list[Connection] = []
         self._processes: list[BaseProcess] = []
-        self._n_episodes = 0
+        self._worker_of: dict[int, int] = {}
         self._title = title
         for index in range(n_workers):
             ours, theirs = context.Pipe()
@@ -45,25 +46,20 @@ class WorkerGroup:
             self._connections.append(ours)
             self._processes.append(process)
 
-    def start(self, starts: Sequence[Start]) -> list[Report]:
-        """See `EpisodeGroup.start`."""
-        self._n_episodes = len(starts)
-        n_workers = len(self._connections)
-        replies = self._ask("start", [starts[worker::n_workers] for worker in range(n_workers)])
-        return self._in_order(replies)
+    def start(self, starts: Mapping[int, Start]) -> dict[int, Report]:
+        """Start some episodes, each in the process that has the fewest; see `EpisodeGroup.start`."""
+        for number in starts:
+            load = Counter(self._worker_of.values())
+            self._worker_of[number] = min(range(len(self._connections)), key=load.__getitem__)
+        return self._ask("start", starts)
 
     def execute(self, actions: Mapping[int, NDArray[Any]]) -> dict[int, Report]:
-        """See `EpisodeGroup.execute`."""
-        n_workers = len(self._connections)
-        shares: list[dict[int, NDArray[Any]]] = [{} for _ in range(n_workers)]
-        for index, chunk in actions.items():
-            shares[index % n_workers][index // n_workers] = chunk
-        replies = self._ask("execute", shares)
-        return {index: replies[index % n_workers][index // n_workers] for index in actions}
-
-    def outcomes(self) -> list[Outcome]:
-        """See `EpisodeGroup.outcomes`."""
-        return self._in_order(self._ask("outcomes", None))
+        """Execute a chunk of actions in each of some episodes; see `EpisodeGroup.execute`."""
+        reports = self._ask("execute", actions)
+        for number, report in reports.items():
+            if report.window is None:
+                del self._worker_of[number]
+        return reports
 
     def close(self) -> None:
         """End the processes, by force if they do not react."""
@@ -77,23 +73,28 @@ class WorkerGroup:
             process.close()
         self._connections, self._processes = [], []
 
-    def _ask(self, method: str, arguments: list[Any] | None) -> list[Any]:
-        """Let every worker call ``method``, all at the same time, and wait for what they return.
+    def _ask(self, method: str, what: Mapping[int, Any]) -> dict[int, Report]:
+        """Let workers call ``method`` for their episodes, all at the same time, and wait for their reports.
 
         Raises:
             DpError: a worker has ended.
         """
-        for worker, connection in enumerate(self._connections):
+        shares: dict[int, dict[int, Any]] = {}
+        for number, value in what.items():
+            shares.setdefault(self._worker_of[number], {})[number] = value
+        for worker, share in shares.items():
             with self._watching(worker):
-                connection.send((method, () if arguments is None else (arguments[worker],)))
+                self._connections[worker].send((method, share))
         replies = []
-        for worker, connection in enumerate(self._connections):
+        for worker in shares:
             with self._watching(worker):
-                replies.append(connection.recv())
+                replies.append(self._connections[worker].recv())
+        reports: dict[int, Report] = {}
         for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
-        return replies
+            reports |= reply
+        return {number: reports[number] for number in what}
 
     @contextlib.contextmanager
     def _watching(self, worker: int) -> Iterator[None]:
@@ -104,27 +105,23 @@ class WorkerGroup:
             process.join(_PATIENCE)
             raise DpError(f"the process '{process.name}' of the {self._title} runner {_end(process)}") from error
 
-    def _in_order(self, replies: list[list[Any]]) -> list[Any]:
-        n_workers = len(replies)
-        return [replies[index % n_workers][index // n_workers] for index in range(self._n_episodes)]
-
 
 def _end(process: BaseProcess) -> str:
-    """How it came to its end, as far as that can be told from outside."""
+    """Say how it came to its end, as far as that can be told from outside."""
     if process.exitcode == _KILLED:
         return "was killed, which happens where memory runs out; choose fewer 'num_workers', or fewer 'n_envs'"
     return f"ended unexpectedly, with exit code {process.exitcode}"
 
 
 def _serve(connection: Connection, options: EpisodeOptions) -> None:
-    """The life of a worker: do what it is asked until the other end is closed."""
+    """Do what is asked until the other end is closed; the life of a worker."""
     group = EpisodeGroup(options)
     # Ctrl-C reaches the workers too; the parent is the one to report it.
     with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
         while True:
-            method, arguments = connection.recv()
+            method, share = connection.recv()
             try:
-                reply = getattr(group, method)(*arguments)
+                reply = getattr(group, method)(share)
             except Exception as error:
                 reply = error
             connection.send(reply)

@@ -10,8 +10,11 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from dp_core.config.metrics import is_measured, measured_by
 from dp_core.errors import quoted
+from dp_core.kit.rollout.config import RolloutOptions
 from dp_core.testing.case import Case, cases_of
 from dp_core.testing.checks.description import options_survive_a_config_file
 from dp_core.testing.checks.modules import window_of
@@ -72,7 +75,25 @@ def equal_policies_get_equal_scores(case: Case) -> None:
         if second.get(name) != first[name]:
             case.fail(
                 f"'{name}' was {first[name]} and then {second.get(name)} for the same policy; expected the same",
-                "seed environments and the generator passed to predict_action anew in every run",
+                "seed environments and the generators passed to predict_action anew in every run",
+            )
+
+
+def scores_do_not_depend_on_company(case: Case) -> None:
+    """Built on `dp_core.kit.rollout`, it scores an episode the same whatever ran before or runs beside it."""
+    if not isinstance(case.slot().config, RolloutOptions):
+        return
+    scores = []
+    for n_envs in (1, None):
+        options = {**case.options, "n_envs": n_envs, "batch_invariant": True}
+        with _runner(attrs.evolve(case, options=options)) as runner:
+            scores.append({name: value for name, value in runner.run(_policy(case)).items() if "sim_max" in name})
+    for name, alone in scores[0].items():
+        if scores[1][name] != alone:
+            case.fail(
+                f"'{name}' was {alone} with n_envs 1 and {scores[1][name]} with all episodes at once; expected no "
+                "difference",
+                "let Environment.reset depend on the start alone, and seed there whatever an episode draws",
             )
 
 
@@ -97,6 +118,7 @@ CHECKS = (
     it_returns_numbers_and_videos,
     it_measures_what_its_options_say,
     equal_policies_get_equal_scores,
+    scores_do_not_depend_on_company,
     the_policy_is_left_as_it_was,
 )
 

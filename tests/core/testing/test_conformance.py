@@ -312,7 +312,13 @@ FOUND: dict[tuple[str, str], tuple[str, str]] = {
     ("runner", "moody"): (
         "equal_policies_get_equal_scores",
         "runner 'moody' for an image and states: 'test/mean_score' was 0.25 and then 0.5 for the same policy; "
-        "expected the same; seed environments and the generator passed to predict_action anew in every run",
+        "expected the same; seed environments and the generators passed to predict_action anew in every run",
+    ),
+    ("runner", "drifting"): (
+        "scores_do_not_depend_on_company",
+        "runner 'drifting' for an image and states: 'test/sim_max_reward_1' was 0.2 with n_envs 1 and 0.1 with all "
+        "episodes at once; expected no difference; let Environment.reset depend on the start alone, and seed there "
+        "whatever an episode draws",
     ),
     ("runner", "nameless"): (
         "it_returns_numbers_and_videos",

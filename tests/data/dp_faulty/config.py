@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import attrs
 
 from dp_core import option
+from dp_core.kit.rollout.config import RolloutOptions
 from dp_core.testing.tiny_plugin import TinyTrainConfig, TinyWindowOptions
 
 
@@ -68,3 +69,11 @@ class Promising(TinyWindowOptions):
     @property
     def measures(self) -> tuple[str, ...]:
         return ("test/mean_score", "test/success_rate*", "test/p_*", "seconds_per_episode")
+
+
+@attrs.frozen(kw_only=True)
+class ShortRollouts(RolloutOptions):
+    n_train: int = option(0, help="episodes from starts of the training data")
+    n_train_vis: int = option(0, help="of these, how many are filmed")
+    n_test: int = option(2, help="episodes from new starts")
+    n_test_vis: int = option(0, help="of these, how many are filmed")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dp_core import hookimpl
 from dp_core.interfaces import BaseCallback, BaseDataset, BaseEncoder, Generators, Workspace
+from dp_core.kit.rollout.environment import Environment, Split, Start, Step
+from dp_core.kit.rollout.runner import RolloutRunner
 from dp_core.normalizer import LinearNormalizer
 from dp_core.testing.tiny import (
     TinyDataset,
@@ -284,6 +288,36 @@ class Careless(TinyRunner):
         metrics = super().run(policy)
         policy.eval()
         return metrics
+
+
+class Reel(Environment):
+    """Unwinds a little in every episode, and is never wound up again."""
+
+    def __init__(self, shape_meta: Any) -> None:
+        self._shapes = {key: spec["shape"] for key, spec in shape_meta["obs"].items()}
+        self._length = 0.0
+
+    def reset(self, start: Start) -> None:
+        self._length += 0.1
+
+    def observe(self) -> dict[str, Any]:
+        return {key: np.zeros(shape, np.float32) for key, shape in self._shapes.items()}
+
+    def step(self, action: Any) -> Step:
+        return Step(self._length)
+
+    def render(self) -> Any:
+        raise NotImplementedError
+
+
+class Drifting(RolloutRunner):
+    def __init__(self, config: Any, *, shape_meta: Any, output_dir: Any) -> None:
+        super().__init__(
+            config, title="reel", make_environment=partial(Reel, shape_meta), action_dim=2, output_dir=output_dir
+        )
+
+    def starts(self, split: Split, n_episodes: int) -> list[Start]:
+        return [Start(split, seed) for seed in range(n_episodes)]
 
 
 class Moody(TinyRunner):

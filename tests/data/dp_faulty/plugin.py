@@ -14,6 +14,7 @@ from dp_faulty.config import (
     Needing,
     Positional,
     Promising,
+    ShortRollouts,
     Silent,
 )
 
@@ -68,6 +69,7 @@ PARTS: dict[tuple[Kind, str], type] = {
     ("runner", "Careless"): TinyWindowOptions,
     ("runner", "Moody"): TinyWindowOptions,
     ("runner", "Promising"): Promising,
+    ("runner", "Drifting"): ShortRollouts,
     ("optimizer", "thawing"): TinyOptions,
     ("optimizer", "decaying"): TinyOptions,
     ("optimizer", "even"): TinyOptions,

@@ -8,14 +8,16 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from dp_core.errors import DpError, InputError
-from dp_core.interfaces import BasePolicy
+from dp_core.interfaces import BasePolicy, Generators, draw_noise
+from dp_core.kit.rollout.acting import noise_seed
 from dp_core.kit.rollout.config import RolloutOptions
 from dp_core.kit.rollout.environment import Split, Start
 from dp_core.kit.rollout.episode import EpisodeGroup, EpisodeOptions
@@ -30,20 +32,57 @@ OPTIONS: dict[str, Any] = {
 }  # fmt: skip
 
 
+MANY: dict[str, Any] = {"n_train": 3, "n_test": 20, "max_steps": 16}
+COMPANIES = (1, 4, 16, None)
+"""Episodes at a time."""
+
+
+def numbers(metrics: dict[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if name != "seconds_per_episode"}
+
+
 class CounterRunner(RolloutRunner):
     def starts(self, split: Split, n_episodes: int) -> Sequence[Start]:
         return [Start(split, seed, state=seed) for seed in range(n_episodes)]
 
 
 class Adder(BasePolicy):
+    """Adds one at every step. Remembers what it was asked: a string of totals per call, ``|`` where it was reset."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
     def compute_loss(self, batch: dict[str, Any], generator: torch.Generator | None = None) -> torch.Tensor:
         return torch.zeros(())
 
-    def predict_action(
-        self, obs: dict[str, torch.Tensor], generator: torch.Generator | None = None
-    ) -> dict[str, torch.Tensor]:
-        action = torch.ones(len(obs["total"]), 4, 1)
+    def reset(self) -> None:
+        self.asked.append("|")
+
+    def predict_action(self, obs: dict[str, torch.Tensor], generator: Generators = None) -> dict[str, torch.Tensor]:
+        self.asked.append(" ".join(f"{total:g}" for total in obs["total"][:, -1, 0].tolist()))
+        action = self.choose(obs["total"][:, -1], generator)
         return {"action": action, "action_pred": action}
+
+    def choose(self, total: torch.Tensor, generator: Generators) -> torch.Tensor:
+        return torch.ones(len(total), 4, 1)
+
+
+class Drawing(Adder):
+    """Adds noise to what a network says, whose last digits depend on how many rows it is asked about."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.network = nn.Sequential(nn.Linear(5, 300), nn.Mish(), nn.Linear(300, 300), nn.Mish(), nn.Linear(300, 4))
+        self.drawn: dict[int, list[torch.Tensor]] = {}
+
+    def choose(self, total: torch.Tensor, generator: Generators) -> torch.Tensor:
+        assert isinstance(generator, list)
+        noise = draw_noise((len(total), 4), generator)
+        for own, row in zip(generator, noise, strict=True):
+            self.drawn.setdefault(own.initial_seed(), []).append(row)
+        return (0.5 + self.network(torch.cat([total, noise], dim=1)) + noise).unsqueeze(-1)
 
 
 def runner(output_dir: Path, environment: Any = Counter, **options: Any) -> CounterRunner:
@@ -65,19 +104,70 @@ def test_a_runner_reports_scores_successes_and_the_means_of_measures(tmp_path: P
     assert metrics["seconds_per_episode"] > 0
 
 
+@pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_where_an_episode_is_over_the_next_begins(tmp_path: Path, num_workers: int) -> None:
+    """Test episode i starts at i; four are added at a time, and six is the goal."""
+    policy, evaluation = Adder(), runner(tmp_path, n_test=5, n_envs=2, num_workers=num_workers)
+    metrics = evaluation.run(policy)
+    evaluation.close()
+
+    assert policy.asked == ["|", "0 0", "4 4", "|", "1 2", "|", "5 3", "|", "4"]
+    assert [metrics[f"test/sim_max_reward_{seed}"] for seed in range(5)] == [0.3, 0.25, 0.2, 0.15, 0.1]
+
+
+def test_what_an_episode_draws_follows_from_its_seed_alone(tmp_path: Path) -> None:
+    policies = [Drawing() for _ in COMPANIES]
+    metrics = [
+        numbers(runner(tmp_path, **MANY, n_envs=n_envs).run(policy))
+        for policy, n_envs in zip(policies, COMPANIES, strict=True)
+    ]
+    own = torch.Generator().manual_seed(noise_seed(0, Start("test", 7)))
+    drawn = policies[0].drawn[own.initial_seed()]
+
+    assert len(policies[0].drawn) == 23
+    assert torch.equal(torch.stack(drawn), torch.stack([torch.randn(4, generator=own) for _ in drawn]))
+    for policy, found in zip(policies, metrics, strict=True):
+        assert found == pytest.approx(metrics[0], abs=1e-6)
+        for seed, rows in policies[0].drawn.items():
+            assert torch.equal(torch.stack(policy.drawn[seed]), torch.stack(rows))
+
+
+def test_another_seed_of_the_runner_or_of_the_start_and_another_split_draw_something_else() -> None:
+    starts = [Start(split, seed) for split in get_args(Split) for seed in (0, 1)]
+
+    assert len({noise_seed(seed, start) for seed in (0, 1) for start in starts}) == 8
+    assert noise_seed(0, Start("test", 100_000)) == 0xD76FBF2595402706
+
+
+@pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_batches_of_one_size_give_the_same_scores_in_any_company(tmp_path: Path, num_workers: int) -> None:
+    policy, options = Drawing(), {**MANY, "batch_invariant": True}
+    expected = numbers(runner(tmp_path, **options).run(policy))
+
+    for n_envs in COMPANIES:
+        evaluation = runner(tmp_path, **options, n_envs=n_envs, num_workers=num_workers)
+        assert numbers(evaluation.run(policy)) == expected
+        evaluation.close()
+    few = runner(tmp_path, **{**options, "n_train": 0, "n_test": 5}).run(policy)
+    assert [few[f"test/sim_max_reward_{seed}"] for seed in range(5)] == [
+        expected[f"test/sim_max_reward_{seed}"] for seed in range(5)
+    ]
+    assert {len(asked.split()) for asked in policy.asked if asked != "|"} == {8}
+
+
 @pytest.mark.slow
 def test_worker_processes_change_nothing_and_end(tmp_path: Path) -> None:
     alone, shared = runner(tmp_path), runner(tmp_path, num_workers=2)
     expected, found = alone.run(Adder()), shared.run(Adder())
     shared.close()
 
-    assert {**found, "seconds_per_episode": 0} == {**expected, "seconds_per_episode": 0}
+    assert numbers(found) == numbers(expected)
     assert multiprocessing.active_children() == []
 
 
 def test_the_environment_is_looked_at_only_where_a_policy_sees_it() -> None:
     group = EpisodeGroup(EpisodeOptions(Counter, n_obs_steps=2, max_steps=10, fps=10))
-    [report] = group.start([Start("test", 0)])
+    report = group.start({0: Start("test", 0)})[0]
     [environment] = group._environments
     assert report.window is not None
     assert report.window["total"].tolist() == [[0], [0]]  # the first is repeated
@@ -96,7 +186,7 @@ def test_the_environment_is_looked_at_only_where_a_policy_sees_it() -> None:
 
 def test_chunks_shorter_than_the_window_keep_earlier_observations() -> None:
     group = EpisodeGroup(EpisodeOptions(Counter, n_obs_steps=3, max_steps=10, fps=10))
-    group.start([Start("test", 0)])
+    group.start({0: Start("test", 0)})
     group.execute({0: np.ones((2, 1))})
     report = group.execute({0: np.ones((1, 1))})[0]
 
