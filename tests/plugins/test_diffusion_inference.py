@@ -64,6 +64,33 @@ def test_a_prepared_policy_acts_as_before(build, denoiser, mode):
     assert not any(parameter.requires_grad for parameter in policy.parameters())
 
 
+@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize(("denoiser", "mode"), PAIRS)
+def test_in_batches_of_one_size_a_row_does_not_depend_on_the_others(build, denoiser, mode):
+    """To the last bit; the runner's ``batch_invariant`` rests on it."""
+    policy, row = build(denoiser, mode), 5
+
+    def acted(seed):
+        states = torch.rand((8, 1, 3), generator=torch.Generator().manual_seed(seed)) - 0.5
+        states[row] = OBS["state"]
+        generators = [torch.Generator().manual_seed(seed + other) for other in range(8)]
+        generators[row].manual_seed(1)
+        return policy.predict_action({"state": states}, generators)["action_pred"]
+
+    one, other = acted(10), acted(20)
+
+    assert torch.equal(one[row], other[row])
+    assert not torch.equal(one[row - 1], other[row - 1])
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(("denoiser", "mode"), PAIRS)
 def test_reduced_precision_changes_actions_by_its_rounding(build, denoiser, mode, dtype):
