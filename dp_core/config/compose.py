@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
-from dp_core.config.environment import FromEnvironment
+from dp_core.config.env_variables import FromEnvironment
 from dp_core.config.presets import find_config, why_not_found
 from dp_core.errors import ConfigError, Problem
 

@@ -17,7 +17,7 @@ import attrs
 
 from dp_core.component import Component
 from dp_core.config.checks import unmet_needs
-from dp_core.config.environment import FromEnvironment, without_marks
+from dp_core.config.env_variables import FromEnvironment, without_marks
 from dp_core.config.fields import SLOT, Slot
 from dp_core.config.rules import USUAL_CONTEXT, method_label, no_answer, questions, reports
 from dp_core.config.schema import WorkspaceConfig

@@ -57,7 +57,7 @@ class BaseDataset(Dataset[dict[str, Any]], ABC):
         """
         return None
 
-    def hold_on(self, device: torch.device) -> bool:
+    def keep_on_device(self, device: torch.device) -> bool:
         """Keep the demonstrations in the memory of ``device``, if they fit there, so that batches need not be copied.
 
         Called before the first batch, where batches are made in the run's own process. What data sets do unless they

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dp_core.errors import InputError, quoted
 from dp_core.normalizer.fields import DEFAULT_KEY, IMAGE, STATS, TENSORS, Field, Fields, key_types
-from dp_core.normalizer.resolution import coarse_entries, constant_entries
+from dp_core.normalizer.precision import coarse_entries, constant_entries
 from dp_core.observations import as_float, as_tensor
 
 logger = logging.getLogger(__name__)

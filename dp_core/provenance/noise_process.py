@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from dp_core.component import Component
-from dp_core.config.environment import without_marks
+from dp_core.config.env_variables import without_marks
 from dp_core.errors import ConfigError, PluginError, Problem, quoted
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dp_core.errors import DataError
 from dp_kitchen.config import KitchenDatasetConfig
-from dp_kitchen.logs import read_log
+from dp_kitchen.mujoco_logs import read_log
 from dp_kitchen.shapes import ARRAYS
 from dp_kitchen.state import N_POSITIONS, N_ROBOT, measured, observation, positions_of
 from dp_replay.buffer import ReplayBuffer

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dp_core.errors import DownloadError, DpError
 from dp_core.kit.files.download import download
 from dp_core.kit.nn.weight_files import load_weights, read_weights
-from dp_r3m.drive import direct_address
+from dp_r3m.google_drive import direct_address
 
 if TYPE_CHECKING:
     from dp_r3m.config import R3MConfig

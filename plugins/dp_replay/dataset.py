@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dp_core.errors import DataError, InputError
 from dp_core.interfaces import BaseDataset
 from dp_core.normalizer import LinearNormalizer, SingleFieldLinearNormalizer
-from dp_core.normalizer.resolution import coarse_entries, constant_entries
+from dp_core.normalizer.precision import coarse_entries, constant_entries
 from dp_core.shape_meta import keys_of_type, obs_shape
 from dp_replay.buffer import ReplayBuffer
 from dp_replay.config import ReplayConfig, WindowOptions
@@ -122,7 +122,7 @@ class ReplayDataset(BaseDataset):
         low, high = self._data["action"].aminmax(dim=0)
         return low, high
 
-    def hold_on(self, device: torch.device) -> bool:
+    def keep_on_device(self, device: torch.device) -> bool:
         """Move to ``device`` what takes less than half of its free memory; see `BaseDataset`."""
         needed = sum(array.nbytes for array in self._data.values())
         if device.type == "cuda" and needed > torch.cuda.mem_get_info(device)[0] // 2:

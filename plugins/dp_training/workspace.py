@@ -183,7 +183,7 @@ class TrainWorkspace(BaseWorkspace):
         cfg, options = self.cfg, self.options
         has_workers = cfg.dataloader.num_workers or cfg.val_dataloader.num_workers
         can_hold = device.type == "cuda" and cfg.dataloader.keep_on_device and not has_workers
-        is_held = can_hold and dataset.hold_on(device)
+        is_held = can_hold and dataset.keep_on_device(device)
         copied_to = None if is_held else device
         self.order = BatchOrder(
             len(dataset),

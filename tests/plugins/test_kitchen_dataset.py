@@ -15,7 +15,7 @@ from dp_core import Slot
 from dp_core.errors import DataError
 from dp_kitchen.config import KitchenDatasetConfig, KitchenRunnerConfig
 from dp_kitchen.dataset import KitchenDataset, load_arrays
-from dp_kitchen.logs import read_log
+from dp_kitchen.mujoco_logs import read_log
 from dp_kitchen.state import NOISE_AMPLITUDE
 
 SHAPE_META = {"obs": {"obs": {"shape": [60], "type": "low_dim"}}, "action": {"shape": [9]}}

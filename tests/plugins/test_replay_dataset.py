@@ -105,7 +105,7 @@ def test_demonstrations_can_be_held_on_a_device_and_batches_are_the_same_there(p
     dataset, held = make_dataset(path, val_ratio=0.25), make_dataset(path, val_ratio=0.25)
     before = held.get_validation_dataset()
 
-    assert held.hold_on(torch.device(device))
+    assert held.keep_on_device(torch.device(device))
 
     for plain, moved in ((dataset, held), (dataset.get_validation_dataset(), before)):
         batch, expected = moved.__getitems__([2, 0]), plain.__getitems__([2, 0])
@@ -119,7 +119,7 @@ def test_what_does_not_fit_on_a_gpu_stays_where_it_is(path, monkeypatch):
     dataset = make_dataset(path)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 2000))
 
-    assert not dataset.hold_on(torch.device("cuda"))
+    assert not dataset.keep_on_device(torch.device("cuda"))
     assert dataset[0]["action"].device.type == "cpu"
 
 

@@ -18,10 +18,10 @@ from tqdm import tqdm
 from dp_core.atomic import new_folder
 from dp_core.interfaces import BasePolicy, BaseRunner
 from dp_core.kit.rollout.acting import Actor
+from dp_core.kit.rollout.confidence import mean_interval, wilson_interval
 from dp_core.kit.rollout.config import RolloutOptions
 from dp_core.kit.rollout.environment import Environment, Split, Start
 from dp_core.kit.rollout.episode import EpisodeGroup, EpisodeOptions, Outcome, Report, Window
-from dp_core.kit.rollout.intervals import mean_interval, wilson_interval
 from dp_core.kit.rollout.workers import WorkerGroup
 
 _NUMBERED = re.compile("rollout_[0-9]+").fullmatch

@@ -12,7 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from dp_core.config.compose import compose, merge, parse_override, resolve
-from dp_core.config.environment import FromEnvironment
+from dp_core.config.env_variables import FromEnvironment
 from dp_core.errors import ConfigError
 
 

@@ -14,7 +14,7 @@ import torch
 
 from dp_core.errors import InputError
 from dp_core.normalizer import LinearNormalizer, SingleFieldLinearNormalizer
-from dp_core.normalizer.resolution import LEVELS, SPACING, coarse_entries, constant_entries
+from dp_core.normalizer.precision import LEVELS, SPACING, coarse_entries, constant_entries
 
 MAGNITUDES = [10.0**exponent for exponent in range(-9, 10)]
 DISTANCES = [0.0, 1.0, -30.0, 1e3, -8e3, 1e4, 1e6, 1e9]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dp_core.kit.rollout.intervals import mean_interval, wilson_interval
+from dp_core.kit.rollout.confidence import mean_interval, wilson_interval
 
 
 def test_intervals() -> None:
