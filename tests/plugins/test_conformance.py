@@ -102,7 +102,7 @@ EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
 }
 """Small ones, by kind and name; the others pass with their defaults."""
 ELSEWHERE = {("runner", "robomimic")}
-"""Needs a file of its simulator; see test_robomimic_runner.py."""
+"""Needs a file of its simulator; see dp_robomimic/test_runner.py."""
 
 
 def conformance_class(kind: str, name: str) -> type[Conformance]:

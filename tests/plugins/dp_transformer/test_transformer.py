@@ -10,7 +10,7 @@ import torch
 from dp_core import load_policy
 from dp_core.errors import ConfigError, InputError
 
-CONFIGS = json.loads((Path(__file__).parents[1] / "golden" / "b_transformer_configs.json").read_text())
+CONFIGS = json.loads((Path(__file__).parents[2] / "golden" / "b_transformer_configs.json").read_text())
 SMALL = {"n_layer": 2, "n_head": 4, "n_emb": 32}
 OUTPUT_TOLERANCE = 2.5e-5
 GRADIENT_TOLERANCE = 2.2e-5

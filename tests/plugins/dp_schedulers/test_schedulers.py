@@ -1,4 +1,4 @@
-"""Noise processes and samplers. Whole trajectories of the original are compared in test_diffusion_*_golden.py."""
+"""Noise processes and samplers. Whole trajectories of the original are compared in dp_diffusion/test_*_golden.py."""
 
 import copy
 
