@@ -101,7 +101,7 @@ def _scores(runner: PushTRunner, policy: BasePolicy, seeds: Sequence[int]) -> li
 
 
 def _plain_scores(keys: tuple[str, ...], seeds: Sequence[int], max_steps: int, policy: BasePolicy) -> list[float]:
-    """All environments go on until the last is over; the policy is asked about all of them."""
+    """All environments run until the last is over; the policy is asked about all of them."""
     environments = [PushTEnvironment(keys, legacy=True) for _ in seeds]
     recent = []
     for environment, seed in zip(environments, seeds, strict=True):

@@ -78,7 +78,7 @@ def read_payload(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
 
 
 def payload_config(payload: Mapping[str, Any], registry: Registry, source: str | Path) -> WorkspaceConfig:
-    """The typed config in a payload. Reports everything that is missing here before any plugin code runs.
+    """Return the typed config of a payload; everything that is missing here is reported before any plugin code runs.
 
     Raises:
         CheckpointError: components that are not available here, all of them, with what to install.
@@ -93,14 +93,14 @@ def payload_config(payload: Mapping[str, Any], registry: Registry, source: str |
 def payload_parts(
     payload: Mapping[str, Any], registry: Registry, source: str | Path, data: Mapping[str, Any], kinds: Collection[str]
 ) -> dict[str, Slot]:
-    """Some blocks of a payload's config, typed, for who needs no others: a robot has neither data set nor runner.
+    """Return some blocks of a payload's config, typed: a robot, say, has neither data set nor runner.
 
     Args:
         data: ``payload["cfg"]``, with changes or without.
         kinds: ``("policy", "runner")``, for example.
 
     Raises:
-        CheckpointError, ConfigError: as `payload_config`, as far as these blocks are concerned.
+        CheckpointError, ConfigError: as in `payload_config`, as far as these blocks are concerned.
     """
     _require_components(payload, registry, source, data, kinds)
     with skip_pretrained_weights():
@@ -143,7 +143,7 @@ def restore_state(name: str, value: Any, state: Any, strict: bool) -> None:
 
 
 def copy_to_cpu(value: Any, path: str = "") -> Any:
-    """A deep copy that shares no memory with the original: training goes on while the copy is written.
+    """Make a deep copy that shares no memory with the original: training continues while the copy is written.
 
     Raises:
         CheckpointError: what would be saved could not be loaded, because it is neither a tensor nor plain.
@@ -224,7 +224,7 @@ def _why_not_written(error: BaseException) -> str:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether the file is a zip archive whose parts all have their checksum, which `torch.load` does not look at."""
+    """Tell whether the file is a zip archive whose parts all have their checksum, which `torch.load` ignores."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None

@@ -53,28 +53,28 @@ class RunHooks:
 
     @hookspec
     def dp_before_run(self, workspace: Workspace) -> None:
-        """Everything is built and, on resume, restored; the first epoch is next."""
+        """Prepare for the run: everything is built and, on resume, restored; the first epoch is next."""
 
     # -- each epoch ---------------------------------------------------------------------------------------------
 
     @hookspec
     def dp_before_epoch(self, workspace: Workspace) -> None:
-        """An epoch starts, or continues after a resume in its middle or before its evaluation."""
+        """Prepare for an epoch, which starts, or continues after a resume in its middle or before its evaluation."""
 
     @hookspec
     def dp_after_train_step(self, workspace: Workspace, metrics: dict[str, Any]) -> None:
-        """One batch was trained on. Losses in ``metrics`` may still be tensors on the device.
+        """React to a batch that was trained on; losses in ``metrics`` may still be tensors on the device.
 
         Batches whose gradients make one update are all trained on before the first of them is announced.
         """
 
     @hookspec
     def dp_after_rollout(self, workspace: Workspace, metrics: dict[str, Any]) -> None:
-        """The runner evaluated the policy; ``metrics`` are what it returned."""
+        """React to an evaluation of the policy; ``metrics`` are what the runner returned."""
 
     @hookspec
     def dp_after_epoch(self, workspace: Workspace, metrics: dict[str, Any]) -> None:
-        """An epoch is complete; ``metrics`` hold its mean losses and, where due, validation and rollout.
+        """React to a complete epoch; ``metrics`` hold its mean losses and, where due, validation and rollout.
 
         Called once more for the same epoch if a callback asks to stop in this hook: ``metrics`` then hold what the last
         epoch has to measure, too, and ``stop_reason``. What is kept by epoch is to be replaced, not added.
@@ -84,7 +84,7 @@ class RunHooks:
 
     @hookspec
     def dp_before_checkpoint_save(self, workspace: Workspace, payload: dict[str, Any], metrics: dict[str, Any]) -> None:
-        """A payload is complete but for the state of the callbacks, which is collected next. May change it.
+        """Read or change a payload that is complete but for the state of the callbacks, which is collected next.
 
         ``metrics`` are those of the epoch that is saved; empty where it is not evaluated yet: an epoch is saved before
         its rollout and, complete, after it.
@@ -92,18 +92,18 @@ class RunHooks:
 
     @hookspec
     def dp_after_checkpoint_save(self, workspace: Workspace, path: Path) -> None:
-        """The file is whole on disk. Called by the thread that wrote it."""
+        """React to a checkpoint that is whole on disk. Called by the thread that wrote it."""
 
     @hookspec
     def dp_after_checkpoint_load(self, workspace: Workspace, payload: dict[str, Any]) -> None:
-        """A payload was restored, the state of the callbacks included."""
+        """React to a payload that was restored, the state of the callbacks included."""
 
     # -- the end ------------------------------------------------------------------------------------------------
 
     @hookspec
     def dp_on_run_error(self, workspace: Workspace, error: BaseException) -> None:
-        """The run ends early, by an error or by Ctrl-C; ``dp_after_run`` is not called."""
+        """React to an early end, by an error or by Ctrl-C; ``dp_after_run`` is not called."""
 
     @hookspec
     def dp_after_run(self, workspace: Workspace) -> None:
-        """The last epoch, or the one in which the run was stopped, is done and every checkpoint is on disk."""
+        """React to the end: the last epoch, or that in which the run was stopped, is done, every checkpoint on disk."""

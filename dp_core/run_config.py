@@ -52,7 +52,7 @@ def check_config(
     """Structure and check what `dp_core.config.compose.compose` made of ``path`` and ``overrides``; see `load_config`.
 
     Raises:
-        ConfigError: as there.
+        ConfigError: as in `load_config`.
     """
     found = compare(data.get(MANIFEST), registry, data, data)
     if found.absent:

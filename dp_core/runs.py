@@ -67,10 +67,10 @@ def build(config: str | Path, overrides: Sequence[str] = ()) -> BaseWorkspace:
     Makes the run directory and writes its ``config.resolved.yaml``, so that no other run gets it.
 
     Args:
-        config, overrides: as of `start`.
+        config, overrides: as in `start`.
 
     Raises:
-        ConfigError, DpError: as of `start`.
+        ConfigError, DpError: as in `start`.
     """
     cfg = load_config(Registry.discover(), config, overrides)
     _require_ready(cfg, config)
@@ -95,7 +95,7 @@ def resume(run_dir: str | Path, overrides: Sequence[str] = (), *, trust_pickles:
 
     Args:
         run_dir: the run directory.
-        overrides: changes of its config, as of `start`. What a scheduler leaves out of the noise process is that of
+        overrides: changes of its config, as in `start`. What a scheduler leaves out of the noise process is that of
             the run.
         trust_pickles: unpickle values that the workspace saves by value, which can run any code that is in the file.
 
@@ -106,7 +106,7 @@ def resume(run_dir: str | Path, overrides: Sequence[str] = (), *, trust_pickles:
         ConfigError: ``run_dir`` is no run directory, a component of the run is not available here, or an override is
             wrong, a scheduler that reverses another noise process included.
         CheckpointError: the checkpoint is damaged or does not fit the config.
-        DpError, KeyboardInterrupt: as of `start`.
+        DpError, KeyboardInterrupt: as in `start`.
     """
     workspace = restore(run_dir, overrides, trust_pickles=trust_pickles)
     workspace.run()
@@ -120,10 +120,10 @@ def restore(run_dir: str | Path, overrides: Sequence[str] = (), *, trust_pickles
     of the learning rate, which the workspace finds when it runs (``TrainWorkspace.setup`` of ``train``).
 
     Args:
-        run_dir, overrides, trust_pickles: as of `resume`.
+        run_dir, overrides, trust_pickles: as in `resume`.
 
     Raises:
-        ConfigError, CheckpointError, DpError: as of `resume`.
+        ConfigError, CheckpointError, DpError: as in `resume`.
     """
     folder = Path(run_dir)
     path, checkpoint = folder / RESOLVED_CONFIG, folder / "checkpoints" / "latest.ckpt"
@@ -145,7 +145,7 @@ def restore(run_dir: str | Path, overrides: Sequence[str] = (), *, trust_pickles
         workspace: BaseWorkspace = cfg.workspace.load()(cfg, output_dir=folder)
     if has_weights:
         workspace.load_checkpoint(checkpoint, trust_pickles=trust_pickles)
-    save_config(workspace.cfg, path)  # the run goes on with the changes, also when it is resumed again
+    save_config(workspace.cfg, path)  # the run continues with the changes, also when it is resumed again
     return workspace
 
 
@@ -156,7 +156,9 @@ def _require_ready(config: Any, source: str | Path) -> None:
 
 
 def _is_taken(folder: Path) -> DpError:
-    return DpError(f"{folder} holds a run already; go on with `dp-run --resume {folder}`, or choose another output_dir")
+    return DpError(
+        f"{folder} holds a run already; continue it with `dp-run --resume {folder}`, or choose another output_dir"
+    )
 
 
 # -- policies of checkpoints ------------------------------------------------------------------------------------------
@@ -167,7 +169,7 @@ class Evaluation:
     """What an evaluation measured, and where its files are."""
 
     metrics: dict[str, Any]
-    """As the runner returned them: numbers, such as ``test/mean_score``, and paths of videos."""
+    """What the runner returned: numbers, such as ``test/mean_score``, and paths of videos."""
     output_dir: Path
     """Where the videos are, and ``eval_log.json``, which holds the metrics."""
 
@@ -238,7 +240,7 @@ def load_policy(path: str | Path, device: str | torch.device = "cpu", overrides:
 
     Args:
         path: a ``.ckpt`` file.
-        device: where the policy shall live.
+        device: where the policy is to act.
         overrides: changes of its config, e.g. ``["policy.scheduler={name: ddim, num_inference_steps: 10}"]``. What a
             scheduler leaves out of the noise process is that of the checkpoint.
 
@@ -261,7 +263,7 @@ def checkpoint_config(
     """Return the plain config of a payload, with overrides merged as on the command line.
 
     Raises:
-        ConfigError: an override is none, or the weights were trained for another noise process than it asks for.
+        ConfigError: an override is malformed, or the weights were trained for another noise process than it asks for.
     """
     data = resolve(apply_overrides(payload["cfg"], overrides), str(path))
     return keep_process(registry, payload["cfg"], as_manifest(payload.get("manifest"))["kinds"], data, str(path))
@@ -298,7 +300,7 @@ def policy_from(payload: Mapping[str, Any], policy: Slot, data: Mapping[str, Any
 
 
 def _episodes(cfg: Mapping[str, Any], n_episodes: int | None) -> list[str]:
-    """Overrides of a runner's config for ``n_episodes`` test episodes, and no others."""
+    """Return overrides of a runner's config for ``n_episodes`` test episodes, and no others."""
     if n_episodes is None:
         return []
     if n_episodes < 1:
@@ -317,7 +319,7 @@ def _require_equal_steps(policy: Slot, runner: Slot, path: Path) -> None:
 
 
 def _beside(checkpoint: Path) -> Path:
-    """In the run directory; where the file was copied out of one, in the same folder."""
+    """Name a folder in the run directory; where the file was copied out of one, in the folder of the file."""
     folder = checkpoint.parent
     return (folder.parent if folder.name == "checkpoints" else folder) / f"eval_{checkpoint.stem}"
 

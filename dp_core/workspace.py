@@ -51,15 +51,16 @@ class BaseWorkspace(ABC):
                 train(self.model)
                 self.save_checkpoint()
 
-    ``Recipe(cfg).run()`` starts a run; with ``output_dir`` and `load_checkpoint` before `run`, it continues one.
+        workspace = Recipe(cfg, "runs/mine")  # cfg: as `dp_core.run_config.load_config` returns it
+        workspace.run()  # continues a run if `workspace.load_checkpoint()` was called before
 
     An attribute that has ``state_dict`` and ``load_state_dict`` is part of every checkpoint; what must not be saved is
     a local variable of `loop`. An attribute that can only be made once the data is known is set with `attach`.
     """
 
+    # Set these in subclasses that need others.
     include_keys: tuple[str, ...] = ()
-    """Attributes without a state dict that are saved by value. Loading them runs pickled code, so it has to be asked
-    for with ``trust_pickles=True``; prefer giving the object a state dict."""
+    """Attributes saved by value. Loading runs pickled code, if ``trust_pickles`` allows it: prefer a state dict."""
     exclude_keys: tuple[str, ...] = ()
     """Attributes left out of checkpoints."""
     remedy: str = "a lower learning rate"
@@ -157,7 +158,7 @@ class BaseWorkspace(ABC):
             problem: why the state of the moment is not saved, if it is not.
         """
         saved = self.describe_checkpoint()
-        return f"{f'{problem}; {saved}' if problem else saved}. Go on with: dp-run --resume {self.output_dir}"
+        return f"{f'{problem}; {saved}' if problem else saved}. Continue with: dp-run --resume {self.output_dir}"
 
     def unsound(self, exclude_keys: Iterable[str] | None = None) -> list[str]:
         """Name what of the state must not be kept, since it is not finite; see `dp_core.soundness.unsound`."""
@@ -171,12 +172,12 @@ class BaseWorkspace(ABC):
             exclude_keys: attributes that may be anything; None for the class's.
 
         Raises:
-            UnsoundStateError: something is not finite. Says what is on disk instead, and how to go on.
+            UnsoundStateError: something is not finite. Says what is on disk instead, and how to continue.
         """
         if not (problems := self.unsound(exclude_keys)):
             return
         self._writer.wait()
-        again = f"go on from it with {self.remedy}: dp-run --resume {self.output_dir}"
+        again = f"continue from it with {self.remedy}: dp-run --resume {self.output_dir}"
         if not self.get_checkpoint_path().exists():
             again = f"start again with {self.remedy}"
         raise UnsoundStateError(
@@ -251,7 +252,7 @@ class BaseWorkspace(ABC):
         """Pickle the whole workspace, code references included, to ``<output_dir>/snapshots/<tag>.pkl``.
 
         Raises:
-            UnsoundStateError: as `save_checkpoint`.
+            UnsoundStateError: as in `save_checkpoint`.
         """
         self.require_sound(())
         path = self.output_dir / "snapshots" / f"{tag}.pkl"

@@ -1,4 +1,4 @@
-"""``dp-run --check PLUGIN``: whether the components of an installed plugin keep the rules of their kinds."""
+"""``dp-run --check PLUGIN``: checks that the components of an installed plugin keep the rules of their kinds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dp_core.registry import Registry
 
 
 def is_config(text: str) -> bool:
-    """Whether ``--check`` is asked about a config, a file or a preset, and not about a plugin."""
+    """Tell whether ``--check`` is asked about a config, a file or a preset, and not about a plugin."""
     return text.endswith((".yaml", ".yml")) or Path(text).is_file() or text in presets()
 
 
@@ -47,7 +47,7 @@ def check_plugin(registry: Registry, name: str, overrides: Sequence[str] = ()) -
 
 
 def find_plugins(registry: Registry, name: str) -> list[PluginRecord]:
-    """The plugins that ``name`` means; see `check_plugin`."""
+    """Find the plugins that ``name`` means; arguments and errors as in `check_plugin`."""
     matches = [p for p in registry.plugins if name in (p.name, f"{p.distribution}:{p.name}")]
     of_distribution = [p for p in registry.plugins if is_named(name, [p.distribution])]
     if not matches and of_distribution:

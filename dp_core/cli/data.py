@@ -13,7 +13,7 @@ from dp_core.registry import Registry
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of ``dp-data``. Hands the remaining arguments to the command of the data set's plugin."""
+    """Run ``dp-data``: hand the remaining arguments to the command of the data set's plugin."""
     parser = argparse.ArgumentParser(
         prog="dp-data",
         description="Get or make demonstrations.",

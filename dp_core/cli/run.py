@@ -20,7 +20,7 @@ _GOES_WITH = {"--json": ("--list", "--describe"), "--verbose": ("--list",), "--t
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of ``dp-run``. Status 0: done; 2: a mistake in the input, or training diverged; 130: interrupted."""
+    """Run ``dp-run``. Status 0: done; 2: a mistake in the input, or training diverged; 130: interrupted."""
     parser = _parser()
     arguments = parser.parse_intermixed_args(argv)
     return run_command("dp-run", lambda: _dispatch(parser, arguments), arguments.traceback, arguments.plugins)
@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="options to change; values are YAML")
     modes = parser.add_mutually_exclusive_group()
-    modes.add_argument("--resume", metavar="RUN_DIR", help="go on with a run from its last checkpoint")
+    modes.add_argument("--resume", metavar="RUN_DIR", help="continue a run from its last checkpoint")
     modes.add_argument(
         "--list", nargs="?", const="", metavar="KIND", help="show what is installed; configs: those to start from"
     )
@@ -147,7 +147,7 @@ def _resume(overrides: list[str], arguments: argparse.Namespace) -> int:
     from dp_core.runs import restore
 
     if configs := [text for text in overrides if "=" not in text]:
-        raise DpError(f"--resume goes on with the config of the run; leave out '{configs[0]}'")
+        raise DpError(f"--resume continues with the config of the run; leave out '{configs[0]}'")
     set_up_logging()
     folder = Path(arguments.resume)
     workspace = restore(folder, overrides, trust_pickles=arguments.trust_pickles)

@@ -61,7 +61,7 @@ class Switches:
 def switched(options: Iterable[str]) -> Iterator[None]:
     """Apply the values of ``-p`` options, ``NAME`` and ``no:NAME``, in this process and those that it starts.
 
-    They go over the environment, and of two that name the same plugin the last one counts.
+    They override the environment, and of two that name the same plugin the last one counts.
 
     Raises:
         DpError: an option without a name.

@@ -13,12 +13,12 @@ class BaseCallback:
     """
 
     def state_dict(self) -> dict[str, Any]:
-        """What has to survive a resume."""
+        """Return what has to survive a resume: plain containers, numbers, strings and tensors."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what an earlier run left."""
+        """Restore what `state_dict` returned in an earlier run."""
 
     def summary(self) -> list[str]:
-        """Lines for the end of the run: what it left, and where."""
+        """Return lines for the end of the run: what the callback left, and where."""
         return []

@@ -18,36 +18,40 @@ class BaseDataset(Dataset[dict[str, Any]], ABC):
     An item is ``{"obs": {key: (T, *shape)}, "action": (Tp, Da)}`` of tensors, where T is Tp, or To when only the
     observations that a policy uses are loaded. Images are uint8 (T, C, H, W); everything else is float32.
     Windows that reach over the border of an episode repeat its first or last step.
+
     Draw nothing at random here: the order of the items is the loop's business, augmentation is the encoder's. A data
     set that draws all the same should use the global generators of torch, numpy or Python. With ``num_workers`` above
     0, what they give depends on ``training.seed``, the epoch and the batch alone; with 0 they are those of training
-    itself, which then changes. A generator of the data set's own would start from its seed in every process.
+    itself, which then changes, and a run that is interrupted within an epoch may draw others when it is resumed. A
+    generator of the data set's own would start from its seed in every process.
     """
 
+    # Set this in all subclasses, in the constructor.
     shape_meta: dict[str, Any]
+    """The one that it was built with, see `dp_core.interfaces`."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of windows."""
+        """Count the windows."""
 
     @abstractmethod
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """One window."""
+        """Return one window, in the form that the class describes."""
 
     @abstractmethod
     def __getitems__(self, indices: list[int]) -> dict[str, Any]:
-        """A whole batch in one gather: as `__getitem__`, with a leading B. The loader takes it as it is."""
+        """Gather a whole batch at once, in the form of `__getitem__` with a leading B; the loader takes it as it is."""
 
     @abstractmethod
     def get_normalizer(self) -> LinearNormalizer:
-        """Statistics of every key of ``obs`` and of ``action``.
+        """Compute the statistics of every key of ``obs`` and of ``action``.
 
         Image keys map [0, 1] to [-1, 1]; the normalizer divides uint8 images by 255 first.
         """
 
     @abstractmethod
     def get_validation_dataset(self) -> BaseDataset:
-        """The episodes held out from training; may be empty."""
+        """Return the windows of the episodes that are held out from training; there may be none."""
 
     def action_limits(self) -> tuple[Tensor, Tensor] | None:
         """Return the smallest and the largest value of each entry of ``action`` in all demonstrations, each (Da,), raw.
@@ -60,8 +64,7 @@ class BaseDataset(Dataset[dict[str, Any]], ABC):
     def keep_on_device(self, device: torch.device) -> bool:
         """Keep the demonstrations in the memory of ``device``, if they fit there, so that batches need not be copied.
 
-        Called before the first batch, where batches are made in the run's own process. What data sets do unless they
-        say otherwise is nothing.
+        Called before the first batch, where batches are made in the run's own process. Does nothing unless overridden.
 
         Returns:
             Whether they are there now: then batches are, too, also those of validation data sets made from this.

@@ -24,28 +24,28 @@ class BaseDenoiser(nn.Module, ABC):
         local_cond: Tensor | None = None,
         global_cond: Tensor | None = None,
     ) -> Tensor:
-        """Denoise.
+        """Predict from a noisy trajectory what the scheduler asks for.
 
         Args:
-            sample: (B, T, D).
+            sample: (B, T, D), noisy, normalised, of the dtype of the weights.
             timestep: () or (B,), int64 for discrete processes, float32 for continuous ones, in the range
                 that the scheduler says.
             local_cond: (B, T, L), one vector per step of the trajectory.
             global_cond: (B, G).
 
         Returns:
-            (B, T, D).
+            The prediction, (B, T, D).
         """
 
     def prepare(
         self, timesteps: Tensor, local_cond: Tensor | None = None, global_cond: Tensor | None = None
     ) -> DenoiseStep:
-        """Denoise one chunk of actions: all its times and its condition are known before the first step.
+        """Prepare to denoise one chunk of actions, all of whose times and whose condition are known beforehand.
 
         Networks that can compute a part of every step from these alone do it here, once.
 
         Args:
-            timesteps: (N,), those that will be asked for.
+            timesteps: (N,), those of the steps to come, in their order.
             local_cond, global_cond: see `forward`.
 
         Returns:
@@ -57,5 +57,5 @@ class BaseDenoiser(nn.Module, ABC):
         """Arrange weights as is fastest for sampling; called when they are final and where they are going to be."""
 
     def no_weight_decay(self) -> set[str]:
-        """Names of own parameters that weight decay leaves alone, usually biases, normalisation and positions."""
+        """Name the own parameters that weight decay leaves alone, usually biases, normalisation and positions."""
         return set()

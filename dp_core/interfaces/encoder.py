@@ -15,8 +15,9 @@ class BaseEncoder(nn.Module, ABC):
     mode only, per sample; in ``eval()`` mode equal inputs give equal features.
     """
 
+    # Set this in all subclasses, in the constructor.
     output_dim: int
-    """Do, the size of one feature vector. Set by the constructor."""
+    """Do, the size of one feature vector."""
 
     @abstractmethod
     def forward(self, obs: dict[str, Tensor]) -> Tensor:
@@ -32,7 +33,7 @@ class BaseEncoder(nn.Module, ABC):
         """
 
     def lr_multipliers(self) -> Mapping[str, float]:
-        """Names of own parameters whose learning rate differs, each with the factor by which it does.
+        """Name the own parameters whose learning rate differs, each with the factor by which it does.
 
         The rate is the optimizer's times the factor, at every step of the schedule. Factors are above 0: what is not to
         be trained requires no gradient instead.

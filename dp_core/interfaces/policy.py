@@ -23,9 +23,13 @@ class BasePolicy(ModuleAttrMixin, ABC):
     Randomness comes from ``generator`` only, or from torch's global state where it is None.
     """
 
+    # Set this in all subclasses, in the constructor.
     normalizer: LinearNormalizer
+    """``LinearNormalizer(shape_meta)``; `set_normalizer` fills it with the statistics of the data."""
+
+    # Set this in subclasses that predict less than the whole window.
     first_predicted_step: int = 0
-    """Step of the window that ``action_pred`` starts at."""
+    """Step of the window that ``action_pred`` starts at, from 0 on."""
 
     @property
     def largest_normalized_action(self) -> float | None:
@@ -48,6 +52,14 @@ class BasePolicy(ModuleAttrMixin, ABC):
     @abstractmethod
     def predict_action(self, obs: dict[str, Tensor], generator: Generators = None) -> dict[str, Tensor]:
         """Sample a chunk of actions.
+
+        Of the steps of a window, To are observed, Tp predicted, and Ta executed; for To = 2, Ta = 8 and Tp = 16::
+
+            step        0     1     2     3     4     5     6     7     8     9    ...   15
+            observed    o     o
+            predicted   a     a     a     a     a     a     a     a     a     a    ...   a
+            executed          a     a     a     a     a     a     a     a
+                              ^ now
 
         No row depends on the others, except for how batched arithmetic rounds: evaluations ask about many episodes at a
         time, each of which has a generator of its own.
@@ -101,5 +113,5 @@ class BasePolicy(ModuleAttrMixin, ABC):
         self.normalizer.load_state_dict(normalizer.state_dict())
 
     def forward(self, batch: dict[str, Any], generator: torch.Generator | None = None) -> Tensor:
-        """Same as `compute_loss`, so that wrappers such as DistributedDataParallel work."""
+        """Return `compute_loss`, a scalar. The loop calls the module, so that what wraps it is not bypassed."""
         return self.compute_loss(batch, generator)

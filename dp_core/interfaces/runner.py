@@ -16,11 +16,12 @@ class BaseRunner(ABC):
     """
 
     def __init__(self, output_dir: str | Path) -> None:
+        """Set ``output_dir``, where videos go; all subclasses call this in their constructor."""
         self.output_dir = Path(output_dir)
 
     @abstractmethod
     def run(self, policy: BasePolicy) -> dict[str, Any]:
-        """Evaluate, in ``eval()`` mode and without gradients.
+        """Evaluate ``policy`` in ``eval()`` mode and without gradients, and leave it as it was, its mode included.
 
         What happens in an episode follows from the weights and its own seed, whatever ran before or runs beside it.
 

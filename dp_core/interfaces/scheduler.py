@@ -17,11 +17,11 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 It may have a method ``prepare``, see `prepared`.
 """
 DenoiseStep = Callable[[Tensor, int], Tensor]
-"""``denoise(sample (B, T, D), i) -> (B, T, D)``: the same at the i-th of times that were told before."""
+"""``denoise(sample (B, T, D), i) -> (B, T, D)``: the same at the i-th of the times that `prepared` received."""
 
 
 def prepared(denoise: Denoise, timesteps: Tensor) -> DenoiseStep:
-    """``denoise`` at the times that a sampler will visit, for samplers that know them.
+    """Prepare ``denoise`` for the times that a sampler will visit, if it knows them beforehand.
 
     Where ``denoise`` has a method ``prepare(timesteps) -> DenoiseStep``, as that of a policy has, all that does not
     depend on the sample is computed once for all steps.
@@ -63,15 +63,32 @@ class BaseScheduler(ABC):
     def sample_timesteps(
         self, batch_size: int, device: torch.device, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Draw the times at which training corrupts, (B,)."""
+        """Draw the times at which training corrupts.
+
+        Args:
+            generator: on ``device``; None for torch's global state.
+
+        Returns:
+            (B,), on ``device``, int64 for discrete processes, float32 for continuous ones. The range is the scheduler's
+            own; networks tell whole numbers apart, and expect about 0 (data) to 100 (noise).
+        """
 
     @abstractmethod
     def add_noise(self, x0: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """Corrupt clean trajectories ``x0`` (B, T, D) with ``noise`` (B, T, D) at ``timesteps`` (B,)."""
+        """Corrupt clean trajectories.
+
+        Args:
+            x0: (B, T, D), normalised, floating point.
+            noise: (B, T, D), of the same dtype, standard normal.
+            timesteps: (B,), as from `sample_timesteps`, on the device of ``x0``.
+
+        Returns:
+            (B, T, D), in the dtype of ``x0``.
+        """
 
     @abstractmethod
     def target(self, x0: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """What the network has to predict from the corrupted trajectory, (B, T, D)."""
+        """Return what the network has to predict, (B, T, D), in the dtype of ``x0``; arguments as in `add_noise`."""
 
     @abstractmethod
     def sample(
@@ -90,11 +107,11 @@ class BaseScheduler(ABC):
         Args:
             denoise: see `Denoise`.
             shape: (B, T, D).
-            num_inference_steps: None for the configured number.
+            num_inference_steps: at least 1; None for the configured number.
             generator: on ``device``: a single one for the batch, or a sequence of B, one for each row, whose noise is
                 then the same as if it were alone. `draw_noise` takes either.
             inpaint: known entries, which are also exact in the result.
 
         Returns:
-            (B, T, D).
+            (B, T, D), normalised, on ``device`` and of ``dtype``.
         """

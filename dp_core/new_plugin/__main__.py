@@ -1,4 +1,4 @@
-"""See `dp_core.new_plugin.command`."""
+"""``python -m dp_core.new_plugin``: runs `dp_core.new_plugin.command`."""
 
 import sys
 

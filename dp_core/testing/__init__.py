@@ -10,7 +10,7 @@ A component keeps the rules of its kind if it passes the conformance class of it
 pytest collects one test for each rule and each example. There is a class for every kind: ``WorkspaceConformance``,
 ``PolicyConformance``, ``EncoderConformance``, ``DenoiserConformance``, ``SchedulerConformance``,
 ``DatasetConformance``, ``RunnerConformance``, ``OptimizerConformance``, ``LrScheduleConformance`` and
-``CallbackConformance``; `dp_core.testing.conformance` says what they can be told.
+``CallbackConformance``; `dp_core.testing.conformance` says what can be set in them.
 
 ``dp-run --check depth`` checks the same rules with default options, without pytest and without a test file.
 

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class BatchOrder(Sampler[list[int]]):
-    """The indices of the batches of one epoch, from a position on; the last batch may be smaller.
+    """Yields the indices of the batches of one epoch, from a position on; the last batch may be smaller.
 
     Every epoch has an order of its own that depends on nothing drawn before it, nor on the size of the batches. As
     positions are counted in windows, a run that continues with other batches gets every window once.
@@ -95,7 +95,7 @@ def make_loader(
 
     What a data set draws from the global generators in a process of the loader depends on the seed of ``order``, the
     epoch and the place of the batch in it, not on how many processes there are or where a run was interrupted. In the
-    run's own process it comes from the run's generators.
+    run's own process it comes from the run's generators, and may differ after an interruption within an epoch.
 
     Args:
         device: where the batches will be copied; only for a GPU is memory page-locked.
@@ -115,7 +115,7 @@ def make_loader(
 
 
 class _SeededBatches(Sampler[tuple[int, list[int]]]):
-    """Batches and their seeds, for processes that do not know the epoch."""
+    """Yields batches and their seeds, for processes that do not know the epoch."""
 
     def __init__(self, order: BatchOrder) -> None:
         self._order = order
@@ -162,16 +162,16 @@ def on_device(batches: Iterable[T], device: torch.device, *, prefetch: bool = Tr
 
     Args:
         prefetch: have a GPU copy the next batch while it works on the one that was yielded. So one more is fetched than
-            was yielded, which makes no difference to a run that is interrupted there: it continues after the last
-            batch it trained on, and data sets draw nothing at random in the run's own process.
+            was yielded. A run that is interrupted there loses no window: it continues after the last batch it trained
+            on. Only a data set that draws at random in the run's own process (`BaseDataset` advises against it) has
+            drawn for the batch ahead by then, and draws other numbers for it when the run is resumed.
     """
     if device.type != "cuda" or not prefetch:
         for batch in batches:
             yield to_device(batch, device)
         return
     # The copy of a batch is started on a stream of its own before the batch ahead of it is yielded, so that it overlaps
-    # with the step on that one. Hence one batch more is fetched than was yielded; a run that is interrupted there loses
-    # nothing: it continues after the last batch it trained on, and data sets draw nothing at random in its own process.
+    # with the step on that one.
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     waiting: list[tuple[T, torch.cuda.Event]] = []
     for batch in batches:

@@ -92,7 +92,7 @@ class EmaOptions:
     )
     buffers: Literal["copy", "keep"] = option(
         "copy",
-        help="copy: the average takes over buffers, such as the statistics of batch normalisation, at every step; "
+        help="copy: the average copies buffers, such as the statistics of batch normalisation, at every step; "
         "keep: it keeps its first ones, as in the original, and batch normalisation does not work in it",
     )
 
@@ -119,7 +119,7 @@ class LoaderOptions:
     persistent_workers: bool = option(False, help="keep the processes between epochs")
 
     def check(self) -> Iterable[tuple[str, str]]:
-        """Yield that there is nothing to keep: only processes can persist."""
+        """Yield a setting without effect: only processes can persist."""
         if self.persistent_workers and self.num_workers == 0:
             yield "persistent_workers", "true needs processes to keep; set num_workers above 0 or leave it out"
 

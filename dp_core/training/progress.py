@@ -27,13 +27,13 @@ class Progress:
     dataset_size: int = 0
     """Windows of the data set; 0: not known. The order of an epoch depends on it and on the seed."""
     seed: int = 0
-    """Of the order of the epochs."""
+    """The seed of the order of the epochs."""
     updates: int = 0
     """Steps of the learning rate's schedule."""
     updates_in_run: int = 0
     """Steps that the schedule was made for; 0: not known."""
     loss_sum: Tensor | float = 0.0
-    """Over the windows of the current epoch, on the device: adding to it does not wait for the device."""
+    """The sum over the windows of the current epoch, on the device: adding to it does not wait for the device."""
     last_metrics: dict[str, Any] = attrs.field(factory=dict)
     """What the last complete epoch measured: numbers, and strings: paths of videos, why the run was stopped."""
     stop_reason: str = ""
@@ -44,14 +44,14 @@ class Progress:
     """When it was added up the last time, by a clock that means nothing to another process."""
 
     def advance(self, loss: Tensor, windows: int) -> None:
-        """Count one batch of ``windows`` with that mean loss."""
+        """Count one batch of ``windows`` windows, whose mean loss is ``loss``, a scalar on any device."""
         self.global_step += 1
         self.step_in_epoch += 1
         self.windows_in_epoch += windows
         self.loss_sum = self.loss_sum + loss.double() * windows
 
     def mean_loss(self) -> float:
-        """Average over the windows of the current epoch so far."""
+        """Average the loss over the windows of the current epoch so far."""
         return float(self.loss_sum) / max(1, self.windows_in_epoch)
 
     def restart_epoch(self) -> None:
@@ -79,7 +79,7 @@ class Progress:
         self._counted_at = now
 
     def unsound(self) -> str | None:
-        """Say so if the loss is not finite any more."""
+        """Say that the loss is not finite any more; None if it is."""
         mean_loss = self.mean_loss()
         return None if math.isfinite(mean_loss) else f"the mean loss of epoch {self.epoch} is {mean_loss}"
 

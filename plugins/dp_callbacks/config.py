@@ -63,7 +63,7 @@ class EarlyStopConfig:
         return self.mode or better(self.metric)
 
     def check(self, measures: Sequence[str] = ANY) -> Iterable[tuple[str, str]]:
-        """Nothing would ever stop a run that does not measure the metric."""
+        """Yield a metric that the run does not measure: nothing would ever stop it."""
         if not is_measured(_in_names(self.metric), [_in_names(name) for name in measures]):
             yield "metric", str(unmeasured(self.metric, measures))
 
@@ -107,7 +107,7 @@ class TopKConfig:
         return default if self.format_str is None else self.format_str
 
     def check(self, measures: Sequence[str] = ANY) -> Iterable[tuple[str, str]]:
-        """The name has to be one of a file in the folder of checkpoints, made of what is measured."""
+        """Yield what keeps the name from being one of a file in the folder of checkpoints, made of what is measured."""
         if self.k and (problem := self._why_not_ranked(measures)) is not None:
             yield "monitor_key", problem
             return
@@ -140,7 +140,7 @@ def _in_names(metric: str) -> str:
 
 
 def fields_of(format_str: str) -> list[str]:
-    """Names of the values in a format string."""
+    """List the names of the values in a format string."""
     return [field for _, field, _, _ in string.Formatter().parse(format_str) if field is not None]
 
 

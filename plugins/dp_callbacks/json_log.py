@@ -38,7 +38,7 @@ class JsonLog(BaseCallback):
 
     @hookimpl
     def dp_before_run(self, workspace: Workspace) -> None:
-        """Drop what was logged after the checkpoint that this run goes on from: it will be logged again."""
+        """Drop what was logged after the checkpoint that this run continues from: it will be logged again."""
         self._path = workspace.output_dir / FILE_NAME
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.touch()
@@ -85,7 +85,7 @@ class JsonLog(BaseCallback):
 
 
 def read_json_log(path: str | Path) -> list[Record]:
-    """Records of a log in the order they were written; a last line that is still being written is left out."""
+    """Read the records of a log, in the order they were written, without a last line that is still being written."""
     with Path(path).open() as file:
         return [json.loads(line) for line in file if line.endswith("\n")]
 

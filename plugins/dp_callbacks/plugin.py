@@ -12,7 +12,7 @@ DP_API = 1
 
 @hookimpl
 def dp_components() -> Iterator[Component]:
-    """What most runs listen with."""
+    """Describe what most runs listen with."""
     yield Component(
         kind="callback",
         name="early_stop",

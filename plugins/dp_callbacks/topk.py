@@ -25,9 +25,9 @@ class Selection(NamedTuple):
     """What to do with a checkpoint that is among the best."""
 
     name: str
-    """Of the file it becomes."""
+    """Name of the file that it becomes."""
     displaced: str | None
-    """File that is not among the best any more."""
+    """Name of the file that is not among the best any more; None if all stay."""
 
 
 class TopKCheckpointManager(BaseCallback):
@@ -53,12 +53,12 @@ class TopKCheckpointManager(BaseCallback):
         """What was measured when the metric, or one that the name needs, was not, the last time."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The list of files, and what the checkpoint that holds it has to become."""
+        """Return the list of files, and what the checkpoint that holds it has to become."""
         last = list(self._last) if self._last else None
         return {"best": dict(self.best), "last": last, "metric": self._ranked_by}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with the files of the earlier run."""
+        """Continue with the files of the earlier run."""
         self.best = dict(state["best"])
         self._last = Selection(*state["last"]) if state.get("last") else None
         self._ranked_by = state.get("metric", "")
@@ -114,7 +114,7 @@ class TopKCheckpointManager(BaseCallback):
             )
 
     def summary(self) -> list[str]:
-        """The best of the files."""
+        """Return which file is the best, and its metric."""
         if not self.best:
             return []
         best = (max if self._mode == "max" else min)(self.best, key=self.best.__getitem__)

@@ -30,16 +30,16 @@ class Condition(NamedTuple):
     """Entries of the trajectory itself."""
 
     def tensors(self) -> list[Tensor]:
-        """All there are, each (B, ...)."""
+        """List all tensors that there are, each (B, ...)."""
         given = (self.global_cond, self.local_cond, *(self.known or ()))
         return [tensor for tensor in given if tensor is not None]
 
     def shapes(self) -> list[tuple[int, ...] | None]:
-        """Of all there could be."""
+        """List the shapes of all tensors that there could be; None for those that are not there."""
         return [None if part is None else tuple(part.shape) for part in (*self[:2], *(self.known or (None, None)))]
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Condition:
-        """The same with every tensor replaced by what ``function`` makes of it."""
+        """Replace every tensor, of any shape, by what ``function`` makes of it."""
         global_cond, local_cond = (None if part is None else function(part) for part in self[:2])
         known = self.known and Inpaint(*map(function, self.known))
         return Condition(global_cond, local_cond, known)
@@ -55,7 +55,7 @@ class ConditionedDenoiser:
     model: BaseDenoiser
     condition: Condition
     dtype: torch.dtype | None = None
-    """Of the weights, where it is another than that of the trajectories."""
+    """The dtype of the weights, where it is another than that of the trajectories; else None."""
 
     def __call__(self, sample: Tensor, timestep: Tensor) -> Tensor:
         """Predict from ``sample`` (B, T, D) at ``timestep`` () or (B,), (B, T, D)."""
@@ -80,6 +80,7 @@ class ConditionedDenoiser:
 class Conditioning(ABC):
     """One way to condition. ``features`` are (B, To or more, Do), ``actions`` (B, T, Da), normalised."""
 
+    # Set these in all subclasses, in the constructor; those that have a value here, where it is another.
     trajectory_dim: int
     """D, the size of one step of the trajectory; actions come first."""
     global_cond_dim: int | None = None
@@ -97,7 +98,7 @@ class Conditioning(ABC):
 
     @abstractmethod
     def condition(self, features: Tensor) -> Condition:
-        """Say what the first To features tell."""
+        """Make the condition that the first To of ``features`` (B, To or more, Do) give."""
 
 
 class GlobalConditioning(Conditioning):
@@ -109,11 +110,11 @@ class GlobalConditioning(Conditioning):
         self.n_training_obs_steps = n_obs_steps
 
     def trajectory(self, actions: Tensor, features: Tensor) -> Tensor:
-        """Actions alone."""
+        """Return the actions alone, (B, T, Da)."""
         return actions
 
     def condition(self, features: Tensor) -> Condition:
-        """All features, flattened."""
+        """Give the denoiser all features, flattened."""
         return Condition(global_cond=features.flatten(1))  # (B, To*Do)
 
 
@@ -127,11 +128,11 @@ class LocalConditioning(Conditioning):
         self._horizon = horizon
 
     def trajectory(self, actions: Tensor, features: Tensor) -> Tensor:
-        """Actions alone."""
+        """Return the actions alone, (B, T, Da)."""
         return actions
 
     def condition(self, features: Tensor) -> Condition:
-        """Features, filled up to the horizon."""
+        """Give the denoiser the features, filled up to the horizon with zeros."""
         return Condition(local_cond=F.pad(features, (0, 0, 0, self._horizon - features.shape[1])))
 
 
@@ -148,10 +149,10 @@ class InpaintingConditioning(Conditioning):
         self._mask_generator = mask_generator
 
     def trajectory(self, actions: Tensor, features: Tensor) -> Tensor:
-        """Actions and features. As a target they are constants: the encoder learns through the condition alone."""
+        """Join actions and features, (B, T, Da + Do); constant: the encoder learns through the condition alone."""
         return torch.cat([actions, features], dim=-1).detach()
 
     def condition(self, features: Tensor) -> Condition:
-        """The mask says which; the values of actions and of steps without features are never looked at."""
+        """Hold the first features at their value; the mask hides values of actions and of steps without features."""
         values = F.pad(features, (self._action_dim, 0, 0, self._horizon - features.shape[1]))
         return Condition(known=Inpaint(self._mask_generator(tuple(values.shape)), values))

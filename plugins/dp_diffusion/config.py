@@ -73,7 +73,7 @@ class DiffusionConfig:
         return self.n_action_steps if self.pred_action_steps_only else self.horizon
 
     def check(self, dataset: Any = None) -> Iterable[tuple[str, str]]:
-        """What is observed and executed must lie within a window; ways to condition exclude each other."""
+        """Yield steps that do not lie within a window, and ways to condition that exclude each other."""
         limit = self.horizon - self.first_action_step
         if self.n_obs_steps > self.horizon:
             yield "n_obs_steps", f"{self.n_obs_steps} is larger than horizon {self.horizon}; choose at most that"

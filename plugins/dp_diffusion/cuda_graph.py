@@ -45,7 +45,7 @@ class SamplingGraph:
         torch.cuda.set_rng_state(random_state, device)
 
     def fits(self, condition: Condition) -> bool:
-        """Whether it was captured for conditions of this shape."""
+        """Tell whether it was captured for conditions of this shape."""
         return condition.shapes() == self._condition.shapes()
 
     def __call__(self, condition: Condition, generator: torch.Generator | None) -> Tensor:

@@ -20,7 +20,7 @@ class FeatureCache:
     """Keeps the observations and the features of the last call.
 
     Steps are recognised by their values, and features are forgotten when a parameter or buffer of ``modules``, on which
-    they depend, was replaced or written to. Fused optimizers write without a trace, so who trains calls `clear`.
+    they depend, was replaced or written to. Fused optimizers write without a trace, so call `clear` when training.
     """
 
     def __init__(self, *modules: nn.Module) -> None:
@@ -34,7 +34,7 @@ class FeatureCache:
         self._version: tuple[object, ...] = ()
 
     def features(self, obs: Obs, encode: Encode) -> Tensor:
-        """Features of ``obs`` ``{key: (B, To, *shape)}``, (B, To, Do); calls ``encode`` for the new steps only."""
+        """Return features (B, To, Do) of ``obs`` ``{key: (B, To, *shape)}``; calls ``encode`` for new steps only."""
         n_known, n_steps = self._count_known(obs), next(iter(obs.values())).shape[1]
         parts = []
         if self._features is not None and n_known:
@@ -47,7 +47,7 @@ class FeatureCache:
         return features
 
     def _count_known(self, obs: Obs) -> int:
-        """How many of the first steps of ``obs`` are the last steps of the call before."""
+        """Count the first steps of ``obs`` that are the last steps of the call before."""
         if self._features is None or self._version != self._current_version():
             return 0
         # The same numbers of another data type may be another image.

@@ -90,7 +90,7 @@ class DiffusionPolicy(BasePolicy):
 
     @property
     def largest_normalized_action(self) -> float | None:
-        """That of the sampler."""
+        """The largest magnitude that the sampler gives; None without a limit."""
         return self.scheduler.largest_sample
 
     def prepare_inference(self, obs: dict[str, Tensor], *, dtype: torch.dtype = torch.float32) -> None:
@@ -203,7 +203,7 @@ class DiffusionPolicy(BasePolicy):
 
     @section("encode")
     def _encode(self, obs: dict[str, Tensor]) -> Tensor:
-        """Features of every step of ``{key: (B, T, *shape)}``, (B, T, Do)."""
+        """Encode every step of ``{key: (B, T, *shape)}``, to (B, T, Do)."""
         n_steps = next(iter(obs.values())).shape[1]
         obs = {key: value.flatten(0, 1) for key, value in self.normalizer.normalize(obs).items()}  # (B*T, *shape)
         features = self.obs_encoder(obs)  # (B*T, Do)
@@ -265,7 +265,7 @@ class DiffusionPolicy(BasePolicy):
         )
 
     def _with_prefix(self, known: Inpaint | None, prefix: Tensor) -> Inpaint:
-        """Adds normalised actions (B, K, Da), from the first executed step on, to what is known."""
+        """Add normalised actions (B, K, Da), from the first executed step on, to what is known."""
         first = self.config.first_action_step - self.first_predicted_step
         after = self.config.trajectory_steps - first - prefix.shape[1]
         padding = (0, self.conditioning.trajectory_dim - self.action_dim, first, after)

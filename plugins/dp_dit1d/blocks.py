@@ -45,7 +45,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(n_emb, n_emb)
 
     def forward(self, x: Tensor, rotation: Rotation | None) -> Tensor:
-        """Attend among tokens (B, T, E), their positions told by ``rotation`` if there is one; return (B, T, E)."""
+        """Attend among tokens (B, T, E), their positions given by ``rotation`` if there is one; return (B, T, E)."""
         qkv = self.qkv(x).unflatten(-1, (3, self.n_head, -1))  # (B, T, 3, n_head, head_dim)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (B, n_head, T, head_dim) each
         if rotation is not None:

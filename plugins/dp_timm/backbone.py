@@ -129,7 +129,7 @@ def _assemble(config: TimmConfig, image_shape: tuple[int, ...]) -> Backbone:
 
 
 def _report_unseen(backbone: Backbone, config: TimmConfig, image_shape: tuple[int, ...]) -> None:
-    """Refuse a model that does not see images whole; one that was trained so can only be told about."""
+    """Refuse a model that does not see images whole; of one that was trained so, only warn."""
     size, unseen = (image_shape[1], image_shape[2]), backbone.unseen
     found = (
         f"encoder 'timm': '{config.model_name}' does not see {border_text(unseen)} of images of {size[0]} x {size[1]}"

@@ -58,14 +58,14 @@ class TrainConfig(WorkspaceConfig):
         return (*(["val_loss"] if is_validated else []), *MEASURES, *measured_by(self.runner))
 
     def check(self) -> Iterable[tuple[str, str]]:
-        """`shape_meta` has to have its form, and all parts the numbers of steps of the policy."""
+        """Yield what is wrong with `shape_meta`, and numbers of steps that are not those of the policy."""
         for path, message in shape_meta_problems(self.shape_meta):
             yield f"shape_meta.{path}".rstrip("."), message
         for part, name, here, there in step_mismatches(self.policy, dataset=self.dataset, runner=self.runner):
             yield f"{part}.{name}", f"{here}, but policy.{name} is {there}; set {name} alone, at the top"
 
     def in_debug_mode(self) -> TrainConfig:
-        """The config that ``training.debug`` stands for."""
+        """Return the config that ``training.debug`` stands for."""
         runner = self.runner
         if runner is not None and hasattr(runner.config, "in_debug_mode"):
             runner = Slot(runner.component, runner.config.in_debug_mode())

@@ -10,7 +10,7 @@ DP_API = 1
 
 @hookimpl
 def dp_components() -> Iterator[Component]:
-    """The recipe of the diffusion policy paper."""
+    """Describe the recipe of the diffusion policy paper."""
     yield Component(
         kind="workspace",
         name="train",

@@ -56,7 +56,7 @@ def profiled(workspace: TrainWorkspace) -> Iterator[None]:
 
 
 def report(profile: Profiler, cfg: TrainConfig) -> str:
-    """A table of all sections, whose shares add up to the whole run, and what to make of it."""
+    """Write a table of all sections, whose shares add up to the whole run, and what to make of it."""
     steps = f"{profile.n_steps} training step" + ("" if profile.n_steps == 1 else "s")
     lines = [f"Where the time went: {steps} in {profile.seconds:.2f} s on {profile.device or cfg.training.device}."]
     if profile.n_steps:

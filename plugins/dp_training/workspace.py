@@ -137,7 +137,7 @@ class TrainWorkspace(BaseWorkspace):
     def loop(self) -> None:
         """Set up if nobody did, then train."""
         if not hasattr(self, "loader"):
-            # Whatever data sets and runners draw while they are made: the run goes on as if they had drawn nothing.
+            # Whatever data sets and runners draw while they are made: the run continues as if they had drawn nothing.
             state = self.random_state.state_dict()
             self.setup()
             self.random_state.load_state_dict(state)
@@ -168,7 +168,7 @@ class TrainWorkspace(BaseWorkspace):
         return f"the end of epoch {epoch - 1}" if epoch else "the start"
 
     def next_step(self) -> str:
-        """Without a runner there is nothing that `dp-eval` could do."""
+        """Return what to type next; without a runner, which `dp-eval` needs, how to use the policy in Python."""
         if self.cfg.runner is not None:
             return super().next_step()
         return f"in Python: policy = dp_core.load_policy('{self.get_checkpoint_path()}')"

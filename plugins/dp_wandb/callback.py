@@ -43,7 +43,7 @@ class WandbLogger(BaseCallback):
 
     @hookimpl
     def dp_before_run(self, workspace: Workspace) -> None:
-        """Start the run, or go on with it.
+        """Start the run, or continue it.
 
         Raises:
             DpError: there is no key for the server, or it does not answer in time.

@@ -138,7 +138,8 @@ def test_a_run_that_is_built_has_its_directory_and_has_done_nothing(config: Path
     with pytest.raises(DpError) as caught:
         build(config)
     assert str(caught.value) == (
-        f"{tmp_path}/run holds a run already; go on with `dp-run --resume {tmp_path}/run`, or choose another output_dir"
+        f"{tmp_path}/run holds a run already; continue it with `dp-run --resume {tmp_path}/run`, or choose another "
+        "output_dir"
     )
 
 

@@ -52,7 +52,7 @@ def test_checkpoints_are_named_by_tag_or_path(make_workspace: MakeWorkspace, tmp
 
 
 def test_what_is_saved_in_the_background_is_the_state_at_the_call(make_workspace: MakeWorkspace) -> None:
-    """On the CPU a state dict holds the live tensors themselves; they go on being trained."""
+    """On the CPU a state dict holds the live tensors themselves, which continue to be trained."""
     workspace = make_workspace()
     workspace.train_step()
     before = weights(workspace).clone()
@@ -122,7 +122,7 @@ def test_weights_that_are_not_finite_leave_the_last_checkpoint_as_it_is(
 
     assert str(caught.value) == (
         "the state is not saved, since it is not finite: model (1 of 2 tensors, first 'layer.weight'); the last "
-        f"checkpoint is {path}; go on from it with a lower learning rate: dp-run --resume {tmp_path}/run"
+        f"checkpoint is {path}; continue from it with a lower learning rate: dp-run --resume {tmp_path}/run"
     )
     assert path.read_bytes() == before
     assert [each.name for each in path.parent.iterdir()] == ["latest.ckpt"]

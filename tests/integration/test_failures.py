@@ -38,7 +38,7 @@ class Options:
 def dp_components():
     for kind in ("runner", "callback"):
         target = "dp_trouble.parts:" + kind.title()
-        yield Component(kind=kind, name="trouble", target=target, config=Options, summary="fails when it is told to")
+        yield Component(kind=kind, name="trouble", target=target, config=Options, summary="fails on demand")
 """
 PARTS = """
 import os
@@ -191,7 +191,7 @@ def test_a_rollout_that_raises_in_the_first_epoch_costs_nothing(config: Path, mo
     saved = progress_of(folder)
     mood.unlink()
 
-    assert note_of(caught.value) == f"the state is saved. Go on with: dp-run --resume {folder}"
+    assert note_of(caught.value) == f"the state is saved. Continue with: dp-run --resume {folder}"
     assert (saved["epoch"], saved["global_step"]) == (0, 9)
     assert main(["--resume", str(folder)]) == 0
     assert_same(left_by(straight), left_by(folder))
@@ -218,7 +218,7 @@ def test_a_callback_that_raises_between_epochs_costs_nothing(
     saved = progress_of(folder)
     mood.unlink()
 
-    assert note_of(caught.value) == f"the state is saved. Go on with: dp-run --resume {folder}"
+    assert note_of(caught.value) == f"the state is saved. Continue with: dp-run --resume {folder}"
     assert saved["global_step"] == 9 * (start + 1)
     assert saved["epoch"] == (start if place == "dp_after_epoch" else start + 1)
     assert main(["--resume", str(folder)]) == 0
@@ -241,7 +241,7 @@ def test_a_validation_that_raises_costs_nothing(config: Path, tmp_path: Path, mo
         with pytest.raises(RuntimeError, match="out of memory") as caught:
             main([str(config), f"output_dir={folder}"])
 
-    assert note_of(caught.value) == f"the state is saved. Go on with: dp-run --resume {folder}"
+    assert note_of(caught.value) == f"the state is saved. Continue with: dp-run --resume {folder}"
     assert progress_of(folder)["global_step"] == 18
     assert main(["--resume", str(folder)]) == 0
     assert_same(left_by(straight), left_by(folder))
@@ -291,7 +291,7 @@ def test_a_training_step_that_raises_costs_nothing_but_itself(
         with pytest.raises(RuntimeError, match="out of memory") as caught:
             main([str(config), f"output_dir={folder}", options])
 
-    assert note_of(caught.value) == f"the state is saved. Go on with: dp-run --resume {folder}"
+    assert note_of(caught.value) == f"the state is saved. Continue with: dp-run --resume {folder}"
     assert progress_of(folder)["global_step"] == 4
     assert main(["--resume", str(folder)]) == 0
     assert_same(left_by(straight), left_by(folder))
@@ -315,7 +315,7 @@ def test_an_error_in_the_middle_of_an_update_saves_nothing_and_says_so(config: P
 
     assert note_of(caught.value) == (
         "the state is not saved: the error came in the middle of an update; the last checkpoint is "
-        f"{folder}/checkpoints/latest.ckpt, of the end of epoch 0. Go on with: dp-run --resume {folder}"
+        f"{folder}/checkpoints/latest.ckpt, of the end of epoch 0. Continue with: dp-run --resume {folder}"
     )
 
 
@@ -364,7 +364,7 @@ def test_the_command_says_what_is_saved_and_how_to_resume(
     ended = in_a_process(packages, str(config), f"output_dir={folder}")
 
     assert ended.returncode == status
-    assert ended.stderr.splitlines()[-2:] == [error, f"the state is saved. Go on with: dp-run --resume {folder}"]
+    assert ended.stderr.splitlines()[-2:] == [error, f"the state is saved. Continue with: dp-run --resume {folder}"]
 
 
 def test_an_error_before_anything_is_trained_saves_nothing(config: Path, mood: Path, tmp_path: Path) -> None:
@@ -406,7 +406,7 @@ def test_where_the_state_cannot_be_written_the_first_error_is_the_one_that_is_ra
     latest = folder / "checkpoints" / "latest.ckpt"
     assert note_of(caught.value) == (
         f"the state is not saved: {latest}: cannot be written: No space left on device; the last checkpoint is "
-        f"{latest}, of the end of epoch 0. Go on with: dp-run --resume {folder}"
+        f"{latest}, of the end of epoch 0. Continue with: dp-run --resume {folder}"
     )
 
 

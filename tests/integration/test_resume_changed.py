@@ -138,7 +138,7 @@ def test_nothing_is_trained_where_more_epochs_are_done_than_wanted(interrupted: 
 def test_a_change_in_the_middle_of_an_epoch_ends_the_schedule_with_the_run(
     interrupted: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And the change is one: resumed once more, the run goes on as it was."""
+    """And the change is one: resumed once more, the run continues as it was."""
     folder = interrupted("advance", 5, "training.num_epochs=2")
     caplog.set_level(logging.INFO)
 

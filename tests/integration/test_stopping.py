@@ -165,7 +165,7 @@ def test_a_last_rollout_that_fails_is_made_up_for_when_the_run_is_resumed(
     a_run(tiny_config, straight, hook).run()
     with pytest.raises(RuntimeError, match="the simulator broke") as caught:
         a_run(tiny_config, folder, hook, fails=(2,)).run()
-    assert caught.value.__notes__ == [f"the state is saved. Go on with: dp-run --resume {folder}"]
+    assert caught.value.__notes__ == [f"the state is saved. Continue with: dp-run --resume {folder}"]
     assert progress_of(folder)["stop_reason"] == "enough"
 
     resumed = a_run(tiny_config, folder, "never")

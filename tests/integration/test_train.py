@@ -1,4 +1,4 @@
-"""A whole run through the command line: what it writes, how it goes on after every kind of interruption."""
+"""A whole run through the command line: what it writes, how it continues after every kind of interruption."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_of_two_runs_that_start_at_once_in_one_directory_one_trains_and_the_othe
 
     assert main([str(tiny_config), f"output_dir={folder}", "training.seed=2"]) == 2
     assert capsys.readouterr().err.endswith(
-        f"dp-run: error: {folder} holds a run already; go on with `dp-run --resume {folder}`, "
+        f"dp-run: error: {folder} holds a run already; continue it with `dp-run --resume {folder}`, "
         "or choose another output_dir\n"
     )
     assert "seed: 1\n" in (folder / "config.resolved.yaml").read_text()
@@ -207,7 +207,7 @@ def test_an_interrupted_run_saves_says_how_to_resume_and_goes_on_where_it_was(
     resumed = main(["--resume", str(folder)])
 
     assert interrupted.status == 130
-    assert f"the state is saved. Go on with: dp-run --resume {folder}" in interrupted.stdout
+    assert f"the state is saved. Continue with: dp-run --resume {folder}" in interrupted.stdout
     assert saved["global_step"] == steps
     assert resumed == 0
     assert_equal_trees(state_of(straight), state_of(folder))
@@ -232,7 +232,7 @@ def test_a_second_signal_leaves_the_last_checkpoint_and_says_so(
     assert interrupted.status == 130
     assert interrupted.stdout.splitlines()[-1] == (
         f"interrupted; the state is not saved: {reason}; the last checkpoint is {folder}/checkpoints/latest.ckpt, of "
-        f"the end of epoch 0. Go on with: dp-run --resume {folder}"
+        f"the end of epoch 0. Continue with: dp-run --resume {folder}"
     )
     assert state_of(folder)["state_dicts"]["progress"]["epoch"] == 1
     assert [path.name for path in (folder / "checkpoints").glob("*.part")] == []
@@ -255,7 +255,7 @@ def test_a_diverged_run_that_is_interrupted_keeps_the_last_sound_checkpoint(
     assert said == (
         "interrupted; the state is not saved, since it is not finite: model (...), ema_model (...), optimizer (...), "
         f"progress (the mean loss of epoch 1 is nan); the last checkpoint is {folder}/checkpoints/latest.ckpt, of the "
-        "end of epoch 0; go on from it with a lower optimizer.lr or training.max_grad_norm=1.0: "
+        "end of epoch 0; continue from it with a lower optimizer.lr or training.max_grad_norm=1.0: "
         f"dp-run --resume {folder}"
     )
     assert_equal_trees(before, state_of(folder))
@@ -277,7 +277,7 @@ def test_a_last_update_that_destroys_the_weights_is_not_saved_at_the_end_of_the_
     said = re.sub(r"\d+ of \d+ tensors, first '[^']*'", "...", capsys.readouterr().err.splitlines()[-1])
     assert said == (
         "dp-run: error: the state is not saved, since it is not finite: model (...), ema_model (...); the last "
-        f"checkpoint is {folder}/checkpoints/latest.ckpt, of the end of epoch 0; go on from it with a lower "
+        f"checkpoint is {folder}/checkpoints/latest.ckpt, of the end of epoch 0; continue from it with a lower "
         f"optimizer.lr or training.max_grad_norm=1.0: dp-run --resume {folder}"
     )
     assert_equal_trees(before, state_of(folder))
@@ -429,7 +429,7 @@ def test_a_run_directory_is_not_written_over(
 
     assert main([str(tiny_config), f"output_dir={straight}"]) == 2
     assert capsys.readouterr().err == (
-        f"dp-run: error: {straight} holds a run already; go on with `dp-run --resume {straight}`, "
+        f"dp-run: error: {straight} holds a run already; continue it with `dp-run --resume {straight}`, "
         "or choose another output_dir\n"
     )
 
@@ -437,7 +437,7 @@ def test_a_run_directory_is_not_written_over(
 def test_a_loss_that_is_not_finite_stops_the_run(
     tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In the first epoch, too, when there is no checkpoint to go on from."""
+    """In the first epoch, too, when there is no checkpoint to continue from."""
     assert main([str(tiny_config), f"output_dir={tmp_path / 'run'}", "optimizer.lr=1e30"]) == 2
 
     said = re.sub(r"\d+ of \d+ tensors, first '[^']*'", "...", capsys.readouterr().err.splitlines()[-1])

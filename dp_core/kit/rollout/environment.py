@@ -31,8 +31,8 @@ class Step:
     """Report what one action led to."""
 
     reward: float
-    """Of this control step, finite; `Environment.score` makes a score of all of an episode. In [0, 1], unless a task
-    has a score of its own."""
+    """The reward of this control step, without unit, finite; `Environment.score` makes a score of all of an episode. In
+    [0, 1], unless a task has a score of its own."""
     is_over: bool = False
     """Whether the task ends the episode here, be it by success or by failure."""
     is_success: bool = False
@@ -44,7 +44,7 @@ class Environment(ABC):
 
     @abstractmethod
     def reset(self, start: Start) -> None:
-        """Begin an episode, which depends on ``start`` alone and not on the episodes before."""
+        """Begin an episode, which must depend on ``start`` alone and not on the episodes before."""
 
     @abstractmethod
     def observe(self) -> dict[str, NDArray[Any]]:
@@ -55,7 +55,7 @@ class Environment(ABC):
 
     @abstractmethod
     def step(self, action: NDArray[np.float64]) -> Step:
-        """Execute one action (Da,) for one control step.
+        """Execute one action (Da,), float64 in raw units, for one control step.
 
         Raises:
             DpError: what the user can do about it.

@@ -24,9 +24,9 @@ class EpisodeOptions:
     make_environment: Callable[[], Environment]
     """Picklable: a function at the top of a module, a `functools.partial` of one, or a class."""
     n_obs_steps: int
-    """To."""
+    """To, observations in a window."""
     max_steps: int
-    """Control steps."""
+    """Control steps after which an episode ends at the latest."""
     fps: float
     """Frames per second of videos."""
     steps_per_frame: int = 1
@@ -38,12 +38,13 @@ class Outcome:
     """Sum up a whole episode."""
 
     score: float
-    """In [0, 1], see `Environment.score`."""
+    """The score of the whole episode, in [0, 1], see `Environment.score`."""
     is_success: bool
+    """Whether the task was done at some step, see `Step.is_success`."""
     rewards: NDArray[np.float64]
-    """Of the control steps, (N,), see `Step.reward`."""
+    """The rewards of the N control steps, (N,), see `Step.reward`."""
     measures: dict[str, float]
-    """See `Environment.measure`."""
+    """Further numbers by name, see `Environment.measure`."""
 
 
 @attrs.frozen
@@ -55,9 +56,9 @@ class Report:
     n_steps: int
     """Control steps done."""
     score: float
-    """Of the steps done, in [0, 1], see `Environment.score`."""
+    """The score of the steps done so far, in [0, 1], see `Environment.score`."""
     outcome: Outcome | None = None
-    """Once the episode is over."""
+    """How the episode ended; None until it is over."""
 
 
 class Episode:
@@ -92,7 +93,7 @@ class Episode:
             self._video = None
 
     def report(self) -> Report:
-        """Say where it stands."""
+        """Report where the episode stands."""
         return Report(
             window=None if self.is_over else self._window(),
             n_steps=len(self._rewards),

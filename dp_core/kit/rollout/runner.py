@@ -193,7 +193,7 @@ class _Progress:
         self._bar.close()
 
     def show(self, reports: Mapping[int, Report]) -> None:
-        """Take note of the episodes that went on. One that is over counts as all its steps."""
+        """Take note of the episodes that advanced. One that is over counts as all its steps."""
         for number, report in reports.items():
             self._steps[number] = self._max_steps if report.window is None else report.n_steps
             self._scores[number] = report.score

@@ -64,7 +64,7 @@ def it_gets_through_a_run(case: Case) -> None:
 
 
 def it_reads_of_the_workspace_what_it_declares(case: Case) -> None:
-    """It reads what every workspace has and what its config class names in ``needs``, and sets nothing."""
+    """Check that it reads what every workspace has and what its config class names in ``needs``, and sets nothing."""
     seen = _View.of(case)
     config = case.component.config.__name__
     for name in seen.assigned:

@@ -167,7 +167,7 @@ def reset_forgets(case: Case) -> None:
 
 
 def rows_draw_from_generators_of_their_own(case: Case) -> None:
-    """With a generator for each row, a row's actions are those it gets alone: evaluations ask about many at once."""
+    """Check that a row with a generator of its own gets the actions that it gets alone, as evaluations need."""
     policy, obs = modules.built(case).eval(), modules.network_of(case).inputs(case, _N_ROWS)
     try:
         together = _act(policy, obs, [generator(row) for row in range(_N_ROWS)])["action"]

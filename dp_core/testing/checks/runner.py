@@ -49,7 +49,7 @@ def it_returns_numbers_and_videos(case: Case) -> None:
 
 
 def it_measures_what_its_options_say(case: Case) -> None:
-    """The numbers that `run` returns are those of ``measures`` of its options, if they have that."""
+    """Check that `run` returns the numbers that ``measures`` of its options names, if they have that."""
     with _runner(case) as runner:
         metrics = runner.run(_policy(case))
     measures = measured_by(case.slot(output_dir=Path()))

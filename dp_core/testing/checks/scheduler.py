@@ -96,7 +96,7 @@ def sampling_draws_from_the_generator_alone(case: Case) -> None:
 
 
 def rows_draw_from_generators_of_their_own(case: Case) -> None:
-    """With a generator for each row, `sample` gives each what it gives it alone: evaluations ask about many at once."""
+    """Check that `sample` gives a row with a generator of its own what it gives it alone, as evaluations need."""
     scheduler = case.build()
 
     def sampled(count: int, generators: Any) -> Tensor:

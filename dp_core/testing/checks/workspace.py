@@ -68,7 +68,7 @@ def it_is_restored_from_its_checkpoint(case: Case) -> None:
 
 
 def callbacks_find_what_it_provides(case: Case) -> None:
-    """What its config class names in ``provides`` is there wherever a callback sees the workspace during a run."""
+    """Check that what its config class names in ``provides`` is there wherever a callback sees the workspace."""
     probe = _Probe(parts_named(case.component, "provides"))
     with _after_a_run(case, probe):
         pass
@@ -81,7 +81,7 @@ def callbacks_find_what_it_provides(case: Case) -> None:
 
 
 def its_epochs_measure_what_its_options_say(case: Case) -> None:
-    """Every number among the metrics of an epoch is among ``measures`` of its options, if they have that."""
+    """Check that every number among the metrics of an epoch is among ``measures`` of its options, if they have that."""
     probe = _Probe(())
     with _after_a_run(case, probe) as workspace:
         measures = workspace.cfg.measures

@@ -47,6 +47,6 @@ class CallbackOptions:
     metric: str = option("train_loss", help="name in the log of the run, such as val_loss; lower is better")
 
     def check(self, measures: Sequence[str] = ANY) -> Iterable[tuple[str, str]]:
-        """The metric has to be one that the run measures, as far as its workspace and its runner say."""
+        """Yield a metric that the run does not measure, as far as its workspace and its runner say what they do."""
         if (problem := unmeasured(self.metric, measures)) is not None:
             yield "metric", problem

@@ -30,7 +30,7 @@ class KestrelRunner(RolloutRunner):
         self.config = config
 
     def starts(self, split: Split, n_episodes: int) -> Sequence[Start]:
-        """The same in every run, and others for testing than for training."""
+        """Return the same in every run, and others for testing than for training."""
         first = 0 if split == "train" else self.config.test_start_seed
         return [Start(split, first + index) for index in range(n_episodes)]
 
@@ -48,19 +48,19 @@ class KestrelEnvironment(Environment):
         self._position = np.random.default_rng(start.seed).uniform(-1, 1, size=self._position.shape)
 
     def observe(self) -> dict[str, NDArray[Any]]:
-        """Every observation is filled with the position, images as shades of grey."""
+        """Fill every observation, ``{key: (*shape)}``, with the position, images as shades of grey."""
         return {
             key: self._fill(tuple(spec["shape"]), spec.get("type")) for key, spec in self._shape_meta["obs"].items()
         }
 
     def step(self, action: NDArray[np.float64]) -> Step:
-        """Go; the reward is 1 at the origin, and the episode is over close to it."""
+        """Move by ``action`` (Da,); the reward is 1 at the origin, and the episode is over close to it."""
         self._position += self._reach * (action - self._position)
         distance = float(np.linalg.norm(self._position))
         return Step(reward=1 / (1 + distance), is_over=distance < 0.05, is_success=distance < 0.05)
 
     def render(self) -> NDArray[np.uint8]:
-        """Black on white, (96, 96, 3)."""
+        """Draw the point, black on white, uint8 (96, 96, 3)."""
         frame = np.full((96, 96, 3), 255, np.uint8)
         row, column = np.resize(48 + 40 * self._position.clip(-1, 1), 2).astype(int)
         frame[row - 2 : row + 3, column - 2 : column + 3] = 0

@@ -267,7 +267,7 @@ def test_a_mistake_ends_with_status_2_before_anything_heavy_is_imported(tmp_path
         (["--resume", "gone"], "gone has 1 problem\n  not a run directory: there is no config.resolved.yaml in it"),
         (
             ["--resume", "gone", "quickstart", "seed=1"],
-            "--resume goes on with the config of the run; leave out 'quickstart'",
+            "--resume continues with the config of the run; leave out 'quickstart'",
         ),
         (["--describe", "encoder/timm", "policy/net"], "--describe shows one KIND/NAME; leave out 'policy/net'"),
         (["--describe", ""], f"'' is not KIND/NAME, such as encoder/timm; the kinds are {', '.join(KINDS)}"),
@@ -336,7 +336,7 @@ def test_a_run_does_not_overwrite_another(config: Path, tmp_path: Path, capsys: 
 
     assert main([str(config)]) == 2
     assert capsys.readouterr().err == (
-        f"dp-run: error: {tmp_path}/run holds a run already; go on with `dp-run --resume {tmp_path}/run`, "
+        f"dp-run: error: {tmp_path}/run holds a run already; continue it with `dp-run --resume {tmp_path}/run`, "
         "or choose another output_dir\n"
     )
 

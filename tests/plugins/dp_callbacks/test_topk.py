@@ -263,7 +263,7 @@ def test_checkpoint_in_the_middle_of_an_epoch_is_not_ranked(tmp_path, caplog) ->
 
 
 def test_only_epochs_that_measure_what_the_name_needs_are_ranked(tmp_path, caplog) -> None:
-    """A rollout every tenth epoch, a checkpoint in each: the run goes on."""
+    """A rollout every tenth epoch, a checkpoint in each: the run continues."""
     run = Run(tmp_path, manager(format_str="{epoch}-{test_mean_score:.3f}.ckpt"))
 
     run.save(epoch=0, score=1.0)

@@ -125,7 +125,7 @@ def test_what_does_not_fit_on_a_gpu_stays_where_it_is(path, monkeypatch):
 
 def test_windows_hold_what_was_recorded(path):
     buffer = make_buffer()
-    item = make_dataset(path)[3]  # steps 2 and 3 are observed, the action goes on to step 9
+    item = make_dataset(path)[3]  # steps 2 and 3 are observed, the action reaches to step 9
 
     np.testing.assert_array_equal(item["obs"]["front"], np.moveaxis(buffer["front"][2:4], -1, 1))
     np.testing.assert_array_equal(item["action"], buffer["action"][2:10])
@@ -136,7 +136,7 @@ def test_now_is_every_step_from_the_first_to_the_last_with_enough_steps_after_it
 
     now = {int(dataset[i]["obs"]["pos"][1, 0]) for i in range(len(dataset))}
 
-    # A window goes on for 6 steps after now, of which 3 may lie behind the end of the episode.
+    # A window reaches 6 steps beyond now, of which 3 may lie behind the end of the episode.
     last = [end - (8 - 2 - 4 + 1) for end in np.cumsum(LENGTHS)]
     starts = [0, *np.cumsum(LENGTHS)[:-1]]
     assert now == {step for start, end in zip(starts, last, strict=True) for step in range(start, end)}

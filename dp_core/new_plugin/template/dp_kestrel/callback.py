@@ -27,15 +27,15 @@ class KestrelCallback(BaseCallback):
             self._lowest, self._epoch = float(value), int(metrics["epoch"])
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run has to know; saved in every checkpoint."""
+        """Return what a resumed run has to know; it is saved in every checkpoint."""
         return {"lowest": self._lowest, "epoch": self._epoch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from there."""
         self._lowest, self._epoch = state["lowest"], state["epoch"]
 
     def summary(self) -> list[str]:
-        """For the end of the run."""
+        """Return a line for the end of the run."""
         if self._epoch is None:
             return [f"no epoch had the metric '{self._metric}'"]
         return [f"lowest {self._metric}: {self._lowest:.4f}, in epoch {self._epoch}"]

@@ -52,7 +52,7 @@ class PolicyOptions:
     encoder: Slot = slot("encoder", "lowdim", help="makes features of observations")
 
     def check(self) -> Iterable[tuple[str, str]]:
-        """Rules between options: which one is wrong, and what to do. All are reported before anything is built."""
+        """Yield which option breaks a rule, and what to do; all of them are reported before anything is built."""
         if self.n_obs_steps - 1 + self.n_action_steps > self.horizon:
             limit = self.horizon - self.n_obs_steps + 1
             yield "n_action_steps", f"{self.n_action_steps} steps end beyond horizon; choose at most {limit}"
@@ -79,7 +79,7 @@ class DenoiserOptions:
     time_size: int = option(32, help="numbers that the time of the noise process becomes; even", validator=ge(4))
 
     def check(self) -> Iterable[tuple[str, str]]:
-        """Rules for options: which one is wrong, and what to do. All are reported before anything is built."""
+        """Yield which option breaks a rule, and what to do; all of them are reported before anything is built."""
         if self.kernel_size % 2 == 0:
             yield "kernel_size", f"{self.kernel_size} has no middle; choose an odd number"
 
@@ -90,11 +90,11 @@ class DenoiserOptions:
 class SchedulerOptions:
     """Times of training and of sampling."""
 
-    # Which samplers may take over from each other; these options they must agree on.
+    # Samplers of the same process may replace each other after training, if they agree on these options.
     process: ClassVar[NoiseProcess] = NoiseProcess("rectified flow", options=("timestep_scale",))
 
     num_inference_steps: int = option(10, help="calls of the network to sample", validator=ge(1))
-    timestep_scale: float = option(100.0, help="the network is told times from 0 (data) to this (noise)")
+    timestep_scale: float = option(100.0, help="the network receives times from 0 (data) to this (noise)")
 
 
 # end
@@ -110,7 +110,7 @@ class DatasetOptions:
     n_val_episodes: int = option(1, help="episodes held out for validation, the last ones", validator=ge(0))
 
     def preflight(self) -> Iterable[tuple[str, str]]:
-        """What has to be there before a run; not asked for by `dp-run --check`."""
+        """Yield what is not there, but needed by a run; `dp-run --check` mentions it and does not fail."""
         if self.path is not None and not any(self.path.glob("*.npz")):
             yield "path", f"there are no .npz files in '{self.path}'; expected one for each episode"
 
@@ -138,7 +138,7 @@ class RunnerOptions(RolloutOptions):
 # kind: optimizer
 @attrs.frozen(kw_only=True)
 class OptimizerOptions:
-    """Of torch.optim.RMSprop."""
+    """Options of torch.optim.RMSprop."""
 
     lr: float = option(1e-3, help="learning rate, before the schedule", validator=ge(0))
     alpha: float = option(0.99, help="share of the average of squared gradients that is kept", validator=ge(0))
@@ -166,7 +166,7 @@ class CallbackOptions:
     metric: str = option("train_loss", help="name in the log of the run, such as val_loss; lower is better")
 
     def check(self, measures: Sequence[str] = ANY) -> Iterable[tuple[str, str]]:
-        """The metric has to be one that the run measures, as far as its workspace and its runner say."""
+        """Yield a metric that the run does not measure, as far as its workspace and its runner say what they do."""
         if (problem := unmeasured(self.metric, measures)) is not None:
             yield "metric", problem
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dp_kestrel.config import DatasetOptions
 
 Shapes = dict[str, tuple[int, ...]]
-"""Of one step of each observation and of ``action``."""
+"""The shape of one step of each observation and of ``action``, by key."""
 Episode = dict[str, Tensor]
 """``{key: (steps, *shape)}``: images uint8, everything else float32."""
 
@@ -46,12 +46,12 @@ class KestrelDataset(BaseDataset):
         return len(self._windows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """One window: ``{"obs": {key: (To, *shape)}, "action": (Tp, Da)}``."""
+        """Return one window: ``{"obs": {key: (To, *shape)}, "action": (Tp, Da)}``."""
         batch = self.__getitems__([index])
         return {"obs": {key: values[0] for key, values in batch["obs"].items()}, "action": batch["action"][0]}
 
     def __getitems__(self, indices: list[int]) -> dict[str, Any]:
-        """Many windows in one gather, with a leading B."""
+        """Gather many windows at once: ``{"obs": {key: (B, To, *shape)}, "action": (B, Tp, Da)}``."""
         start, first, last = self._windows[indices].T[:, :, None]
         rows = (start + torch.arange(self._config.horizon)).clamp(first, last)  # (B, Tp)
         observed = rows[:, : self._config.n_obs_steps]
@@ -59,7 +59,7 @@ class KestrelDataset(BaseDataset):
         return {"obs": obs, "action": self._data["action"][rows]}
 
     def get_normalizer(self) -> LinearNormalizer:
-        """Brings images, and everything else from its limits, to [-1, 1]."""
+        """Fit a normalizer that brings images, and everything else from its limits, to [-1, 1]."""
         normalizer = LinearNormalizer(self.shape_meta)
         for key, values in self._data.items():
             if key in self._images:
@@ -69,7 +69,7 @@ class KestrelDataset(BaseDataset):
         return normalizer
 
     def get_validation_dataset(self) -> KestrelDataset:
-        """The episodes held out."""
+        """Return the windows of the episodes held out."""
         validation = copy.copy(self)
         validation._windows = self._windows_of(self._held_out)
         return validation

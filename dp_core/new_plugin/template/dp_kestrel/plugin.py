@@ -13,7 +13,7 @@ DP_API = 1
 
 @hookimpl
 def dp_components() -> Iterator[Component]:
-    """One description for each component; targets are imported when a config names them."""
+    """Describe each component; targets are imported when a config names them."""
     # kind: workspace
     yield Component(
         kind="workspace",

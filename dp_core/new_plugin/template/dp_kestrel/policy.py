@@ -33,17 +33,16 @@ class KestrelPolicy(BasePolicy):
         self.normalizer = LinearNormalizer(shape_meta)  # filled with the statistics of the data by set_normalizer
 
     def compute_loss(self, batch: dict[str, Any], generator: torch.Generator | None = None) -> Tensor:
-        """Mean squared error of normalised actions."""
-        seen = {
-            key: batch["obs"][key][:, : self.config.n_obs_steps] for key in self._keys
-        }  # windows go on to the horizon
+        """Return the mean squared error of normalised actions, a scalar; see `BasePolicy`."""
+        # Windows may reach to the horizon; the first To steps are observed.
+        seen = {key: batch["obs"][key][:, : self.config.n_obs_steps] for key in self._keys}
         return mse_loss(self._predict(seen), self.normalizer["action"].normalize(batch["action"]))
 
     @torch.no_grad()
     def predict_action(self, obs: dict[str, Tensor], generator: Generators = None) -> dict[str, Tensor]:
         """Act on ``{key: (B, To, *shape)}`` in raw units; nothing is drawn."""
         seen = {key: obs[key][:, -self.config.n_obs_steps :] for key in self._keys}  # the last step is now
-        check = ObservationCheck(seen, self._shape_meta)  # on a GPU it looks while the host goes on
+        check = ObservationCheck(seen, self._shape_meta)  # on a GPU it looks while the host works on
         actions = self.normalizer["action"].unnormalize(self._predict(seen))
         check.finish()
         now = self.config.n_obs_steps - 1

@@ -22,16 +22,16 @@ class KestrelScheduler(BaseScheduler):
     def sample_timesteps(
         self, batch_size: int, device: torch.device, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Draw times (B,) between 0 and timestep_scale."""
+        """Draw times (B,), float32, from 0 (data) to timestep_scale (noise)."""
         return torch.rand(batch_size, device=device, generator=generator) * self.config.timestep_scale
 
     def add_noise(self, x0: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """Mix (B, T, D) at times (B,)."""
+        """Mix actions and noise, each (B, T, D), at times (B,)."""
         t = (timesteps / self.config.timestep_scale).to(x0.dtype)[:, None, None]
         return (1 - t) * x0 + t * noise
 
     def target(self, x0: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """The velocity, the same at all times."""
+        """Return the velocity, (B, T, D), which is the same at all times."""
         return noise - x0
 
     def sample(

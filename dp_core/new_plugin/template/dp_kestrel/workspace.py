@@ -32,12 +32,12 @@ class KestrelWorkspace(BaseWorkspace):
 
     @property
     def num_epochs(self) -> int:
-        """All steps count as one."""
+        """One: all steps count as one epoch."""
         return 1
 
     @property
     def steps_per_epoch(self) -> int:
-        """The whole run."""
+        """Batches of the whole run."""
         return self.cfg.num_steps
 
     @property
@@ -64,7 +64,7 @@ class KestrelWorkspace(BaseWorkspace):
         self.save_checkpoint(metrics=metrics)
 
     def next_step(self) -> str:
-        """Without a runner there is nothing that `dp-eval` could do."""
+        """Return how to use the policy; without a runner there is nothing that `dp-eval` could do."""
         return f"in Python: policy = dp_core.load_policy('{self.get_checkpoint_path()}')"
 
     def _step(self, batch: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ HINT = "fetch it elsewhere"
 
 
 class Server(BaseHTTPRequestHandler):
-    """Breaks off in the middle of ``/broken`` and ``/stubborn``; goes on with the first when asked for the rest."""
+    """Breaks off in the middle of ``/broken`` and ``/stubborn``; continues the first when asked for the rest."""
 
     def do_GET(self) -> None:
         start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
