@@ -80,7 +80,7 @@ def _measure(build: Build, name: str, settings: Settings, size: int) -> Peak:
 
 
 def _peak(build: Build, name: str, settings: Settings, size: int) -> Peak:
-    """Of the second part of ``build``, which is the work; making weights takes more for a moment."""
+    """Measure the second part of ``build``, which is the work; making weights takes more for a moment."""
     device = settings.device
     with tempfile.TemporaryDirectory() as folder:
         if not settings.quick:

@@ -147,7 +147,7 @@ def _peers(config: Any, device: torch.device) -> dict[str, PlainTraining]:
 
 
 def _losses(contender: Any, batch: Mapping[str, Any]) -> torch.Tensor:
-    """Of the first steps, with the same noise for all contenders."""
+    """Compute the losses of the first steps, with the same noise for all contenders."""
     losses = []
     for step in range(_COMPARED_STEPS):
         torch.manual_seed(step)

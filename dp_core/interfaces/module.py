@@ -21,7 +21,7 @@ class ModuleAttrMixin(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where inputs have to be."""
+        """The device that inputs have to be on."""
         return self._dummy_variable.device
 
     @property

@@ -19,7 +19,7 @@ from dp_core.errors import quoted
 
 @attrs.frozen(kw_only=True)
 class JsonLogConfig:
-    """A log that programs read."""
+    """How often a log is written that programs read."""
 
     needs: ClassVar[tuple[str, ...]] = ("progress",)
 
@@ -30,7 +30,7 @@ class JsonLogConfig:
 
 @attrs.frozen(kw_only=True)
 class ProgressConfig:
-    """A display that people read."""
+    """How often a display is updated that people read."""
 
     needs: ClassVar[tuple[str, ...]] = ("progress", "num_epochs", "steps_per_epoch", "batch_size")
 
@@ -40,7 +40,7 @@ class ProgressConfig:
 
 @attrs.frozen(kw_only=True)
 class EarlyStopConfig:
-    """When a run has learnt what it will. '/' in the names of metrics may be written '_' here."""
+    """When a run has learnt what it can. '/' in the names of metrics may be written '_' here."""
 
     needs: ClassVar[tuple[str, ...]] = ("request_stop",)
 

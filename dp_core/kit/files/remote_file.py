@@ -29,7 +29,7 @@ class RemoteFile(io.RawIOBase):
         self._position = 0
         self._response: Any = None
         self._next_byte = 0
-        """Of the response."""
+        """Place in the file of the next byte that the response gives."""
 
     def readable(self) -> bool:
         return True

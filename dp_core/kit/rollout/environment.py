@@ -31,7 +31,7 @@ class Step:
     """Report what one action led to."""
 
     reward: float
-    """The reward of this control step, without unit, finite; `Environment.score` makes a score of all of an episode. In
+    """The reward of this control step, a finite number; `Environment.score` makes a score of all of an episode. In
     [0, 1], unless a task has a score of its own."""
     is_over: bool = False
     """Whether the task ends the episode here, be it by success or by failure."""

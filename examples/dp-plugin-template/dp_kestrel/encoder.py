@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class KestrelEncoder(BaseEncoder):
-    """Features of all observations, one after the other in the order of `shape_meta`."""
+    """Joins the features of all observations, in the order of `shape_meta`."""
 
     def __init__(self, config: EncoderOptions, *, shape_meta: dict[str, Any]) -> None:
         super().__init__()

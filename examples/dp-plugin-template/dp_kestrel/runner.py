@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class KestrelRunner(RolloutRunner):
-    """Many episodes at a time; scores, intervals, videos and worker processes are `RolloutRunner`'s."""
+    """Evaluates many episodes at a time; scores, intervals, videos and worker processes are `RolloutRunner`'s."""
 
     def __init__(self, config: RunnerOptions, *, shape_meta: Mapping[str, Any], output_dir: str | Path) -> None:
         super().__init__(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class KestrelCallback(BaseCallback):
-    """Says it at the end of the run. `dp_core.hooks.RunHooks` lists what else a callback can listen to."""
+    """Names the epoch at the end of the run. `dp_core.hooks.RunHooks` lists what else a callback can listen to."""
 
     def __init__(self, config: CallbackOptions) -> None:
         self._metric = config.metric

@@ -158,7 +158,7 @@ class LrScheduleOptions:
 # kind: callback
 @attrs.frozen(kw_only=True)
 class CallbackOptions:
-    """What is watched."""
+    """Which metric is watched."""
 
     # Parts of the workspace that hooks read, such as "progress", see dp_core.interfaces.workspace.
     needs: ClassVar[tuple[str, ...]] = ()

@@ -24,7 +24,7 @@ Episode = dict[str, Tensor]
 
 
 class KestrelDataset(BaseDataset):
-    """All in memory. Windows that reach over the border of an episode repeat its first or last step."""
+    """Keeps all episodes in memory. Windows that reach over the border of one repeat its first or last step."""
 
     def __init__(self, config: DatasetOptions, *, shape_meta: dict[str, Any]) -> None:
         self.shape_meta = shape_meta

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class KestrelDenoiser(BaseDenoiser):
-    """Every step of the trajectory sees its neighbours, the time of the noise process, and the conditions."""
+    """Lets every step of the trajectory see its neighbours, the time of the noise process, and the conditions."""
 
     def __init__(
         self,

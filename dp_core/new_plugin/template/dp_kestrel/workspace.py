@@ -15,7 +15,7 @@ from dp_kestrel.config import WorkspaceOptions
 
 
 class KestrelWorkspace(BaseWorkspace):
-    """One epoch on the CPU, without validation, averaging or evaluation; dp-core's own is `train`.
+    """Trains for one epoch on the CPU, without validation, averaging or evaluation; dp-core's own is `train`.
 
     Attributes with a state dict are saved in checkpoints and restored from them: model, optimizer, progress.
     `load_policy` and `dp-eval` look for the weights in ``model``.
