@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import attrs
 
 from dp_core.errors import ComponentLoadError, MissingDependencyError, PluginError, quoted
+from dp_core.moved import new_place
 
 API = 1
 """Raised only when hooks, `Component` or an interface change in a way that breaks plugins."""
@@ -178,7 +179,7 @@ def load_target(target: str, label: str, distribution: str) -> Any:
                 "(and which the plugin does not declare in 'requires')",
                 name=missing,
             ) from error
-        raise ComponentLoadError(f"{label} of {distribution} cannot be imported: {error}") from error
+        raise ComponentLoadError(f"{label} of {distribution} cannot be imported: {error}{new_place(error)}") from error
     except Exception as error:
         raise ComponentLoadError(
             f"{label} of {distribution} cannot be imported: {type(error).__name__}: {error}"

@@ -20,7 +20,7 @@ ALLOWED = {(data_set, "dp_replay") for data_set in ("dp_pusht", "dp_robomimic", 
 """A plugin is exchanged alone; only a data set may build on the replay buffer."""
 
 FLOORS = [
-    ("errors", "profiling", "shape_meta", "pretrained", "atomic"),
+    ("errors", "moved", "profiling", "shape_meta", "pretrained", "atomic"),
     ("component", "hooks"),
     ("config",),
     ("discovery", "registry"),

@@ -28,6 +28,7 @@ from dp_core.discovery.installed import LOCAL, InstalledPlugin
 from dp_core.discovery.switches import DISABLE, Switches, is_named, is_tracing, trace
 from dp_core.errors import PluginError, did_you_mean
 from dp_core.hooks import DiscoveryHooks
+from dp_core.moved import new_place
 
 DISCOVERY_HOOK = DiscoveryHooks.dp_components.__name__
 BUSY, SLOW = 0.2, 1.0
@@ -142,7 +143,7 @@ def _load(manager: HookManager, plugin: InstalledPlugin, owners: dict[tuple[str,
         # pluggy before 1.7 keeps a plugin that failed its validation.
         if manager.has_plugin(registered_name):
             manager.unregister(name=registered_name)
-        cause = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+        cause = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}{new_place(error)}"
         cause = " ".join(cause.split())
         trace = "".join(traceback.format_exception(error))
         return PluginRecord(

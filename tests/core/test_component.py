@@ -142,6 +142,12 @@ def test_a_folder_in_the_current_directory_is_not_an_installation(
             "encoder 'depth' of dp-depth cannot be imported: No module named 'dp_depth.nothing'",
         ),
         (
+            "from dp_core.rollout.runner import RolloutRunner",
+            ComponentLoadError,
+            "encoder 'depth' of dp-depth cannot be imported: No module named 'dp_core.rollout'; it is "
+            "dp_core.kit.rollout now",
+        ),
+        (
             "1 / 0",
             ComponentLoadError,
             "encoder 'depth' of dp-depth cannot be imported: ZeroDivisionError: division by zero",

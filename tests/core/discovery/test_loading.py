@@ -58,6 +58,10 @@ def test_components_have_the_distribution_and_version_that_pip_knows(tmp_path: P
     ("source", "message"),
     [
         ("import open3d_x", "ModuleNotFoundError: No module named 'open3d_x'"),
+        (
+            "from dp_core.config.training import TrainingOptions",
+            "ModuleNotFoundError: No module named 'dp_core.config.training'; it is dp_core.training.options now",
+        ),
         ("raise ValueError('first line\\nsecond line')", "ValueError: first line second line"),
         ("import sys; sys.exit('please install open3d')", "SystemExit: please install open3d"),
         (GOOD.replace("DP_API = 1", ""), "add DP_API = 1 to dp_bad.plugin"),
