@@ -223,8 +223,10 @@ def _evaluate_rest(workspace: Trainable, interrupts: Interrupts) -> None:
         return not _is_scheduled(every, epoch)
 
     _save_before_evaluation(workspace, is_left)
+    progress.epoch = epoch  # callbacks hear of a rollout in its epoch; an error saves what was marked, not this
     metrics = progress.last_metrics | _measure(workspace, is_left) | {"stop_reason": progress.stop_reason}
     with interrupts.deferred():
+        progress.epoch = epoch + 1
         progress.stop_reason = ""
         progress.keep_metrics(metrics)
         _announce(workspace, metrics)

@@ -142,6 +142,20 @@ def test_a_request_after_the_rollout_has_the_rest_of_the_epoch_measured(tiny_con
     assert workspace.callbacks["stop"].heard[-3:] == ["dp_before_epoch 1", "dp_after_rollout 1", "dp_after_epoch 1"]
 
 
+def test_what_is_measured_for_the_last_epoch_is_announced_in_it(tiny_config: Path, tmp_path: Path) -> None:
+    """Also where it was complete already when it became the last one."""
+    workspace = a_run(tiny_config, tmp_path / "run", "dp_after_epoch")
+
+    workspace.run()
+
+    assert workspace.callbacks["stop"].heard[-4:] == [
+        "dp_before_epoch 1",
+        "dp_after_epoch 1",
+        "dp_after_rollout 1",
+        "dp_after_epoch 1",
+    ]
+
+
 def test_a_stopped_run_that_is_resumed_trains_on(tiny_config: Path, tmp_path: Path) -> None:
     """To the end that it would have had, on the learning rates that it would have had."""
     options = ("training.num_epochs=3",)
