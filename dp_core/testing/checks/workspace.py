@@ -80,6 +80,20 @@ def callbacks_find_what_it_provides(case: Case) -> None:
         )
 
 
+def a_run_ends_when_a_callback_asks_it_to(case: Case) -> None:
+    """Check that one that provides ``request_stop`` begins no epoch after that in which a callback called it."""
+    if "request_stop" not in parts_named(case.component, "provides"):
+        return
+    stopper = _Stopper()
+    with _after_a_run(case, stopper):
+        pass
+    if stopper.epochs > 1:
+        case.fail(
+            f"asked to stop in its first epoch, a run began {stopper.epochs}; expected no other",
+            "end loop() where an epoch is complete and self.stop_reason is not None",
+        )
+
+
 def its_epochs_measure_what_its_options_say(case: Case) -> None:
     """Check that every number among the metrics of an epoch is among ``measures`` of its options, if they have that."""
     probe = _Probe(())
@@ -99,6 +113,7 @@ CHECKS = (
     a_run_leaves_a_checkpoint,
     it_is_restored_from_its_checkpoint,
     callbacks_find_what_it_provides,
+    a_run_ends_when_a_callback_asks_it_to,
     its_epochs_measure_what_its_options_say,
 )
 
@@ -179,6 +194,18 @@ class _Probe(BaseCallback):
                 self.faults.append((hook, part, f"was {value!r}", expected))
 
 
+class _Stopper(BaseCallback):
+    """Asks a run to stop in every epoch, and counts those that begin."""
+
+    def __init__(self) -> None:
+        self.epochs = 0
+
+    @hookimpl
+    def dp_before_epoch(self, workspace: Workspace) -> None:
+        self.epochs += 1
+        workspace.request_stop("the conformance test asks for it")
+
+
 def _built(case: Case, folder: str) -> Any:
     """Workspaces are given the complete config, their own component included."""
     with seeded():
@@ -186,7 +213,7 @@ def _built(case: Case, folder: str) -> Any:
 
 
 @contextmanager
-def _after_a_run(case: Case, probe: _Probe | None = None) -> Iterator[Any]:
+def _after_a_run(case: Case, probe: BaseCallback | None = None) -> Iterator[Any]:
     with tempfile.TemporaryDirectory() as folder, seeded():
         workspace = _built(case, folder)
         if probe is not None:

@@ -72,6 +72,11 @@ FOUND: dict[tuple[str, str], tuple[str, str]] = {
         "workspace 'stale': restored from its checkpoint, 'counter.count' differ; expected the same state; "
         "return in state_dict() all that load_state_dict() has to put back",
     ),
+    ("workspace", "unstoppable"): (
+        "a_run_ends_when_a_callback_asks_it_to",
+        "workspace 'unstoppable': asked to stop in its first epoch, a run began 2; expected no other; end loop() where "
+        "an epoch is complete and self.stop_reason is not None",
+    ),
     ("workspace", "unsaved"): (
         "a_run_leaves_a_checkpoint",
         "workspace 'unsaved': a run left no checkpoint that can be read: checkpoints/latest.ckpt: no such "

@@ -471,6 +471,11 @@ class Hollow(TinyWorkspace):
         return len(self.batches)  # type: ignore[attr-defined, no-any-return]
 
 
+class Unstoppable(TinyWorkspace):
+    def request_stop(self, reason: str) -> None:
+        pass
+
+
 class Misproviding(TinyWorkspace):
     pass
 

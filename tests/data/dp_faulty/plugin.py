@@ -88,6 +88,7 @@ PARTS: dict[tuple[Kind, str], type] = {
     ("workspace", "Stale"): TinyTrainConfig,
     ("workspace", "Wordy"): TinyTrainConfig,
     ("workspace", "Hollow"): TinyTrainConfig,
+    ("workspace", "Unstoppable"): TinyTrainConfig,
     ("workspace", "Misproviding"): Misproviding,
     ("workspace", "Forgetting"): Forgetting,
 }
