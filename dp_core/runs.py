@@ -212,7 +212,8 @@ def evaluate(
     path = Path(checkpoint)
     payload = read_payload(path)
     registry = Registry.discover()
-    data = checkpoint_config(payload, registry, path, [*_episodes(payload["cfg"], n_episodes), *overrides])
+    episodes = _episodes(registry, apply_overrides(payload["cfg"], overrides).get("runner"), n_episodes)
+    data = checkpoint_config(payload, registry, path, [*episodes, *overrides])
     if data.get("runner") is None:
         steps = ", ".join(f"{name}: {data.get(name, '...')}" for name in ("n_obs_steps", "n_action_steps"))
         raise DpError(f"{path}: its config names no runner; add one, for example 'runner={{name: pusht, {steps}}}'")
@@ -299,14 +300,19 @@ def policy_from(payload: Mapping[str, Any], policy: Slot, data: Mapping[str, Any
     return built.eval()
 
 
-def _episodes(cfg: Mapping[str, Any], n_episodes: int | None) -> list[str]:
-    """Return overrides of a runner's config for ``n_episodes`` test episodes, and no others."""
+def _episodes(registry: Registry, runner: Any, n_episodes: int | None) -> list[str]:
+    """Return overrides, to go before the others, that leave ``n_episodes`` test episodes to the block ``runner``."""
     if n_episodes is None:
         return []
     if n_episodes < 1:
         raise InputError(f"n_episodes: {n_episodes} is less than 1")
-    has_train_episodes = "n_train" in (cfg.get("runner") or {})
-    return [*(["runner.n_train=0"] if has_train_episodes else []), f"runner.n_test={n_episodes}"]
+    name = runner.get("name") if isinstance(runner, Mapping) else runner
+    if not isinstance(name, str):
+        return []  # there is none
+    chosen = [runner.config for runner in registry.components("runner") if name in (runner.name, runner.qualified_name)]
+    has_train_episodes = any("n_train" in attrs.fields_dict(config) for config in chosen)
+    # The name comes first: a runner that takes the place of another begins with none of its options.
+    return [f"runner={name}", *(["runner.n_train=0"] if has_train_episodes else []), f"runner.n_test={n_episodes}"]
 
 
 def _require_equal_steps(policy: Slot, runner: Slot, path: Path) -> None:

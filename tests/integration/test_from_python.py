@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from dp_core.checkpoint import read_payload
+from dp_core.errors import DpError
 from dp_core.runs import evaluate, resume, start
 from dp_core.testing.fakes import installed, write_distribution
 from dp_core.workspace import BaseWorkspace
@@ -106,3 +107,18 @@ def test_results_go_where_they_are_wanted(tmp_path: Path) -> None:
 
     assert [path.name for path in (tmp_path / "here").iterdir()] == ["eval_log.json"]
     assert evaluation.log == tmp_path / "here" / "eval_log.json"
+
+
+def test_the_number_of_episodes_is_that_of_the_runner_that_evaluates(tmp_path: Path) -> None:
+    """Also of one that takes the place of another, or of none."""
+    options = [f"output_dir={tmp_path / 'run'}", *SHORT, "training.num_epochs=1", "runner=null", "callbacks.topk=null"]
+    checkpoint = start("smoke", options).get_checkpoint_path()
+    runner = "runner={name: pusht, n_obs_steps: 2, n_action_steps: 8, max_steps: 8, n_test_vis: 0}"
+
+    with pytest.raises(DpError, match="its config names no runner"):
+        evaluate(checkpoint, n_episodes=2)
+    metrics = evaluate(checkpoint, [runner], n_episodes=2).metrics
+
+    assert sorted(key for key in metrics if "sim_max_reward" in key) == [
+        f"test/sim_max_reward_{seed}" for seed in (100000, 100001)
+    ]
