@@ -142,10 +142,10 @@ class BaseWorkspace(ABC):
 
     def describe_checkpoint(self) -> str:
         """Describe what is on disk: the state of the moment, or how far the run was at the latest checkpoint."""
+        self._writer.wait()
         path = self.get_checkpoint_path()
         if not path.exists():
             return "there is no checkpoint yet"
-        self._writer.wait()
         position = self._positions.get(path.absolute(), "")
         if position and position == self.position():
             return "the state is saved"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,6 +50,17 @@ def test_checkpoints_are_named_by_tag_or_path(make_workspace: MakeWorkspace, tmp
     assert workspace.save_checkpoint(tag="best", use_thread=False) == str(tmp_path / "run/checkpoints/best.ckpt")
     assert workspace.save_checkpoint(tmp_path / "x.ckpt", use_thread=False) == str(tmp_path / "x.ckpt")
     assert (tmp_path / "x.ckpt").is_file()
+
+
+def test_a_first_checkpoint_that_is_being_written_is_waited_for_before_it_is_described(
+    make_workspace: MakeWorkspace, tmp_path: Path
+) -> None:
+    workspace, is_let_go = make_workspace(), threading.Event()
+    workspace._writer._executor.submit(is_let_go.wait)
+    workspace.save_checkpoint()
+    threading.Timer(0.2, is_let_go.set).start()
+
+    assert workspace.describe_checkpoint() == f"the last checkpoint is {tmp_path}/run/checkpoints/latest.ckpt"
 
 
 def test_what_is_saved_in_the_background_is_the_state_at_the_call(make_workspace: MakeWorkspace) -> None:
