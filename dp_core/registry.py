@@ -75,11 +75,11 @@ class Registry:
         """
         faults = [str(plugin) for plugin in self.plugins if plugin.status == "broken"] + self.clashes()
         if faults:
-            error = PluginError("\n".join([f"{STRICT} is set, and plugins are at fault", *(f"  {f}" for f in faults)]))
-            for plugin in self.plugins:
-                if plugin.traceback:
-                    error.add_note(plugin.traceback)
-            raise error
+            tracebacks = "\n".join(plugin.traceback for plugin in self.plugins if plugin.traceback)
+            # As the cause: whoever asks for a traceback sees them, and the message stays one line a fault.
+            raise PluginError(
+                "\n".join([f"{STRICT} is set, and plugins are at fault", *(f"  {fault}" for fault in faults)])
+            ) from (PluginError(tracebacks) if tracebacks else None)
 
     def build(self, kind: str, block: Mapping[str, Any] | str, **runtime: Any) -> Any:
         """Check a config block and construct its component.

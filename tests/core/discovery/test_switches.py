@@ -222,14 +222,17 @@ def test_strict_refuses_broken_plugins_with_their_tracebacks(
     capsys.readouterr()
 
     (site / "dp_blur" / "plugin.py").write_text("1 / 0")
+    message = (
+        "dp-run: error: DP_STRICT_PLUGINS is set, and plugins are at fault\n"
+        "  the plugin 'blur' of dp-blur 0.1 is broken: ZeroDivisionError: division by zero\n"
+    )
+    assert dp_run(["--list", "-p", "no:dp-core"]) == 2
+    assert capsys.readouterr().err == message
     assert dp_run(["--list", "--traceback", "-p", "no:dp-core"]) == 2
 
     found = capsys.readouterr().err
     assert 'dp_blur/plugin.py", line 1, in <module>\n' in found
-    assert found.endswith(
-        "dp-run: error: DP_STRICT_PLUGINS is set, and plugins are at fault\n"
-        "  the plugin 'blur' of dp-blur 0.1 is broken: ZeroDivisionError: division by zero\n"
-    )
+    assert found.endswith(message)
 
 
 def test_tracing_shows_each_plugin(
