@@ -105,7 +105,8 @@ class BasePolicy(ModuleAttrMixin, ABC):
 
         Called whenever the next call is about other episodes than the last: at the start of one, and in an evaluation
         of many at a time also when one of them ends. Between two resets, row i is always the same episode. So memory
-        that reaches over a whole episode is possible for one robot, and in evaluations with ``n_envs: 1``.
+        that reaches over a whole episode is possible for one robot, and in evaluations with ``n_envs: 1`` and without
+        ``batch_invariant``, which resets before every call.
         """
 
     def set_normalizer(self, normalizer: LinearNormalizer) -> None:
