@@ -8,15 +8,16 @@ from typing import Any, Never
 
 import numpy as np
 
-from dp_core.errors import InputError
+from dp_core.errors import ConfigError, InputError, Problem
 from dp_core.kit.rollout.environment import Environment, Start, Step
 
 
 class Counter(Environment):
     """Adds up actions; the goal is 6. Notes at which steps it is looked at."""
 
-    def __init__(self, *, breaks_at: float = np.inf) -> None:
+    def __init__(self, *, breaks_at: float = np.inf, error: type[Exception] = InputError) -> None:
         self.breaks_at = breaks_at
+        self.error = error
         self.looks: list[int] = []
         self.is_closed = False
 
@@ -29,7 +30,7 @@ class Counter(Environment):
 
     def step(self, action: Any) -> Step:
         if self.n_steps >= self.breaks_at:
-            raise InputError("it broke")
+            raise self.error("it broke")
         self.n_steps += 1
         self.total += action[0]
         return Step(action[0] / 2, is_over=self.total >= 6, is_success=self.total >= 6)
@@ -45,6 +46,21 @@ class Counter(Environment):
 
     def close(self) -> None:
         self.is_closed = True
+
+
+class TableError(ConfigError):
+    """Takes more than its text, and holds what cannot be pickled."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__("table", [Problem("legs", text)])
+        self.why = lambda: text
+
+
+class RobotError(Exception):
+    """Cannot be made again from its text alone."""
+
+    def __init__(self, text: str, *, joint: int | None = None) -> None:
+        super().__init__(text, joint)
 
 
 class Mortal(Counter):

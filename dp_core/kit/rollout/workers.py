@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import pickle
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+import attrs
 from numpy.typing import NDArray
 
 from dp_core.errors import DpError
@@ -20,6 +23,21 @@ _PATIENCE = 5.0
 """Seconds that a worker has to end by itself."""
 _KILLED = -9
 """Exit code of a process that SIGKILL has ended."""
+
+
+@attrs.frozen
+class _Failure:
+    """Carry an error from a worker to its parent; pickled, an error loses where it was raised."""
+
+    error: Exception
+    traceback: str
+
+
+class _WorkerError(Exception):
+    """Shows, as the cause of an error, where in a worker it was raised."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
 
 
 class WorkerGroup:
@@ -91,8 +109,8 @@ class WorkerGroup:
                 replies.append(self._connections[worker].recv())
         reports: dict[int, Report] = {}
         for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
+            if isinstance(reply, _Failure):
+                raise reply.error from _WorkerError(reply.traceback)
             reports |= reply
         return {number: reports[number] for number in what}
 
@@ -116,13 +134,24 @@ def _end(process: BaseProcess) -> str:
 def _serve(connection: Connection, options: EpisodeOptions) -> None:
     """Do what is asked until the other end is closed; the life of a worker."""
     group = EpisodeGroup(options)
-    # Ctrl-C reaches the workers too; the parent is the one to report it.
-    with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
-        while True:
-            method, share = connection.recv()
-            try:
-                reply = getattr(group, method)(share)
-            except Exception as error:
-                reply = error
-            connection.send(reply)
-    group.close()
+    try:
+        # Ctrl-C reaches the workers too; the parent is the one to report it.
+        with contextlib.suppress(EOFError, ConnectionError, KeyboardInterrupt):
+            while True:
+                method, share = connection.recv()
+                try:
+                    reply = getattr(group, method)(share)
+                except Exception as error:
+                    reply = _Failure(_portable(error), traceback.format_exc())
+                connection.send(reply)
+    finally:
+        group.close()
+
+
+def _portable(error: Exception) -> Exception:
+    """Return ``error``, or one that says the same if it cannot be pickled, or not be made again from its text alone."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return DpError(str(error)) if isinstance(error, DpError) else RuntimeError(f"{type(error).__name__}: {error}")
+    return error

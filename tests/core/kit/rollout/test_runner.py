@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from dp_core.kit.rollout.runner import RolloutRunner
 
 sys.path.append(str(Path(__file__).parents[3] / "data"))  # worker processes look there, too
 
-from counting import Counter, Mortal
+from counting import Counter, Mortal, RobotError, TableError
 
 OPTIONS: dict[str, Any] = {
     "n_obs_steps": 2, "n_action_steps": 4, "max_steps": 10, "n_train": 1, "n_train_vis": 0, "n_test": 2, "n_test_vis": 0
@@ -222,6 +223,30 @@ def test_what_fails_in_an_episode_is_reported_and_leaves_no_film(tmp_path: Path,
             break
         time.sleep(0.1)
     assert left == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("error", "expected", "text"),
+    [
+        (InputError, InputError, "it broke"),
+        (TableError, DpError, "table has 1 problem\n  legs: it broke"),
+        (RobotError, RuntimeError, "RobotError: ('it broke', None)"),
+    ],
+)
+def test_whatever_a_worker_raises_arrives_with_its_place_and_leaves_no_film(
+    tmp_path: Path, error: type[Exception], expected: type[Exception], text: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("imageio")
+    evaluation = runner(tmp_path, partial(Counter, breaks_at=2, error=error), num_workers=2, n_test_vis=2)
+
+    with pytest.raises(expected) as caught:
+        evaluation.run(Adder())
+
+    assert (type(caught.value), str(caught.value)) == (expected, text)
+    assert 'raise self.error("it broke")' in "".join(traceback.format_exception(caught.value))
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.slow
