@@ -105,8 +105,8 @@ class Actor:
         obs = {key: torch.from_numpy(np.stack([window[key] for window in windows])).to(device) for key in windows[0]}
         try:
             actions = self._policy.predict_action(obs, generators)["action"]
-        except TypeError as error:
-            if "generator" not in str(error):
+        except (TypeError, AttributeError) as error:
+            if "generator" not in str(error) and "'list' object has no attribute" not in str(error):
                 raise
             raise InputError(
                 f"the {self._title} runner hands predict_action a generator for each row, and the policy, or its "

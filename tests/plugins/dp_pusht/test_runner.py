@@ -68,6 +68,13 @@ class OldPolicy(StillPolicy):
         return 256 + 128 * torch.randn((len(position), 4, 2), generator=generator)
 
 
+class OldPolicyOnDevice(StillPolicy):
+    """Asks its one generator where it lives."""
+
+    def choose(self, position: torch.Tensor, generator: Generators) -> torch.Tensor:
+        return torch.zeros(len(position), 4, 2, device=generator.device)  # type: ignore[union-attr]
+
+
 class WrongPolicy(StillPolicy):
     def choose(self, position: torch.Tensor, generator: Generators) -> torch.Tensor:
         return position.repeat(1, 3, 1)
@@ -197,9 +204,10 @@ def test_windows_are_padded_with_the_first_observation_and_move_with_time(tmp_pa
     assert len(policy.seen) == 3
 
 
-def test_a_policy_that_knows_of_one_generator_only_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("policy", [OldPolicy, OldPolicyOnDevice])
+def test_a_policy_that_knows_of_one_generator_only_is_refused(tmp_path: Path, policy: type[StillPolicy]) -> None:
     with pytest.raises(InputError) as caught:
-        run(OldPolicy(), tmp_path)
+        run(policy(), tmp_path)
 
     assert str(caught.value) == (
         "the Push-T runner hands predict_action a generator for each row, and the policy, or its scheduler, takes a "
