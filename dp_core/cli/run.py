@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dp_core.cli.command import INTERRUPTED, add_common_options, run_command, set_up_logging
-from dp_core.errors import DpError, UnsoundStateError
+from dp_core.component import KINDS
+from dp_core.errors import DpError, UnsoundStateError, did_you_mean
 from dp_core.registry import Registry
 
 if TYPE_CHECKING:
@@ -92,8 +93,12 @@ def _list(kinds: list[str], arguments: argparse.Namespace) -> int:
             raise DpError("--verbose shows what is wrong with plugins; leave it out with '--list configs'")
         print(configs_json() if arguments.json else configs_text())
         return 0
+    kind = kind_meant(kinds[0]) if kinds else None
+    if kind is not None and kind not in KINDS:
+        hint = did_you_mean(kind, [*KINDS, "configs"], f"the kinds are {', '.join(KINDS)}, and there are configs")
+        raise DpError(f"--list: unknown kind '{kind}'; {hint}")
     show = list_json if arguments.json else list_text
-    print(show(Registry.discover(), kind_meant(kinds[0]) if kinds else None, arguments.verbose))
+    print(show(Registry.discover(), kind, arguments.verbose))
     return 0
 
 

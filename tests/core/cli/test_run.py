@@ -259,10 +259,12 @@ def test_a_mistake_ends_with_status_2_before_anything_heavy_is_imported(tmp_path
         ([], "which config? try: dp-run quickstart, or dp-run --list configs"),
         (["gone.yaml"], "gone.yaml has 1 problem\n  no such file"),
         (
-            ["--list", "encodr"],
-            "unknown kind 'encodr'; the kinds are workspace, policy, encoder, denoiser, scheduler, "
-            "dataset, runner, optimizer, lr_schedule, callback",
+            ["--list", "camera"],
+            "--list: unknown kind 'camera'; the kinds are workspace, policy, encoder, denoiser, scheduler, "
+            "dataset, runner, optimizer, lr_schedule, callback, and there are configs",
         ),
+        (["--list", "encodr"], "--list: unknown kind 'encodr'; did you mean 'encoder'?"),
+        (["--list", "config"], "--list: unknown kind 'config'; did you mean 'configs'?"),
         (["--list", "encoder", "policy"], "--list shows one KIND; leave out 'policy'"),
         (["--resume", "gone"], "gone has 1 problem\n  not a run directory: there is no config.resolved.yaml in it"),
         (
