@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from dp_core.atomic import whole_file
-from dp_core.config.compose import compose, parse_override
+from dp_core.config.compose import compose, leaves, parse_override
 from dp_core.config.presets import fragment_meant
 from dp_core.config.schema import WorkspaceConfig
 from dp_core.config.structure import structure_run
@@ -65,7 +65,7 @@ def check_config(
         _check_required(registry, options.get("required_plugins"), str(path))
         return structure_run(registry, options, str(path))
     except ConfigError as error:
-        given = [leaf for override in overrides for leaf in _leaves(parse_override(override))]
+        given = [leaf for override in overrides for leaf in leaves(parse_override(override))]
         raise ConfigError(error.source, [_with_origin(problem, given) for problem in error.problems]) from error
 
 
@@ -99,12 +99,3 @@ def _with_origin(problem: Problem, given: Iterable[str]) -> Problem:
     if any(problem.path == key or problem.path.startswith((f"{key}.", f"{key}[")) for key in given):
         return Problem(problem.path, f"{problem.message} (from the command line)")
     return problem
-
-
-def _leaves(data: Any, path: str = "") -> Iterator[str]:
-    """Dotted paths of the values in nested mappings."""
-    if not isinstance(data, Mapping) or not data:
-        yield path
-        return
-    for key, value in data.items():
-        yield from _leaves(value, f"{path}.{key}".lstrip("."))

@@ -18,10 +18,19 @@ import attrs
 
 from dp_core.atomic import new_folder, numbered, remove_leftovers, whole_file
 from dp_core.config.checks import step_mismatches
-from dp_core.config.compose import apply_overrides, compose, resolve
+from dp_core.config.compose import apply_overrides, compose, leaves, parse_override, resolve
 from dp_core.config.fields import Slot
-from dp_core.config.tree import preflight
-from dp_core.errors import CheckpointError, ConfigError, DpError, InputError, Problem, UnsoundStateError
+from dp_core.config.tree import preflight, unstructure
+from dp_core.errors import (
+    CheckpointError,
+    ConfigError,
+    DpError,
+    InputError,
+    PluginError,
+    Problem,
+    UnsoundStateError,
+    quoted,
+)
 from dp_core.pretrained import skip_pretrained_weights
 from dp_core.provenance.manifest import as_manifest
 from dp_core.provenance.noise_process import keep_process
@@ -126,6 +135,9 @@ def restore(run_dir: str | Path, overrides: Sequence[str] = (), *, trust_pickles
         ConfigError, CheckpointError, DpError: as in `resume`.
     """
     folder = Path(run_dir)
+    if any("output_dir" in parse_override(override) for override in overrides):
+        message = "a run continues where it is; leave it out, and move the folder if it shall be elsewhere"
+        raise ConfigError("the command line", [Problem("output_dir", message)])
     path, checkpoint = folder / RESOLVED_CONFIG, folder / "checkpoints" / "latest.ckpt"
     if not path.is_file():
         raise ConfigError(str(folder), [Problem("", f"not a run directory: there is no {RESOLVED_CONFIG} in it")])
@@ -144,7 +156,10 @@ def restore(run_dir: str | Path, overrides: Sequence[str] = (), *, trust_pickles
         _require_ready(cfg, path)
         workspace: BaseWorkspace = cfg.workspace.load()(cfg, output_dir=folder)
     if has_weights:
-        workspace.load_checkpoint(checkpoint, trust_pickles=trust_pickles)
+        payload = workspace.load_checkpoint(checkpoint, trust_pickles=trust_pickles)
+        # Once more with what the weights themselves say: the file of the run may have been edited by hand.
+        kinds = as_manifest(payload.get("manifest"))["kinds"]
+        keep_process(registry, payload["cfg"], kinds, unstructure(workspace.cfg), str(path))
     save_config(workspace.cfg, path)  # the run continues with the changes, also when it is resumed again
     return workspace
 
@@ -194,14 +209,14 @@ def evaluate(
     Args:
         checkpoint: a ``.ckpt`` file.
         overrides: options of its policy and runner to change, such as ``policy.scheduler.num_inference_steps=8``.
-        n_episodes: test episodes, and no others; None: as in the run.
+        n_episodes: test episodes, and no others, whatever the overrides say; None: as in the run.
         output_dir: where the log and videos go; None: ``eval_<checkpoint>`` in the run directory, or with ``_2``,
             ``_3``, ... if that is taken.
         device: where the policy acts; ``"auto"`` is a GPU if there is one.
 
     Raises:
         CheckpointError: the file is damaged, or needs components that are not available here.
-        ConfigError: an override is wrong, or this machine lacks what the runner needs.
+        ConfigError: an override is wrong or changes neither, or this machine lacks what the runner needs.
         DpError: the config of the run names no runner; or whatever a component raises on the way.
     """
     import torch
@@ -212,8 +227,9 @@ def evaluate(
     path = Path(checkpoint)
     payload = read_payload(path)
     registry = Registry.discover()
+    _require_heard(overrides, ("policy", "runner"), payload["cfg"])
     episodes = _episodes(registry, apply_overrides(payload["cfg"], overrides).get("runner"), n_episodes)
-    data = checkpoint_config(payload, registry, path, [*episodes, *overrides])
+    data = checkpoint_config(payload, registry, path, [*overrides, *episodes])
     if data.get("runner") is None:
         steps = ", ".join(f"{name}: {data.get(name, '...')}" for name in ("n_obs_steps", "n_action_steps"))
         raise DpError(f"{path}: its config names no runner; add one, for example 'runner={{name: pusht, {steps}}}'")
@@ -242,17 +258,19 @@ def load_policy(path: str | Path, device: str | torch.device = "cpu", overrides:
     Args:
         path: a ``.ckpt`` file.
         device: where the policy is to act.
-        overrides: changes of its config, e.g. ``["policy.scheduler={name: ddim, num_inference_steps: 10}"]``. What a
+        overrides: options of it to change, e.g. ``["policy.scheduler={name: ddim, num_inference_steps: 10}"]``. What a
             scheduler leaves out of the noise process is that of the checkpoint.
 
     Raises:
         CheckpointError: the file is damaged, or needs components that are not available here.
-        ConfigError: an override is wrong, a scheduler that reverses another noise process included.
+        ConfigError: an override is wrong, a scheduler that reverses another noise process included, or changes
+            something else than the policy.
     """
     from dp_core.checkpoint import payload_parts, read_payload
 
     payload = read_payload(path)
     registry = Registry.discover()
+    _require_heard(overrides, ("policy",), payload["cfg"])
     data = checkpoint_config(payload, registry, path, overrides)
     parts = payload_parts(payload, registry, path, data, ("policy",))
     return policy_from(payload, parts["policy"], data, path).to(device)
@@ -300,19 +318,35 @@ def policy_from(payload: Mapping[str, Any], policy: Slot, data: Mapping[str, Any
     return built.eval()
 
 
+def _require_heard(overrides: Sequence[str], parts: Sequence[str], cfg: Mapping[str, Any]) -> None:
+    """Refuse overrides of what is not built here: they would change nothing."""
+    places = [path for part in parts for path in leaves(cfg.get(part), part)]
+    problems = []
+    for path in (path for override in overrides for path in leaves(parse_override(override))):
+        if path.partition(".")[0] not in (*parts, "shape_meta"):
+            meant = [place for place in places if place.rpartition(".")[2] == path]
+            hint = f"did you mean {quoted(meant, ' or ')}?" if meant else "leave it out"
+            built = f"{quoted(parts, ' and ')} {'are' if parts[1:] else 'is'} built"
+            problems.append(Problem(path, f"changes nothing, since only {built}; {hint}"))
+    if problems:
+        raise ConfigError("the command line", problems)
+
+
 def _episodes(registry: Registry, runner: Any, n_episodes: int | None) -> list[str]:
-    """Return overrides, to go before the others, that leave ``n_episodes`` test episodes to the block ``runner``."""
-    if n_episodes is None:
-        return []
-    if n_episodes < 1:
+    """Return overrides of the block ``runner`` for ``n_episodes`` test episodes, and no others."""
+    if n_episodes is not None and n_episodes < 1:
         raise InputError(f"n_episodes: {n_episodes} is less than 1")
+    if n_episodes is None or runner is None:
+        return []
+    return [*(["runner.n_train=0"] if _has_train_episodes(registry, runner) else []), f"runner.n_test={n_episodes}"]
+
+
+def _has_train_episodes(registry: Registry, runner: Any) -> bool:
     name = runner.get("name") if isinstance(runner, Mapping) else runner
-    if not isinstance(name, str):
-        return []  # there is none
-    chosen = [runner.config for runner in registry.components("runner") if name in (runner.name, runner.qualified_name)]
-    has_train_episodes = any("n_train" in attrs.fields_dict(config) for config in chosen)
-    # The name comes first: a runner that takes the place of another begins with none of its options.
-    return [f"runner={name}", *(["runner.n_train=0"] if has_train_episodes else []), f"runner.n_test={n_episodes}"]
+    try:
+        return "n_train" in attrs.fields_dict(registry.resolve("runner", str(name)).config)
+    except PluginError:  # which is reported with all else
+        return False
 
 
 def _require_equal_steps(policy: Slot, runner: Slot, path: Path) -> None:

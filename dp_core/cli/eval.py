@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dp_core.cli.command import add_common_options, run_command, set_up_logging
-from dp_core.errors import ConfigError, Problem
+from dp_core.errors import ConfigError, DpError, Problem
 
 if TYPE_CHECKING:
     from dp_core.runs import Evaluation
@@ -21,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Evaluate the policy in a checkpoint; the averaged weights if there are any.",
         epilog="example: dp-eval runs/x/checkpoints/latest.ckpt --episodes 100 policy.scheduler.num_inference_steps=8",
     )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .ckpt file")
+    parser.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT", help="a .ckpt file")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="options to change: policy.scheduler, runner")
     parser.add_argument("--episodes", type=int, metavar="N", help="test episodes; default: as in the run")
     parser.add_argument(
@@ -32,10 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="auto", help="'auto', 'cpu', 'cuda', ...")
     add_common_options(parser)
     arguments = parser.parse_intermixed_args(argv)
-    return run_command("dp-eval", lambda: _evaluate(arguments), arguments.traceback, arguments.plugins)
+    return run_command("dp-eval", lambda: _evaluate(parser, arguments), arguments.traceback, arguments.plugins)
 
 
-def _evaluate(arguments: argparse.Namespace) -> int:
+def _evaluate(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    if not arguments.checkpoint:
+        parser.print_usage(sys.stderr)
+        raise DpError("which checkpoint? try: dp-eval runs/.../checkpoints/latest.ckpt")
     if arguments.episodes is not None and arguments.episodes < 1:
         raise ConfigError("the command line", [Problem("--episodes", f"{arguments.episodes} is less than 1")])
     set_up_logging()

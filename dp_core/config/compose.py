@@ -16,7 +16,7 @@ from yaml import MarkedYAMLError, YAMLError
 
 from dp_core.config.env_variables import FromEnvironment
 from dp_core.config.presets import find_config, why_not_found
-from dp_core.errors import ConfigError, Problem
+from dp_core.errors import ConfigError, InputError, Problem
 
 RESOLVERS = ("oc.env", "dp.now")
 """The only functions that ``${...}`` may call: none of them runs code from a config."""
@@ -46,7 +46,14 @@ def compose(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def apply_overrides(data: Any, overrides: Sequence[str]) -> Any:
-    """Merge every ``key=value`` over ``data``, in order, and return the result."""
+    """Merge every ``key=value`` over ``data``, in order, and return the result.
+
+    Raises:
+        ConfigError: one of them is not of this form.
+        InputError: they are a single string, whose letters would be taken for overrides.
+    """
+    if isinstance(overrides, str):
+        raise InputError(f"overrides: expected a list, got a string; write ['{overrides}']")
     for override in overrides:
         data = merge(data, parse_override(override))
     return data
@@ -66,6 +73,15 @@ def parse_override(text: str) -> dict[str, Any]:
     except (YAMLError, OmegaConfBaseException, ValueError) as error:  # the last, of a number with too many digits
         message = f"the value of '{text}' is not YAML: {_reason(error)}"
         raise ConfigError("the command line", [Problem(key, message)]) from error
+
+
+def leaves(data: Any, path: str = "") -> Iterator[str]:
+    """Yield the dotted paths of the values in nested mappings."""
+    if not isinstance(data, Mapping) or not data:
+        yield path
+        return
+    for key, value in data.items():
+        yield from leaves(value, f"{path}.{key}".lstrip("."))
 
 
 def merge(base: Any, update: Any) -> Any:

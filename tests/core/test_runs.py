@@ -183,6 +183,33 @@ def test_episodes_are_counted_from_one(payload: dict[str, Any], tmp_path: Path) 
     assert str(caught.value) == "n_episodes: 0 is less than 1"
 
 
+def test_what_changes_nothing_is_no_override(payload: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(payload, tmp_path, "size=4", "training.seed=1")
+    assert str(caught.value) == (
+        "the command line has 2 problems\n"
+        "  size: changes nothing, since only 'policy' is built; did you mean 'policy.size'?\n"
+        "  training.seed: changes nothing, since only 'policy' is built; leave it out"
+    )
+
+
+def test_one_string_is_no_list_of_overrides(config: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        start(config, "policy.size=4")
+    assert str(caught.value) == "overrides: expected a list, got a string; write ['policy.size=4']"
+
+
+def test_a_run_continues_where_it_is(config: Path, tmp_path: Path) -> None:
+    build(config, [f"output_dir={tmp_path / 'run'}"])
+
+    with pytest.raises(ConfigError) as caught:
+        restore(tmp_path / "run", [f"output_dir={tmp_path / 'elsewhere'}"])
+    assert str(caught.value) == (
+        "the command line has 1 problem\n"
+        "  output_dir: a run continues where it is; leave it out, and move the folder if it shall be elsewhere"
+    )
+
+
 def test_a_mistake_is_reported_before_torch_is_imported(tmp_path: Path) -> None:
     program = """
 import sys

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from dp_core import load_policy
 from dp_core.cli.eval import main as evaluate
 from dp_core.cli.run import main
 from dp_core.errors import ConfigError
+from dp_core.runs import restore
 
 TRAINED = "{name: ddpm, num_train_timesteps: 50, prediction_type: sample, clip_sample_range: 2.0}"
 
@@ -50,6 +52,28 @@ def test_another_process_is_refused(checkpoint: Path) -> None:
         "  policy.scheduler: 'flow_matching' reverses the noise process 'rectified flow', but the weights were trained "
         "with 'ddpm' for 'variance preserving'; choose 'ddim', 'ddpm' or 'dpm_solver', or train again"
     )
+
+
+def test_another_process_is_refused_on_resume_whatever_the_file_of_the_run_says(
+    tiny_config: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert main([str(tiny_config), f"output_dir={run}", "training.num_epochs=1"]) == 0
+    file = run / "config.resolved.yaml"
+    edited = yaml.safe_load(file.read_text())
+    edited["policy"]["scheduler"] = {"name": "flow_matching"}
+    del edited["manifest"]
+    file.write_text(yaml.safe_dump(edited))
+
+    with pytest.raises(ConfigError) as caught:
+        restore(run, ["training.num_epochs=2"])
+
+    assert str(caught.value) == (
+        f"{file} has 1 problem\n"
+        "  policy.scheduler: 'flow_matching' reverses the noise process 'rectified flow', but the weights were trained "
+        "with 'ddim' for 'variance preserving'; choose 'ddim', 'ddpm' or 'dpm_solver', or train again"
+    )
+    assert yaml.safe_load(file.read_text()) == edited
 
 
 def test_another_prediction_is_refused_on_the_command_line(

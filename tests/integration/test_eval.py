@@ -116,13 +116,44 @@ def test_fewer_actions_are_executed_as_the_message_says(checkpoint: Path, tmp_pa
     [
         (["--episodes", "0"], "the command line has 1 problem\n  --episodes: 0 is less than 1"),
         (["--device", "tpu9"], "--device: 'tpu9' is not a device; use 'auto', 'cpu' or 'cuda:0'"),
+        (
+            ["n_envs=1", "training={num_epochs: 3, seed: 1}", "policy.n_action_steps=8"],
+            "the command line has 3 problems\n"
+            "  n_envs: changes nothing, since only 'policy' and 'runner' are built; did you mean 'runner.n_envs'?\n"
+            "  training.num_epochs: changes nothing, since only 'policy' and 'runner' are built; leave it out\n"
+            "  training.seed: changes nothing, since only 'policy' and 'runner' are built; leave it out",
+        ),
+        (
+            ["runner=null", "--episodes", "2"],
+            "{checkpoint}: its config names no runner; add one, for example 'runner={{name: pusht, n_obs_steps: 2, "
+            "n_action_steps: 8}}'",
+        ),
     ],
 )
 def test_mistake_is_one_message(
     arguments: list[str], message: str, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert dp_eval([str(checkpoint), *arguments]) == 2
-    assert capsys.readouterr().err == f"dp-eval: error: {message}\n"
+    assert capsys.readouterr().err == f"dp-eval: error: {message.format(checkpoint=checkpoint)}\n"
+
+
+def test_a_checkpoint_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert dp_eval([]) == 2
+    assert capsys.readouterr().err.endswith(
+        "dp-eval: error: which checkpoint? try: dp-eval runs/.../checkpoints/latest.ckpt\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "overrides", [["runner={name: pusht, n_obs_steps: 2, n_action_steps: 8, max_steps: 8}"], ["runner.n_test=5"]]
+)
+def test_as_many_episodes_are_run_as_were_asked_for_in_whatever_runner(
+    overrides: list[str], checkpoint: Path, tmp_path: Path
+) -> None:
+    assert dp_eval([str(checkpoint), "--episodes", "1", "--output", str(tmp_path), *overrides]) == 0
+
+    log = json.loads((tmp_path / "eval_log.json").read_text())
+    assert [key for key in log if "sim_max_reward" in key] == ["test/sim_max_reward_100000"]
 
 
 def scores_of(record: Mapping[str, Any]) -> dict[str, float]:
