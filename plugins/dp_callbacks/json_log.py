@@ -7,9 +7,11 @@ resumed leaves the log of one that was not.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import numbers
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from torch import Tensor
 
 from dp_callbacks.config import JsonLogConfig
 from dp_core import hookimpl
+from dp_core.errors import DpError
 from dp_core.interfaces import BaseCallback, Workspace
 
 FILE_NAME = "logs.json.txt"
@@ -78,9 +81,7 @@ class JsonLog(BaseCallback):
 
     def _flush(self) -> None:
         if self._pending:
-            lines = [f"{json.dumps(_record(metrics))}\n" for metrics in self._pending]
-            with self._path.open("a") as file:
-                file.writelines(lines)
+            _append(self._path, "".join(f"{json.dumps(_record(metrics))}\n" for metrics in self._pending))
             self._pending.clear()
 
 
@@ -104,12 +105,32 @@ def _plain(value: numbers.Real) -> int | float | None:
     return float(value) if math.isfinite(value) else None
 
 
+def _append(path: Path, lines: str) -> None:
+    """Write all of the lines or none: they are tried again when the run ends."""
+    end = path.stat().st_size if path.exists() else 0
+    try:
+        with path.open("a") as file:
+            file.write(lines)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.truncate(path, end)
+        raise DpError(f"{path}: cannot be written: {error.strerror}") from error
+
+
 def _drop_from_step(path: Path, global_step: int) -> None:
     """Cut the log before the first record of ``global_step`` or later, and before a line that is not whole."""
     end = 0
     with path.open("r+b") as file:
         for line in file:
-            if not line.endswith(b"\n") or json.loads(line)["global_step"] >= global_step:
+            if _step_of(line) >= global_step:
                 break
             end += len(line)
         file.truncate(end)
+
+
+def _step_of(line: bytes) -> float:
+    """Return the step of a line; infinity where it is not whole."""
+    try:
+        return float(json.loads(line)["global_step"]) if line.endswith(b"\n") else math.inf
+    except ValueError:  # a machine that lost its power left zeros, or an earlier version half a line
+        return math.inf

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import resource
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +14,7 @@ import torch
 
 from dp_callbacks.config import JsonLogConfig
 from dp_callbacks.json_log import FILE_NAME, JsonLog, read_json_log
+from dp_core.errors import DpError
 
 STEPS_PER_EPOCH = 3
 
@@ -173,3 +176,33 @@ def test_what_led_to_an_error_is_written(tmp_path) -> None:
     run.log.dp_on_run_error()
 
     assert [json.loads(line)["global_step"] for line in run.text.splitlines()] == [0, 1]
+
+
+def test_lines_that_could_not_be_written_are_written_later_and_whole(tmp_path: Path) -> None:
+    """A disk that is full takes a part of a line; a run that was resumed after it could not read its log."""
+    run = Run(tmp_path)
+    run.train(STEPS_PER_EPOCH)
+    before = run.text
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    run.step()
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, limits[1]))
+    try:
+        with pytest.raises(DpError, match=f"^{re.escape(str(tmp_path / FILE_NAME))}: cannot be written: "):
+            run.checkpoint()
+        cut = run.text
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    run.log.dp_on_run_error()
+
+    assert cut == before
+    assert [record["global_step"] for record in read_json_log(tmp_path / FILE_NAME)] == [0, 1, 2, 3]
+
+
+def test_a_log_is_cut_where_a_power_failure_spoilt_it(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.train(STEPS_PER_EPOCH)
+    before = run.text
+    (tmp_path / FILE_NAME).write_text(before + "\0" * 20 + "\n")
+
+    assert Run(tmp_path, start=5).text == before
