@@ -46,7 +46,9 @@ class TopKCheckpointManager(BaseCallback):
         """Value of the metric by file name, in the order in which files were made."""
         self._folder = Path()
         self._decided: Selection | None = None
-        """For the checkpoint that is being written. If it cannot be written, the next decision takes its place."""
+        """For the checkpoint that is being written."""
+        self._former: dict[str, float] = {}
+        """What `best` was before that decision, and is again if the checkpoint cannot be written."""
         self._last: Selection | None = None
         """The newest decision. Killed before it was carried out, the run makes up for it when it resumes."""
         self._unranked: tuple[str, ...] = ()
@@ -70,6 +72,7 @@ class TopKCheckpointManager(BaseCallback):
         Files that an earlier run of another config ranked by another metric are forgotten, too: they stay.
         """
         self._rank_by(workspace.cfg.measures)
+        self._decided = None
         latest = workspace.get_checkpoint_path("latest")
         self._folder = latest.parent
         if self._last is not None and latest.is_file() and not (self._folder / self._last.name).is_file():
@@ -84,6 +87,9 @@ class TopKCheckpointManager(BaseCallback):
     def dp_before_checkpoint_save(self, workspace: Workspace, metrics: dict[str, Any]) -> None:
         """Decide, so that the checkpoint itself holds the decision."""
         progress = workspace.progress
+        if self._decided is not None:
+            self.best = self._former
+        self._former = dict(self.best)
         # In the middle of an epoch, and before it is evaluated, there are none that belong to these weights.
         is_measured = bool(metrics) and progress.windows_in_epoch == 0
         position = {"epoch": progress.epoch, "global_step": progress.global_step}
@@ -95,6 +101,7 @@ class TopKCheckpointManager(BaseCallback):
         """Carry out the decision."""
         if self._decided is not None:
             self._carry_out(self._decided, path)
+            self._decided = None
 
     @staticmethod
     def _carry_out(selection: Selection, path: Path) -> None:

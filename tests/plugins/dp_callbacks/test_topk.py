@@ -147,6 +147,22 @@ def test_decision_on_a_checkpoint_that_could_not_be_written_does_not_name_the_ne
     assert run.files() == []
 
 
+def test_decision_on_a_checkpoint_that_could_not_be_written_is_taken_back(tmp_path) -> None:
+    """Or the file that it was to displace would stay for ever, beside one less than ``k``."""
+    callback = manager(k=1, monitor_key="train_loss", mode="min", format_str="{epoch}.ckpt")
+    run = Run(tmp_path, callback)
+    run.save(epoch=0, train_loss=3.0)
+    run.decide(epoch=1, train_loss=2.0)
+
+    run.decide()
+    after_failure = dict(callback.best)
+    run.write()
+    run.save(epoch=2, train_loss=1.0)
+
+    assert after_failure == {"0.ckpt": 3.0}
+    assert run.files() == ["2.ckpt"]
+
+
 def test_list_goes_on_after_a_resume(tmp_path) -> None:
     run = Run(tmp_path, manager(k=2))
     run.save(epoch=0, score=0.5)
