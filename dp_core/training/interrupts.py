@@ -22,6 +22,9 @@ class Interrupts:
     """While it is entered, a signal raises KeyboardInterrupt, but never inside `deferred`: there it waits for the end.
 
     A second signal does not wait.
+
+    Torch raises from a signal, too, at any line: when a process of a data loader was killed, as all of them are by a
+    signal to the whole process group. It stays silent in `deferred` and once the run is `ending`; the next batch tells.
     """
 
     def __init__(self) -> None:
@@ -29,6 +32,7 @@ class Interrupts:
         """False once an error tore an `update` apart, or a second signal a deferred stretch."""
         self._pending = False
         self._deferring = False
+        self._is_ending = False
         self._former: dict[signal.Signals, object] = {}
         self._random_state = RandomState()
         self.mark()
@@ -45,6 +49,7 @@ class Interrupts:
     @contextmanager
     def deferred(self) -> Iterator[None]:
         """Keep signals waiting in a stretch that they must not tear apart."""
+        self._stand_before_torch()
         self._deferring = True
         try:
             yield
@@ -52,6 +57,11 @@ class Interrupts:
             self._deferring = False
         if self._pending:
             raise KeyboardInterrupt
+
+    def ending(self) -> None:
+        """Say that no more batches are wanted: whatever happens to the processes that load them, the state is saved."""
+        self._stand_before_torch()
+        self._is_ending = True
 
     @contextmanager
     def update(self) -> Iterator[None]:
@@ -76,7 +86,18 @@ class Interrupts:
             self._undo()
         self._random_state.load_noise_state(self._noise)
 
+    def _stand_before_torch(self) -> None:
+        """Take the place of the handler that torch sets when the first data loader starts processes."""
+        if self._former and signal.SIGCHLD not in self._former and callable(former := signal.getsignal(signal.SIGCHLD)):
+            self._former[signal.SIGCHLD] = former
+            signal.signal(signal.SIGCHLD, self._handle_child)
+
+    def _handle_child(self, number: int, frame: FrameType | None) -> None:
+        if not self._deferring and not self._is_ending:
+            self._former[signal.SIGCHLD](number, frame)  # type: ignore[operator]
+
     def _handle(self, number: int, _: FrameType | None) -> None:
+        self.ending()
         if self._deferring and not self._pending:
             self._pending = True
             return

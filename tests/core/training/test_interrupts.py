@@ -127,3 +127,27 @@ def test_in_another_thread_nothing_is_touched() -> None:
     thread.join()
 
     assert errors == []
+
+
+def test_a_dead_process_of_a_data_loader_is_no_error_where_none_may_come() -> None:
+    """Torch raises from its handler of SIGCHLD, which it sets when the first loader starts, so after ours."""
+    raised = RuntimeError("DataLoader worker is killed by signal: Terminated.")
+
+    def handle(*_: object) -> None:
+        raise raised
+
+    former = signal.getsignal(signal.SIGCHLD)
+    try:
+        with Interrupts() as interrupts:
+            signal.signal(signal.SIGCHLD, handle)
+            with interrupts.deferred():
+                send(signal.SIGCHLD)
+            with pytest.raises(RuntimeError) as caught:
+                send(signal.SIGCHLD)
+            interrupts.ending()
+            send(signal.SIGCHLD)
+        assert signal.getsignal(signal.SIGCHLD) is handle
+    finally:
+        signal.signal(signal.SIGCHLD, former)
+
+    assert caught.value is raised
