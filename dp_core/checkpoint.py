@@ -7,6 +7,7 @@ Payload: ``{"format": 1, "cfg": plain dict, "state_dicts": {...}, "callbacks": {
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import zipfile
 import zlib
@@ -188,15 +189,20 @@ class CheckpointWriter:
         if pending is not None:
             pending.result()
 
+    def settle(self) -> None:
+        """Return when nothing is being written any more. What could not be written was logged, and that is all."""
+        with contextlib.suppress(Exception):
+            self.wait()
+
     @staticmethod
     def _write(path: Path, payload: Mapping[str, Any], when_written: Callable[[], object]) -> None:
         try:
             write_payload(path, payload)
+            when_written()
         except Exception as error:
             # Raised again by the next call; a program that ends now would never make one.
             logger.error("%s", error)
             raise
-        when_written()
 
 
 def _with_version(source: str | Path, payload: Mapping[str, Any]) -> str:

@@ -7,9 +7,12 @@ Invariants that only we can break are `assert`s.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
 
 import attrs
+
+logger = logging.getLogger(__name__)
 
 
 class DpError(Exception):
@@ -93,3 +96,12 @@ def did_you_mean(word: str, choices: Iterable[str], otherwise: str = "", *, n: i
     """
     close = difflib.get_close_matches(word, list(choices), n=n)
     return f"did you mean {quoted(close, ' or ')}?" if close else otherwise
+
+
+def attempt_all(*calls: Callable[[], object]) -> None:
+    """Make every call, whatever the others raise. Errors are logged: there is another one, which is to be raised."""
+    for call in calls:
+        try:
+            call()
+        except Exception as error:
+            logger.error("besides, %s: %s", type(error).__name__, error)

@@ -76,8 +76,9 @@ class RunHooks:
     def dp_after_epoch(self, workspace: Workspace, metrics: dict[str, Any]) -> None:
         """React to a complete epoch; ``metrics`` hold its mean losses and, where due, validation and rollout.
 
-        Called once more for the same epoch if a callback asks to stop in this hook: ``metrics`` then hold what the last
-        epoch has to measure, too, and ``stop_reason``. What is kept by epoch is to be replaced, not added.
+        Called once more for the same epoch if a callback asks to stop in this hook, or while the epoch is evaluated or
+        saved: ``metrics`` then hold what the last epoch has to measure, too, and ``stop_reason``. What is kept by epoch
+        is to be replaced, not added.
         """
 
     # -- checkpoints --------------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parameter import is_lazy
 
+from dp_core.errors import UnsoundStateError
+
 
 @runtime_checkable
 class ChecksItself(Protocol):
@@ -28,6 +30,23 @@ def unsound(parts: Mapping[str, Any]) -> list[str]:
     of the data that nobody knows.
     """
     return [f"{name} ({problem})" for name, part in parts.items() if (problem := _unsound(part)) is not None]
+
+
+def require_sound_start(problems: Sequence[str], loaded: object, remedy: str) -> None:
+    """Refuse what an earlier run, or another program, saved when its weights were not finite any more.
+
+    Args:
+        loaded: what the state comes from.
+        remedy: what to try, for the message.
+
+    Raises:
+        UnsoundStateError: there are problems.
+    """
+    if problems:
+        raise UnsoundStateError(
+            f"{loaded}: the state is not finite: {', '.join(problems)}; a run cannot start from it, take another "
+            f"checkpoint or start again, with {remedy}"
+        )
 
 
 def _unsound(part: Any) -> str | None:

@@ -7,6 +7,7 @@ import logging
 import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,13 +27,15 @@ from dp_core.checkpoint import (
 from dp_core.config.schema import WorkspaceConfig
 from dp_core.config.tree import unstructure
 from dp_core.discovery.hook_manager import run_hooks
-from dp_core.errors import CheckpointError, UnsoundStateError
+from dp_core.errors import CheckpointError, UnsoundStateError, attempt_all
 from dp_core.interfaces.callback import BaseCallback
 from dp_core.pretrained import skip_pretrained_weights
 from dp_core.profiling import section
 from dp_core.provenance.manifest import manifest
 from dp_core.registry import Registry
-from dp_core.soundness import unsound
+from dp_core.soundness import require_sound_start, unsound
+
+_SAVED = "the state is saved"
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +78,7 @@ class BaseWorkspace(ABC):
         """How far the run was when a checkpoint of this process was written or loaded, by its absolute path."""
         self.stop_reason: str | None = None
         """What the run was first asked to stop for; None: it was not. A `loop` ends after the current epoch then."""
+        self._has_run = False
         self.callbacks: dict[str, BaseCallback] = {key: slot.build() for key, slot in cfg.callbacks.items()}
         self.hooks = run_hooks(self.callbacks, self)
 
@@ -95,18 +99,20 @@ class BaseWorkspace(ABC):
         Raises:
             UnsoundStateError: what it starts from is not finite.
         """
-        self.stop_reason = None  # a run that was stopped continues
+        if self._has_run:
+            self.stop_reason = None  # a run that was stopped continues
+        self._has_run = True
         try:
-            self._require_sound_start()
+            require_sound_start(self.unsound(), next(reversed(self._positions), "the new workspace"), self.remedy)
             self.hooks.dp_run(workspace=self)
             with section("checkpoint"):
                 self._writer.wait()
             self.hooks.dp_after_run(workspace=self)
         except BaseException as error:
-            self.hooks.dp_on_run_error(workspace=self, error=error)
+            # What fails now must not hide why the run ends.
+            attempt_all(self.settle, partial(self.hooks.dp_on_run_error, workspace=self, error=error), self.close)
             raise
-        finally:
-            self.close()
+        self.close()
 
     @abstractmethod
     def loop(self) -> None:
@@ -128,6 +134,10 @@ class BaseWorkspace(ABC):
         """Finish writing and release what the run holds. `run` calls it, whatever happens."""
         self._writer.wait()
 
+    def settle(self) -> None:
+        """Wait until no file is being written any more, for a run that ends with an error: what fails is but logged."""
+        self._writer.settle()
+
     def summary(self) -> list[str]:
         """Return lines for the end of the run: why it was stopped; a subclass adds its figures."""
         return [] if self.stop_reason is None else [f"stopped: {self.stop_reason}"]
@@ -142,13 +152,13 @@ class BaseWorkspace(ABC):
 
     def describe_checkpoint(self) -> str:
         """Describe what is on disk: the state of the moment, or how far the run was at the latest checkpoint."""
-        self._writer.wait()
+        self.settle()
         path = self.get_checkpoint_path()
         if not path.exists():
             return "there is no checkpoint yet"
         position = self._positions.get(path.absolute(), "")
         if position and position == self.position():
-            return "the state is saved"
+            return _SAVED
         return f"the last checkpoint is {path}" + (f", of {position}" if position else "")
 
     def how_to_continue(self, problem: str = "") -> str:
@@ -158,7 +168,9 @@ class BaseWorkspace(ABC):
             problem: why the state of the moment is not saved, if it is not.
         """
         saved = self.describe_checkpoint()
-        return f"{f'{problem}; {saved}' if problem else saved}. Continue with: dp-run --resume {self.output_dir}"
+        if problem and saved != _SAVED:  # or the problem came after the file was written
+            saved = f"{problem}; {saved}"
+        return f"{saved}. Continue with: dp-run --resume {self.output_dir}"
 
     def unsound(self, exclude_keys: Iterable[str] | None = None) -> list[str]:
         """Name what of the state must not be kept, since it is not finite; see `dp_core.soundness.unsound`."""
@@ -176,13 +188,12 @@ class BaseWorkspace(ABC):
         """
         if not (problems := self.unsound(exclude_keys)):
             return
-        self._writer.wait()
+        saved = self.describe_checkpoint()
         again = f"continue from it with {self.remedy}: dp-run --resume {self.output_dir}"
         if not self.get_checkpoint_path().exists():
             again = f"start again with {self.remedy}"
         raise UnsoundStateError(
-            f"the state is not saved, since it is not finite: {', '.join(problems)}; "
-            f"{self.describe_checkpoint()}; {again}"
+            f"the state is not saved, since it is not finite: {', '.join(problems)}; {saved}; {again}"
         )
 
     def attach(self, name: str, value: Any, *, restore: bool = True) -> None:
@@ -369,15 +380,6 @@ class BaseWorkspace(ABC):
             "pickles": {key: dill.dumps(getattr(self, key)) for key in included},
             "manifest": manifest(self.cfg),
         }
-
-    def _require_sound_start(self) -> None:
-        """Refuse what an earlier run, or another program, saved when its weights were not finite any more."""
-        if problems := self.unsound():
-            loaded = next(reversed(self._positions), "the new workspace")
-            raise UnsoundStateError(
-                f"{loaded}: the state is not finite: {', '.join(problems)}; a run cannot start from it, take another "
-                f"checkpoint or start again, with {self.remedy}"
-            )
 
     def _stateful(self) -> dict[str, Any]:
         return {

@@ -59,6 +59,9 @@ class Trainable(Workspace, Protocol):
     def save_checkpoint(self, *, use_thread: bool = True, metrics: dict[str, Any] | None = None) -> str:
         """Save the state of the run."""
 
+    def settle(self) -> None:
+        """Wait until no file is being written any more; log what went wrong."""
+
     def how_to_continue(self, problem: str = "") -> str:
         """Say what is saved and how to resume."""
 
@@ -76,7 +79,7 @@ def train(workspace: Trainable) -> None:
     progress = workspace.progress
     start = progress.epoch, progress.global_step
     if workspace.options.max_hours is not None:
-        progress.count_time()
+        progress.start_clock()
     with section("log"):
         workspace.hooks.dp_before_run(workspace=workspace)
     with Interrupts() as interrupts:
@@ -114,8 +117,7 @@ def _train(workspace: Trainable, interrupts: Interrupts) -> None:
     while progress.epoch < workspace.num_epochs:
         workspace.hooks.dp_before_epoch(workspace=workspace)
         train_epoch(workspace, interrupts)
-        complete_epoch(workspace, interrupts)
-        if workspace.stop_reason is not None:
+        if complete_epoch(workspace, interrupts):
             return
 
 
@@ -128,8 +130,12 @@ def _save_what_is_whole(workspace: Trainable, interrupts: Interrupts, cause: str
     Returns:
         Why it is not saved; empty if it is.
     """
+    interrupts.ending()
     if not interrupts.state_is_whole:
         return f"the state is not saved: {cause} came in the middle of an update"
+    # Of an epoch that is not trained to its end; before its evaluation, or after it, the way back knows better.
+    workspace.progress.stop_reason = workspace.stop_reason or ""
+    workspace.settle()  # that an earlier file could not be written is no reason not to try
     try:
         interrupts.rewind()
         workspace.save_checkpoint(use_thread=False)
@@ -146,6 +152,7 @@ def train_epoch(workspace: Trainable, interrupts: Interrupts) -> None:
     """Train on the batches of the current epoch that are left."""
     options, progress, model = workspace.options, workspace.progress, workspace.model
     model.train()
+    workspace.optimizer.zero_grad(set_to_none=True)  # an error may have left gradients, and `run` be called again
     workspace.order.set_position(progress.epoch, windows=progress.windows_in_epoch)
     batches = on_device(workspace.loader, workspace.device, prefetch=options.prefetch)
     for group in steps(_groups(batches, options.gradient_accumulate_every)):
@@ -178,43 +185,53 @@ def train_epoch(workspace: Trainable, interrupts: Interrupts) -> None:
                 step = {"train_loss": loss, "global_step": number, "epoch": progress.epoch, "lr": lr}
                 with section("log"):
                     workspace.hooks.dp_after_train_step(workspace=workspace, metrics=step)
+            interrupts.mark()  # what callbacks drew is not drawn again
 
 
-def complete_epoch(workspace: Trainable, interrupts: Interrupts) -> None:
+def complete_epoch(workspace: Trainable, interrupts: Interrupts) -> bool:
     """Save the epoch that was trained, evaluate it, announce it, save it with what was measured.
 
     What may fail comes after the first save: whatever happens to a simulator, the training is on disk. A run that is
     resumed from there has no batch of the epoch left and comes straight back here.
+
+    Returns:
+        Whether the run ends with this epoch.
     """
     progress = workspace.progress
     epoch = progress.epoch
     _request_stop_if_time_is_up(workspace)
     progress.stop_reason = workspace.stop_reason or ""
+    # Decided once: a callback may ask to stop at any time, the thread that writes checkpoints included.
+    is_last = epoch == workspace.num_epochs - 1 or bool(progress.stop_reason)
+
+    def is_due(every: int | None) -> bool:
+        return is_last or _is_scheduled(every, epoch)
+
     # Callbacks hear of the epoch from here on, one after another: if one of them raises, all hear of it again.
     interrupts.mark(_way_back(workspace))
-    is_saved = _save_before_evaluation(workspace, lambda every: _is_due(workspace, every, epoch))
-    metrics = evaluate(workspace)
+    is_saved = _save_before_evaluation(workspace, is_due)
+    metrics = evaluate(workspace, is_due)
     with interrupts.deferred():
-        is_last = _ends_with(workspace, epoch)
-        if workspace.stop_reason is not None:
+        if is_last and workspace.stop_reason is not None:
             metrics["stop_reason"] = workspace.stop_reason
         progress.finish_epoch(metrics)
         _announce(workspace, metrics)
         if is_last or workspace.stop_reason is None:
-            is_due = _is_due(workspace, workspace.options.checkpoint_every, epoch)
-            if is_due or is_saved:  # a run that is killed later need not evaluate this epoch again
-                workspace.save_checkpoint(metrics=metrics if is_due else None)
-            interrupts.mark(_way_back(workspace))
-            return
-        progress.stop_reason = workspace.stop_reason
+            with_metrics = is_due(workspace.options.checkpoint_every)
+            if with_metrics or is_saved:  # a run that is killed later need not evaluate this epoch again
+                workspace.save_checkpoint(metrics=metrics if with_metrics else None)
+        progress.stop_reason = "" if is_last else workspace.stop_reason or ""
         interrupts.mark(_way_back(workspace))  # or a signal that waits for the end of this block would undo the epoch
+    if not progress.stop_reason:
+        return is_last
     _evaluate_rest(workspace, interrupts)
+    return True
 
 
 def _evaluate_rest(workspace: Trainable, interrupts: Interrupts) -> None:
     """Make the epoch that was completed last the last of the run: measure what was not due in it.
 
-    A callback that sees the metrics of an epoch asks to stop when that is evaluated already.
+    A callback that sees the metrics of an epoch asks to stop when that is evaluated already, or while it is.
     """
     progress = workspace.progress
     epoch = progress.epoch - 1
@@ -282,8 +299,11 @@ def in_precision(options: TrainingOptions, device: torch.device) -> AbstractCont
     return nullcontext() if options.precision == "float32" else torch.autocast(device.type, torch.bfloat16)
 
 
-def evaluate(workspace: Trainable) -> dict[str, Any]:
+def evaluate(workspace: Trainable, is_due: Callable[[int | None], bool]) -> dict[str, Any]:
     """Measure what is due in the current epoch: rollouts, validation loss, error of sampled actions.
+
+    Args:
+        is_due: tells whether what is done every so many epochs, or in the last one alone, is due in this one.
 
     Raises:
         UnsoundStateError: the loss or the weights are not finite; there is nothing to measure.
@@ -296,11 +316,11 @@ def evaluate(workspace: Trainable) -> dict[str, Any]:
         "epoch": progress.epoch,
         "lr": workspace.optimizer.param_groups[0]["lr"],
     }
-    return metrics | _measure(workspace, lambda every: _is_due(workspace, every, progress.epoch))
+    return metrics | _measure(workspace, is_due)
 
 
 def _measure(workspace: Trainable, is_due: Callable[[int | None], bool]) -> dict[str, Any]:
-    """Measure that whose interval ``is_due``; asked each time, since a callback may ask to stop after the rollout."""
+    """Measure that whose interval ``is_due``."""
     options = workspace.options
     metrics: dict[str, Any] = {}
     policy = workspace.model if workspace.ema_model is None else workspace.ema_model
@@ -344,15 +364,6 @@ def sampling_error(policy: BasePolicy, batch: dict[str, Any], options: TrainingO
     first = policy.first_predicted_step
     demonstrated = batch["action"][:, first : first + predicted.shape[1]]
     return float(torch.nn.functional.mse_loss(predicted, demonstrated))
-
-
-def _is_due(workspace: Trainable, every: int | None, epoch: int) -> bool:
-    return _ends_with(workspace, epoch) or _is_scheduled(every, epoch)
-
-
-def _ends_with(workspace: Trainable, epoch: int) -> bool:
-    """Tell whether the run ends with this epoch, as far as is known by now."""
-    return epoch == workspace.num_epochs - 1 or workspace.stop_reason is not None
 
 
 def _is_scheduled(every: int | None, epoch: int) -> bool:

@@ -71,8 +71,12 @@ class Progress:
         """Keep what the last complete epoch measured."""
         self.last_metrics = {key: _plain(value) for key, value in metrics.items()}
 
+    def start_clock(self) -> None:
+        """Count time from now on; what passed between two runs of a process is not counted."""
+        self._counted_at = monotonic()
+
     def count_time(self) -> None:
-        """Add what has passed since the last call; the first one of a process starts the clock."""
+        """Add what has passed since the last call, or since the clock was started."""
         now = monotonic()
         if self._counted_at is not None:
             self.seconds += now - self._counted_at

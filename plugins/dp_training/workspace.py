@@ -175,9 +175,11 @@ class TrainWorkspace(BaseWorkspace):
 
     def close(self) -> None:
         """Finish writing, release the environments."""
-        if self.runner is not None:
-            self.runner.close()
-        super().close()
+        try:
+            if self.runner is not None:
+                self.runner.close()
+        finally:
+            super().close()
 
     def _load_data(self, dataset: BaseDataset, device: torch.device) -> None:
         cfg, options = self.cfg, self.options

@@ -498,12 +498,60 @@ def test_the_first_of_several_requests_to_stop_counts(tmp_path: Path, caplog: py
 
 
 def test_a_run_that_is_started_again_has_no_reason_to_stop(tmp_path: Path) -> None:
-    workspace = Small(tmp_path, {})
-    workspace.request_stop("enough")
+    workspace = Small(tmp_path, {}, lambda: reasons.append(workspace.stop_reason))
+    reasons: list[str | None] = []
+    workspace.request_stop("enough")  # as a callback may when a checkpoint is loaded
 
     workspace.run()
+    workspace.run()
 
-    assert workspace.stop_reason is None
+    assert reasons == ["enough", None]
+
+
+class Hopeless(BaseCallback):
+    """Raises while a run is ended."""
+
+    @hookimpl
+    def dp_on_run_error(self) -> None:
+        raise OSError(28, "No space left on device")
+
+
+class Unclosable(Small):
+    def close(self) -> None:
+        super().close()
+        raise RuntimeError("the simulator does not answer")
+
+
+@pytest.mark.parametrize("reason", [RuntimeError("in the loop"), KeyboardInterrupt()])
+def test_what_fails_while_a_run_is_ended_does_not_hide_why_it_ends(
+    reason: BaseException, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise reason
+
+    with pytest.raises(type(reason)) as caught:
+        Unclosable(tmp_path, {"hopeless": Hopeless()}, fail).run()
+
+    assert caught.value is reason
+    assert caplog.messages == [
+        "besides, OSError: [Errno 28] No space left on device",
+        "besides, RuntimeError: the simulator does not answer",
+    ]
+
+
+class Placed(Small):
+    def position(self) -> str:
+        return "epoch 3"
+
+
+def test_a_problem_that_came_after_the_file_was_written_leaves_the_state_saved(tmp_path: Path) -> None:
+    workspace = Placed(tmp_path, {})
+    problem = "the state is not saved: no answer from the server"
+    before = workspace.how_to_continue(problem)
+    workspace.save_checkpoint()
+
+    assert before == f"{problem}; there is no checkpoint yet. Go on with: dp-run --resume {tmp_path}"
+    assert workspace.how_to_continue(problem) == f"the state is saved. Go on with: dp-run --resume {tmp_path}"
 
 
 class Misspelt(BaseCallback):

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,17 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import dp_core.training.loop as loop
+from dp_core import hookimpl
 from dp_core.checkpoint import read_payload
 from dp_core.cli.run import main
+from dp_core.discovery.hook_manager import run_hooks
+from dp_core.interfaces import BaseCallback
+from dp_core.registry import Registry
+from dp_core.run_config import load_config
 from dp_core.testing.fakes import installed, write_distribution
 from dp_diffusion.policy import DiffusionPolicy
 from dp_replay.dataset import ReplayDataset
+from dp_training.workspace import TrainWorkspace
 
 PLUGIN = """
 import attrs
@@ -428,3 +435,96 @@ def test_a_checkpoint_made_for_a_rollout_is_completed_after_it(
 
     assert epochs == [1, 2]
     assert len(left_by(folder)["names"]) == 3, "of epoch 0 and 2, when checkpoints were due, and the latest"
+
+
+class Noise(BaseCallback):
+    """Draws from the generator that training draws from; interrupts the run before a batch of the second epoch."""
+
+    def __init__(self, *, interrupts: bool) -> None:
+        self.interrupts = interrupts
+
+    @hookimpl
+    def dp_after_train_step(self, metrics: dict[str, Any]) -> None:
+        torch.rand(3)
+        if self.interrupts and metrics["global_step"] == 11:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def a_run(config: Path, folder: Path, callback: BaseCallback, *options: str) -> TrainWorkspace:
+    workspace = TrainWorkspace(load_config(Registry.discover(), config, list(options)), folder)
+    workspace.callbacks["own"] = callback
+    workspace.hooks = run_hooks(workspace.callbacks, workspace)
+    return workspace
+
+
+def test_what_callbacks_draw_after_a_step_is_drawn_once(config: Path, tmp_path: Path) -> None:
+    a_run(config, tmp_path / "straight", Noise(interrupts=False)).run()
+    with pytest.raises(KeyboardInterrupt):
+        a_run(config, tmp_path / "run", Noise(interrupts=True)).run()
+
+    resumed = a_run(config, tmp_path / "run", Noise(interrupts=False))
+    resumed.load_checkpoint()
+    resumed.run()
+
+    assert_same(left_by(tmp_path / "straight"), left_by(tmp_path / "run"))
+
+
+def test_gradients_that_an_error_leaves_are_not_those_of_a_run_that_is_called_again(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two batches whose gradients make one update, the first was done."""
+    accumulated = "training.gradient_accumulate_every=2"
+    straight, folder = run(config, tmp_path / "straight", accumulated), tmp_path / "run"
+    workspace = a_run(config, folder, BaseCallback(), accumulated)
+    with monkeypatch.context() as patch:
+        patch.setattr(DiffusionPolicy, "compute_loss", raising_in_call(4, DiffusionPolicy.compute_loss))
+        with pytest.raises(RuntimeError, match="out of memory"):
+            workspace.run()
+
+    workspace.run()
+
+    assert_same(left_by(straight)["log"], left_by(folder)["log"])
+
+
+def raising_in_call(number: int, function: Any) -> Any:
+    calls: list[int] = []
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == number:
+            raise RuntimeError("out of memory")
+        return function(*arguments, **options)
+
+    return call
+
+
+class Upload(BaseCallback):
+    """Fails for the second checkpoint, in the thread that writes it; then lets training fail as well."""
+
+    def __init__(self) -> None:
+        self.uploads = 0
+        self.failed = threading.Event()
+
+    @hookimpl
+    def dp_after_checkpoint_save(self) -> None:
+        self.uploads += 1
+        if self.uploads == 2:
+            self.failed.set()
+            raise RuntimeError("no answer from the server")
+
+    @hookimpl
+    def dp_after_train_step(self, metrics: dict[str, Any]) -> None:
+        if metrics["global_step"] == 11:
+            assert self.failed.wait(60)
+            raise RuntimeError("a later error")
+
+
+def test_a_file_that_failed_earlier_does_not_keep_the_state_from_being_saved(config: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    options = ("runner=null", "callbacks.topk=null", "training.sample_every=1", "training.val_every=9")
+
+    with pytest.raises(RuntimeError, match="a later error") as caught:
+        a_run(config, folder, Upload(), *options).run()
+
+    assert note_of(caught.value) == f"the state is saved. Go on with: dp-run --resume {folder}"
+    assert progress_of(folder)["global_step"] == 12

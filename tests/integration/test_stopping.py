@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +142,104 @@ def test_a_request_after_the_rollout_has_the_rest_of_the_epoch_measured(tiny_con
 
     assert workspace.runner.runs == 2
     assert {"val_loss", "stop_reason"} <= records(tmp_path / "run")[-1].keys()
-    assert workspace.callbacks["stop"].heard[-3:] == ["dp_before_epoch 1", "dp_after_rollout 1", "dp_after_epoch 1"]
+    heard = ["dp_before_epoch 1", "dp_after_rollout 1", "dp_after_epoch 1", "dp_after_epoch 1"]
+    assert workspace.callbacks["stop"].heard[-4:] == heard
+
+
+class StopWhenSaved(BaseCallback):
+    """Asks to stop when the second epoch is saved with its metrics: before that is written, or after it."""
+
+    def __init__(self, hook: str) -> None:
+        self.hook = hook
+        self.is_saved = False
+
+    @hookimpl
+    def dp_before_checkpoint_save(self, workspace: Any, metrics: dict[str, Any]) -> None:
+        self.is_saved = metrics.get("epoch") == 1
+        if self.is_saved and self.hook == "dp_before_checkpoint_save":
+            workspace.request_stop("enough")
+
+    @hookimpl
+    def dp_after_checkpoint_save(self, workspace: Any) -> None:
+        if self.is_saved and self.hook == "dp_after_checkpoint_save":
+            workspace.request_stop("enough")
+
+
+@pytest.mark.parametrize(("hook", "epochs"), [("dp_before_checkpoint_save", [2]), ("dp_after_checkpoint_save", [2, 3])])
+def test_a_request_while_an_epoch_is_saved_has_a_whole_evaluation_follow(
+    hook: str, epochs: list[int], tiny_config: Path, tmp_path: Path
+) -> None:
+    """The thread that writes may come too late for the epoch, and never ends the run without its evaluation."""
+    folder = tmp_path / "run"
+    workspace = a_run(tiny_config, folder, "never", "training.checkpoint_every=1")
+    workspace.callbacks["stop"] = StopWhenSaved(hook)
+    workspace.hooks = run_hooks(workspace.callbacks, workspace)
+
+    workspace.run()
+
+    assert progress_of(folder)["epoch"] in epochs
+    assert {"test/mean_score", "val_loss", "stop_reason"} <= records(folder)[-1].keys()
+
+
+class AskingLoader:
+    """Batches for a validation in the middle of which the run is asked to stop, as another thread may do."""
+
+    def __init__(self, workspace: TrainWorkspace) -> None:
+        self.workspace, self.batches = workspace, workspace.val_loader
+
+    def __iter__(self) -> Iterator[Any]:
+        if self.workspace.progress.epoch == 1:
+            self.workspace.request_stop("enough")
+        yield from self.batches
+
+
+def test_a_request_in_the_middle_of_an_evaluation_has_the_rest_measured(tiny_config: Path, tmp_path: Path) -> None:
+    workspace = a_run(tiny_config, tmp_path / "run", "never", "training.val_every=1")
+    workspace.val_loader = AskingLoader(workspace)
+
+    workspace.run()
+
+    assert progress_of(tmp_path / "run")["epoch"] == 2
+    assert {"test/mean_score", "val_loss", "stop_reason"} <= records(tmp_path / "run")[-1].keys()
+
+
+class InterruptAt(BaseCallback):
+    """Sends SIGTERM after a batch of the second epoch."""
+
+    @hookimpl
+    def dp_after_train_step(self, metrics: dict[str, Any]) -> None:
+        if metrics["global_step"] == 12:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("hook", ["dp_before_epoch", "dp_after_train_step"])
+def test_a_request_outlives_an_interruption_of_its_epoch(hook: str, tiny_config: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    workspace = a_run(tiny_config, folder, hook)
+    workspace.callbacks["signal"] = InterruptAt()
+    workspace.hooks = run_hooks(workspace.callbacks, workspace)
+    with pytest.raises(KeyboardInterrupt):
+        workspace.run()
+
+    resumed = a_run(tiny_config, folder, "never")
+    resumed.run()
+
+    assert progress_of(folder)["epoch"] == 2
+    assert records(folder)[-1]["stop_reason"] == resumed.stop_reason == "enough"
+
+
+def test_the_time_between_two_runs_of_a_process_is_not_counted(
+    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("dp_core.training.progress.monotonic", lambda: clock[0])
+    workspace = a_run(tiny_config, tmp_path / "run", "dp_before_epoch", "training.max_hours=9", "training.num_epochs=3")
+    workspace.run()
+    clock[0] = 3600 * 100.0
+
+    workspace.run()
+
+    assert (workspace.progress.epoch, workspace.progress.seconds) == (3, 0)
 
 
 def test_what_is_measured_for_the_last_epoch_is_announced_in_it(tiny_config: Path, tmp_path: Path) -> None:
