@@ -111,14 +111,17 @@ class TopKCheckpointManager(BaseCallback):
 
     @hookimpl
     def dp_after_run(self) -> None:
-        """Say so if a metric was never there: its name may be mistyped."""
-        if self._config.k and not self.best and self._unranked:
-            absent = [name for name in sorted(self._needed) if name not in self._unranked] or [self._monitor_key]
+        """Say so if a metric was never there, as its name may be mistyped, or never a number that ranks."""
+        if not self._config.k or self.best or not self._unranked:
+            return
+        if absent := [name for name in sorted(self._needed) if name not in self._unranked]:
             logger.warning(
                 "topk: %s was never measured, so no checkpoint was kept for it; measured were %s",
                 quoted(absent),
                 quoted(self._unranked),
             )
+        else:
+            logger.warning("topk: '%s' was never finite, so no checkpoint was kept for it", self._monitor_key)
 
     def summary(self) -> list[str]:
         """Return which file is the best, and its metric."""

@@ -256,6 +256,15 @@ def test_metric_that_was_never_measured_is_mentioned_at_the_end(tmp_path, caplog
     assert run.callback.summary() == []
 
 
+def test_metric_that_was_never_finite_is_mentioned_at_the_end(tmp_path, caplog) -> None:
+    run = Run(tmp_path, manager())
+
+    run.save(epoch=0, score=float("nan"))
+    run.callback.dp_after_run()
+
+    assert caplog.messages == ["topk: 'score' was never finite, so no checkpoint was kept for it"]
+
+
 def test_summary_names_the_best_file(tmp_path) -> None:
     run = Run(tmp_path, manager())
     run.save(epoch=0, score=0.5)
