@@ -36,7 +36,6 @@ from dp_core.registry import Registry
 from dp_core.soundness import require_sound_start, unsound
 
 _SAVED = "the state is saved"
-
 logger = logging.getLogger(__name__)
 
 

@@ -550,8 +550,8 @@ def test_a_problem_that_came_after_the_file_was_written_leaves_the_state_saved(t
     before = workspace.how_to_continue(problem)
     workspace.save_checkpoint()
 
-    assert before == f"{problem}; there is no checkpoint yet. Go on with: dp-run --resume {tmp_path}"
-    assert workspace.how_to_continue(problem) == f"the state is saved. Go on with: dp-run --resume {tmp_path}"
+    assert before == f"{problem}; there is no checkpoint yet. Continue with: dp-run --resume {tmp_path}"
+    assert workspace.how_to_continue(problem) == f"the state is saved. Continue with: dp-run --resume {tmp_path}"
 
 
 class Misspelt(BaseCallback):

@@ -526,5 +526,5 @@ def test_a_file_that_failed_earlier_does_not_keep_the_state_from_being_saved(con
     with pytest.raises(RuntimeError, match="a later error") as caught:
         a_run(config, folder, Upload(), *options).run()
 
-    assert note_of(caught.value) == f"the state is saved. Go on with: dp-run --resume {folder}"
+    assert note_of(caught.value) == f"the state is saved. Continue with: dp-run --resume {folder}"
     assert progress_of(folder)["global_step"] == 12
