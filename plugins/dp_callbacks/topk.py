@@ -75,8 +75,8 @@ class TopKCheckpointManager(BaseCallback):
         self._decided = None
         latest = workspace.get_checkpoint_path("latest")
         self._folder = latest.parent
-        if self._last is not None and latest.is_file() and not (self._folder / self._last.name).is_file():
-            self._carry_out(self._last, latest)
+        if self._last is not None and latest.is_file():
+            self._carry_out(self._last, latest, replaces=False)  # latest may be newer than what was loaded
         is_same_metric = self._ranked_by in ("", self._monitor_key)
         self.best = {name: value for name, value in self.best.items() if (self._folder / name).is_file()}
         if not is_same_metric:
@@ -104,8 +104,10 @@ class TopKCheckpointManager(BaseCallback):
             self._decided = None
 
     @staticmethod
-    def _carry_out(selection: Selection, path: Path) -> None:
-        _link(path, path.with_name(selection.name))
+    def _carry_out(selection: Selection, path: Path, *, replaces: bool = True) -> None:
+        target = path.with_name(selection.name)
+        if replaces or not target.is_file():
+            _link(path, target)
         if selection.displaced is not None:
             path.with_name(selection.displaced).unlink(missing_ok=True)
 

@@ -203,6 +203,20 @@ def test_run_killed_before_the_decision_was_carried_out_makes_up_for_it(tmp_path
     assert resumed.best == {"1.ckpt": 0.75}
 
 
+def test_run_killed_before_the_displaced_file_was_removed_removes_it(tmp_path) -> None:
+    run = Run(tmp_path, manager(k=1))
+    run.save(epoch=0, score=0.1)
+    displaced = (tmp_path / "0.ckpt").read_bytes()
+    run.save(epoch=1, score=0.2)
+    (tmp_path / "0.ckpt").write_bytes(displaced)
+
+    resumed = manager(k=1)
+    resumed.load_state_dict(run.callback.state_dict())
+    again = Run(tmp_path, resumed)
+
+    assert again.files() == ["1.ckpt"]
+
+
 def test_files_that_are_gone_make_room(tmp_path) -> None:
     callback = manager(k=1)
     callback.load_state_dict({"best": {"7.ckpt": 0.9}})
