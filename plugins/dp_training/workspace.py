@@ -34,8 +34,9 @@ from dp_training.batch_norm import (
     warn_of_kept_statistics,
 )
 from dp_training.config import TrainConfig
+from dp_training.learning_rate import advance, has_other_rates
+from dp_training.older_checkpoints import with_average, with_windows
 from dp_training.profile import PROFILE_FILE, TRACE_FILE, profiled
-from dp_training.resuming import advance, has_other_rates, with_average, with_windows
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from dp_core.cli.run import main
 from dp_core.training.data_loading import BatchOrder
 from dp_core.training.loop import Progress
 from dp_replay.dataset import ReplayDataset
-from dp_training.resuming import advance
+from dp_training.learning_rate import advance
 
 ALL_WINDOWS = ("dataset.val_ratio=0", "callbacks.topk=null")
 
