@@ -1,4 +1,4 @@
-"""The names that modules of core had earlier, so that a plugin which imports one is told the present name."""
+"""The earlier names of modules of core, so that a plugin which imports one gets a message with the present name."""
 
 from __future__ import annotations
 
