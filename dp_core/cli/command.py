@@ -1,4 +1,4 @@
-"""What all commands have in common: some options, their log, and how they end.
+"""The common ground of all commands: some options, their log, and how they end.
 
 When something is wrong, that is one clear message and status 2; tracebacks only when asked for.
 """

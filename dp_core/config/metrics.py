@@ -18,9 +18,9 @@ from dp_core.config.fields import Slot
 from dp_core.errors import did_you_mean
 
 ANY = ("*",)
-"""What is measured where a config does not say."""
+"""Stands for the metrics of a config that does not list them: any name."""
 RANKING = ("test/mean_score", "val_loss", "train_loss")
-"""What policies are compared by, the most telling one first."""
+"""Metrics that policies are compared by, the most telling one first."""
 
 
 def measured_by(part: Slot | None) -> tuple[str, ...]:

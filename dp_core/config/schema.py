@@ -20,7 +20,7 @@ WORKSPACE_PARTS = (
     "ema_model",
     "request_stop",
 )
-"""What a workspace may have for callbacks besides what every one has; see `dp_core.interfaces.workspace`."""
+"""Parts that a workspace may offer callbacks besides what every one has; see `dp_core.interfaces.workspace`."""
 
 _LONGEST_RUN_NAME = 200
 """Bytes; a date goes before it and a number may come after it."""

@@ -71,7 +71,7 @@ def _trace_call(hook: str, implementations: Sequence[pluggy.HookImpl], _: Mappin
 
 
 class Runnable(Protocol):
-    """What the hooks of a run need of its workspace; `dp_core.interfaces.workspace` says what callbacks may rely on."""
+    """A workspace as the hooks of a run need it; `dp_core.interfaces.workspace` says what callbacks may rely on."""
 
     @property
     def cfg(self) -> WorkspaceConfig:

@@ -1,4 +1,4 @@
-"""Keeps memory that a training step frees for the next step, instead of fetching it from the system anew."""
+"""Keeps memory that a training step frees for the next step, instead of returning it to the system."""
 
 from __future__ import annotations
 

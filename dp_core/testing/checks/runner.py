@@ -75,7 +75,7 @@ def equal_policies_get_equal_scores(case: Case) -> None:
         if second.get(name) != first[name]:
             case.fail(
                 f"'{name}' was {first[name]} and then {second.get(name)} for the same policy; expected the same",
-                "seed environments and the generators passed to predict_action anew in every run",
+                "seed environments and the generators passed to predict_action again in every run",
             )
 
 

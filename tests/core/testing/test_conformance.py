@@ -317,7 +317,7 @@ FOUND: dict[tuple[str, str], tuple[str, str]] = {
     ("runner", "moody"): (
         "equal_policies_get_equal_scores",
         "runner 'moody' for an image and states: 'test/mean_score' was 0.25 and then 0.5 for the same policy; "
-        "expected the same; seed environments and the generators passed to predict_action anew in every run",
+        "expected the same; seed environments and the generators passed to predict_action again in every run",
     ),
     ("runner", "drifting"): (
         "scores_do_not_depend_on_company",
