@@ -13,7 +13,17 @@ class BaseDenoiser(nn.Module, ABC):
     """Predicts what the scheduler asks for (noise, clean sample, velocity) from a noisy trajectory.
 
     Built with ``input_dim`` (D), ``horizon`` (T), ``n_obs_steps``, ``global_cond_dim`` (G, or None) and
-    ``local_cond_dim`` (L, or None).
+    ``local_cond_dim`` (size of a vector for each step, or None).
+
+    A denoiser that can do more says so in its config class, with one word for each further input::
+
+        takes: ClassVar[tuple[str, ...]] = ("tokens", "end_timestep")
+
+    ``tokens``: where the encoder gives tokens, it is built with ``token_dim`` and ``n_tokens`` besides, and `forward`
+    and `prepare` are handed ``tokens`` (B, L, token_dim), which it attends to. ``end_timestep``: where the scheduler
+    needs a second time, it is built with ``has_end_timestep=True``, and `forward` is handed ``end_timestep``, () or
+    (B,), beside ``timestep``. Neither keyword is passed otherwise, so that a denoiser that takes neither need not know
+    of them; a config that puts it beside an encoder or a scheduler that needs one of them is refused.
     """
 
     @abstractmethod

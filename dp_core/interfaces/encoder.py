@@ -13,11 +13,24 @@ class BaseEncoder(nn.Module, ABC):
 
     Time steps are encoded independently: the policy folds (B, To) into N. Random augmentation happens in ``train()``
     mode only, per sample; in ``eval()`` mode equal inputs give equal features.
+
+    An encoder that is different in one of these ways says so in its config class; what it does not say is as above::
+
+        takes: ClassVar[tuple[str, ...]] = ("rgb", "low_dim")    # types of keys; others are refused by the config check
+        sees: ClassVar[str] = "window"                           # "step" where it says nothing
+        gives: ClassVar[str] = "tokens"                          # "vector" where it says nothing; may be a property
+
+    One that sees windows is built with ``n_obs_steps`` besides, and is given (B, To, *shape), oldest first; its result
+    is of the whole window: features (B, Do). One that gives tokens returns (N, L, Do), or (B, L, Do) of a window, for
+    denoisers that attend to them, with L in ``n_tokens``. The policy joins the tokens of the To steps, oldest first.
     """
 
     # Set this in all subclasses, in the constructor.
     output_dim: int
-    """Do, the size of one feature vector."""
+    """Do, the size of one feature vector or token."""
+    # Set this, too, in those that give tokens.
+    n_tokens: int
+    """L, the tokens of a step, or of the window for an encoder that sees that."""
 
     @abstractmethod
     def forward(self, obs: dict[str, Tensor]) -> Tensor:
@@ -29,7 +42,7 @@ class BaseEncoder(nn.Module, ABC):
                 An encoder that needs other image statistics (ImageNet) converts from [-1, 1].
 
         Returns:
-            Features (N, Do), float32.
+            Features (N, Do), float32; for other results see the class.
         """
 
     def lr_multipliers(self) -> Mapping[str, float]:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from dp_core.interfaces.noise import Generators
 
-Denoise = Callable[[Tensor, Tensor], Tensor]
-"""``denoise(sample (B, T, D), timestep ()) -> (B, T, D)``: the denoiser with its conditioning bound.
 
-It may have a method ``prepare``, see `prepared`.
-"""
+class Denoise(Protocol):
+    """The denoiser with its conditioning bound. It may have a method ``prepare``, see `prepared`."""
+
+    def __call__(self, sample: Tensor, timestep: Tensor, end_timestep: Tensor | None = None) -> Tensor:
+        """Predict from ``sample`` (B, T, D), at ``timestep`` () or (B,), what the scheduler asks for, (B, T, D).
+
+        Args:
+            end_timestep: () or (B,), the time that a step from ``timestep`` is to lead to; only for schedulers whose
+                config class names it in ``needs``, see `BaseScheduler`.
+        """
+
+
 DenoiseStep = Callable[[Tensor, int], Tensor]
 """``denoise(sample (B, T, D), i) -> (B, T, D)``: the same at the i-th of the times that `prepared` received."""
 
@@ -49,6 +57,13 @@ class BaseScheduler(ABC):
 
     The process (what training sees) and the sampler (its number of steps included) are separate, so that the sampler
     can be exchanged at evaluation without training again.
+
+    A method whose network learns whole steps, from one time to another, says so in its config class::
+
+        needs: ClassVar[tuple[str, ...]] = ("end_timestep",)
+
+    Its denoiser is then one that takes the second time (`BaseDenoiser`); any other is refused when the config is
+    checked.
     """
 
     @property
@@ -89,6 +104,41 @@ class BaseScheduler(ABC):
     @abstractmethod
     def target(self, x0: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """Return what the network has to predict, (B, T, D), in the dtype of ``x0``; arguments as in `add_noise`."""
+
+    def loss(
+        self,
+        denoise: Denoise,
+        x0: Tensor,
+        generator: torch.Generator | None = None,
+        known: Inpaint | None = None,
+        *,
+        input_perturbation: float = 0.0,
+    ) -> Tensor:
+        """Return the loss of a batch of clean trajectories, a scalar.
+
+        This one is the mean squared error between what the denoiser predicts and `target`. Methods whose target needs
+        the network itself override it. Draws noise, what perturbs it, and times, in this order.
+
+        Args:
+            denoise: in training mode, with gradients.
+            x0: (B, T, D), normalised, floating point.
+            generator: on the device of ``x0``; None for torch's global state.
+            known: entries that the network is shown as they are. They contribute zero, and still count in the mean.
+            input_perturbation: share of further noise that the network sees and the target does not tell of (Ning et
+                al. 2023).
+        """
+        noise = torch.randn(x0.shape, generator=generator, device=x0.device, dtype=x0.dtype)
+        added = noise
+        if input_perturbation:
+            added = noise + input_perturbation * torch.empty_like(noise).normal_(generator=generator)
+        timesteps = self.sample_timesteps(len(x0), x0.device, generator)
+        noisy = self.add_noise(x0, added, timesteps)
+        if known is not None:
+            noisy = torch.where(known.mask, known.values, noisy)
+        error = (denoise(noisy, timesteps) - self.target(x0, noise, timesteps)).square()
+        if known is not None:
+            error = error.masked_fill(known.mask, 0)
+        return error.mean()
 
     @abstractmethod
     def sample(

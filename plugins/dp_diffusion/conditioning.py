@@ -57,9 +57,10 @@ class ConditionedDenoiser:
     dtype: torch.dtype | None = None
     """The dtype of the weights, where it is another than that of the trajectories; else None."""
 
-    def __call__(self, sample: Tensor, timestep: Tensor) -> Tensor:
+    def __call__(self, sample: Tensor, timestep: Tensor, end_timestep: Tensor | None = None) -> Tensor:
         """Predict from ``sample`` (B, T, D) at ``timestep`` () or (B,), (B, T, D)."""
-        prediction: Tensor = self.model(self._cast(sample), timestep, **self._conditions())
+        second = {} if end_timestep is None else {"end_timestep": end_timestep}
+        prediction: Tensor = self.model(self._cast(sample), timestep, **self._conditions(), **second)
         return prediction if self.dtype is None else prediction.to(sample.dtype)
 
     def prepare(self, timesteps: Tensor) -> DenoiseStep:

@@ -42,8 +42,8 @@ class DiffusionPolicy(BasePolicy):
     """Learns the distribution of action trajectories given observations (Chi et al. 2023).
 
     Its state dict has the names of the original's hybrid policy, and with an encoder that has no parameters those of
-    the original's low-dimensional policy. Draws, in this order: the encoder's augmentation, noise, what perturbs it,
-    timesteps.
+    the original's low-dimensional policy. Draws, in this order: the encoder's augmentation, then what the scheduler's
+    loss draws.
     """
 
     def __init__(self, config: DiffusionConfig, *, shape_meta: dict[str, Any]) -> None:
@@ -128,11 +128,7 @@ class DiffusionPolicy(BasePolicy):
         return super().train(mode)
 
     def compute_loss(self, batch: dict[str, Any], generator: torch.Generator | None = None) -> Tensor:
-        """Return the training loss; see `BasePolicy`.
-
-        Mean squared error between what the denoiser predicts and what the scheduler wants predicted. Known entries
-        contribute zero, and still count in the mean.
-        """
+        """Return the training loss, which is the scheduler's (`BaseScheduler.loss`); see `BasePolicy`."""
         config = self.config
         check_action(batch["action"], self.shape_meta, config.horizon)
         actions = self.normalizer["action"].normalize(batch["action"])
@@ -147,21 +143,14 @@ class DiffusionPolicy(BasePolicy):
         trajectory = self.conditioning.trajectory(actions, features)
         condition = self.conditioning.condition(features)
 
-        noise = torch.randn(trajectory.shape, generator=generator, device=trajectory.device, dtype=trajectory.dtype)
-        added = noise
-        if config.input_pertub and self.training:
-            added = noise + config.input_pertub * torch.empty_like(noise).normal_(generator=generator)
-        timesteps = self.scheduler.sample_timesteps(len(trajectory), trajectory.device, generator)
-        noisy = self.scheduler.add_noise(trajectory, added, timesteps)
-        if condition.known is not None:
-            noisy = torch.where(condition.known.mask, condition.known.values, noisy)
-
         with section("denoise"):
-            prediction = ConditionedDenoiser(self.model, condition)(noisy, timesteps)
-        error = (prediction - self.scheduler.target(trajectory, noise, timesteps)).square()
-        if condition.known is not None:
-            error = error.masked_fill(condition.known.mask, 0)
-        return error.mean()
+            return self.scheduler.loss(
+                ConditionedDenoiser(self.model, condition),
+                trajectory,
+                generator,
+                condition.known,
+                input_perturbation=config.input_pertub if self.training else 0.0,
+            )
 
     @torch.no_grad()
     def predict_action(
