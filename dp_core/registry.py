@@ -8,7 +8,7 @@ from typing import Any
 from dp_core.component import KINDS, Component
 from dp_core.discovery.installed import installed_plugins
 from dp_core.discovery.loading import PluginRecord, load_plugins
-from dp_core.discovery.switches import NO_AUTOLOAD, STRICT, Switches
+from dp_core.discovery.switches import LOAD, NO_AUTOLOAD, STRICT, Switches
 from dp_core.errors import PluginError, did_you_mean, quoted
 
 
@@ -30,10 +30,12 @@ class Registry:
         Imports their ``plugin.py`` and ``config.py``, nothing heavy.
 
         Raises:
-            PluginError: DP_STRICT_PLUGINS is set, and a plugin is broken or a name is offered twice.
+            PluginError: a plugin was asked for that is not there; or DP_STRICT_PLUGINS is set, and a plugin is broken
+                or a name is offered twice.
         """
         switches = Switches.from_environment()
         registry = cls(load_plugins(installed_plugins(), switches))
+        registry.require_what_was_asked_for()
         if switches.strict:
             registry.require_sound()
         return registry
@@ -66,6 +68,21 @@ class Registry:
         for component in self.components(kind):
             offers.setdefault((component.kind, component.name), []).append(component)
         return [_ambiguous(components) for components in offers.values() if len(components) > 1]
+
+    def require_what_was_asked_for(self) -> None:
+        """Raise if ``-p`` or its environment variable names what is neither installed nor a module.
+
+        Raises:
+            PluginError: naming every such plugin.
+        """
+        known = {name for plugin in self.plugins if not plugin.is_absent for name in (plugin.name, plugin.distribution)}
+        if absent := [plugin for plugin in self.plugins if plugin.is_absent]:
+            hints = [did_you_mean(plugin.name, sorted(known)) for plugin in absent]
+            lines = [
+                f"-p or {LOAD} names '{plugin.name}': {'; '.join(filter(None, (plugin.cause, hint)))}"
+                for plugin, hint in zip(absent, hints, strict=True)
+            ]
+            raise PluginError("\n".join(lines))
 
     def require_sound(self) -> None:
         """Raise for every broken plugin and every clash, which are otherwise only listed.

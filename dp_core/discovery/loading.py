@@ -40,6 +40,10 @@ _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 logger = logging.getLogger(__name__)
 
 
+class _NoSuchPluginError(PluginError):
+    """A plugin was asked for by a name that nothing has."""
+
+
 @attrs.frozen
 class PluginRecord:
     """One plugin that is installed or was asked for, whether it works or not."""
@@ -54,6 +58,8 @@ class PluginRecord:
     traceback: str = ""
     note: str = ""
     """A fault of a plugin that is in use all the same, in one line."""
+    is_absent: bool = False
+    """Whether nothing that is installed or can be imported has this name, which somebody asked for."""
     is_editable: bool = False
     """Whether it is installed with ``pip install -e``: whoever reads about a fault can fix it."""
 
@@ -153,6 +159,7 @@ def _load(manager: HookManager, plugin: InstalledPlugin, owners: dict[tuple[str,
             "broken",
             cause=cause,
             traceback=trace,
+            is_absent=isinstance(error, _NoSuchPluginError),
             is_editable=plugin.editable is not None,
         )
     return PluginRecord(plugin.name, plugin.distribution, plugin.version, "ok", components)
@@ -163,16 +170,17 @@ def _import(plugin: InstalledPlugin) -> ModuleType:
         raise PluginError(plugin.problem)
     if plugin.distribution == LOCAL and plugin.module.endswith(".py"):
         module = ".".join(Path(plugin.module).with_suffix("").parts)
-        raise PluginError(f"'{plugin.module}' is a file, expected a module; leave out .py: -p {module}")
+        raise _NoSuchPluginError(f"'{plugin.module}' is a file, expected a module; leave out .py: -p {module}")
+    error_class = _NoSuchPluginError if plugin.distribution == LOCAL else PluginError
     if not _MODULE.fullmatch(plugin.module):
         where = "a plugin" if plugin.distribution == LOCAL else f"the entry point '{plugin.name}'"
-        raise PluginError(f"{where} must name a module such as 'dp_depth.plugin', got '{plugin.module}'")
+        raise error_class(f"{where} must name a module such as 'dp_depth.plugin', got '{plugin.module}'")
     try:
         return importlib.import_module(plugin.module)
     except ModuleNotFoundError as error:
         if not f"{plugin.module}.".startswith(f"{error.name}."):
             raise  # something that the module imports
-        raise PluginError(plugin.why_not_there(error)) from error
+        raise error_class(plugin.why_not_there(error)) from error
 
 
 def _check_api(module: ModuleType) -> None:
