@@ -35,7 +35,7 @@ def unknown_option(name: str, options: Iterable[str], elsewhere: Iterable[str] =
 
 
 def missing_space(key: object) -> str:
-    """Say what to write instead of ``{name:mixer}``, which YAML takes for a key without a value; empty for other keys."""
+    """Say what to write instead of ``{name:mixer}``, a key without a value to YAML; empty for other keys."""
     name, colon, value = str(key).partition(":")
     return f"write '{name}: {value}', with a space after the colon" if colon and name and value else ""
 

@@ -100,7 +100,12 @@ def test_an_installed_plugin_that_is_named_is_loaded_once(site: Path) -> None:
     ],
 )
 def test_a_name_without_anything_behind_it_is_an_error(
-    name: str, cause: str, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str,
+    cause: str,
+    site: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """With and without a config, and from the environment, too."""
     monkeypatch.chdir(tmp_path)
