@@ -26,7 +26,7 @@ from dp_core.component import API, Component
 from dp_core.discovery.hook_manager import HookManager
 from dp_core.discovery.installed import LOCAL, InstalledPlugin
 from dp_core.discovery.switches import DISABLE, Switches, is_named, is_tracing, trace
-from dp_core.errors import PluginError, did_you_mean
+from dp_core.errors import PluginError, did_you_mean, quoted
 from dp_core.hooks import DiscoveryHooks
 from dp_core.moved import new_place
 
@@ -79,7 +79,7 @@ def load_plugins(plugins: Iterable[InstalledPlugin], switches: Switches | None =
     manager = HookManager(DiscoveryHooks)
     records: list[PluginRecord] = []
     owners: dict[tuple[str, str, str], str] = {}
-    plugins = list(plugins)
+    plugins = list(_without_overwritten(list(plugins)))
     plugins += _asked_for(switches, plugins)
     for text in _without_effect(switches, plugins):
         _warn_once(text)
@@ -95,6 +95,23 @@ def load_plugins(plugins: Iterable[InstalledPlugin], switches: Switches | None =
         owners.update({(c.kind, c.distribution, c.name): record.name for c in record.components})
         records.append(record)
     return records
+
+
+def _without_overwritten(plugins: list[InstalledPlugin]) -> Iterator[InstalledPlugin]:
+    """Give a problem to plugins of several distributions that are one module: the last that pip installed is there."""
+    owners: dict[str, set[str]] = {}
+    for plugin in plugins:
+        owners.setdefault(plugin.module, set()).add(plugin.distribution)
+    for plugin in plugins:
+        if plugin.problem or len(owners[plugin.module]) == 1:
+            yield plugin
+            continue
+        others = quoted(sorted(owners[plugin.module] - {plugin.distribution}))
+        problem = (
+            f"its module '{plugin.module}' is also one of {others}, and one has overwritten the files of the other; "
+            "uninstall both and install one"
+        )
+        yield attrs.evolve(plugin, problem=problem)
 
 
 def _asked_for(switches: Switches, plugins: list[InstalledPlugin]) -> list[InstalledPlugin]:
