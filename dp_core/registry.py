@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dp_core.component import KINDS, Component
+from dp_core.config.presets import SUFFIX, Preset, Presets
 from dp_core.discovery.installed import installed_plugins
 from dp_core.discovery.loading import PluginRecord, load_plugins
 from dp_core.discovery.switches import LOAD, NO_AUTOLOAD, STRICT, Switches
@@ -39,6 +40,17 @@ class Registry:
         if switches.strict:
             registry.require_sound()
         return registry
+
+    @property
+    def presets(self) -> Presets:
+        """The configs that can be named: dp-core's, and those that plugins ship, by their distribution."""
+        shipped = [
+            Preset(f"{plugin.distribution}/{name}", plugin.distribution, plugin.configs.on_disk() / f"{name}{SUFFIX}")
+            for plugin in self.plugins
+            if plugin.configs is not None
+            for name in plugin.configs.files()
+        ]
+        return Presets(shipped, {p.distribution: self.why_absent(f"{p.distribution}/") for p in self.plugins})
 
     def components(self, kind: str | None = None) -> list[Component]:
         """List the components of ``kind``, or of all kinds, sorted by kind, name and distribution.

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dp_core.cli.command import USAGE_ERROR
-from dp_core.config.presets import presets
 from dp_core.discovery.loading import PluginRecord
 from dp_core.discovery.switches import is_named
 from dp_core.errors import PluginError, did_you_mean, quoted
 from dp_core.registry import Registry
 
 
-def is_config(text: str) -> bool:
+def is_config(registry: Registry, text: str) -> bool:
     """Tell whether ``--check`` is asked about a config, a file or a preset, and not about a plugin."""
-    return text.endswith((".yaml", ".yml")) or Path(text).is_file() or text in presets()
+    is_path = "/" in text or text.endswith((".yaml", ".yml"))  # no plugin is called so
+    return is_path or Path(text).is_file() or registry.presets.get(text) is not None
 
 
 def check_plugin(registry: Registry, name: str, overrides: Sequence[str] = ()) -> int:
@@ -56,7 +56,7 @@ def find_plugins(registry: Registry, name: str) -> list[PluginRecord]:
         choices = quoted((f"{plugin.distribution}:{plugin.name}" for plugin in matches), " or ")
         raise PluginError(f"plugin '{name}' is provided by {len(matches)} packages; write {choices}")
     if not matches:
-        known = [*(plugin.name for plugin in registry.plugins), *presets()]
+        known = [*(plugin.name for plugin in registry.plugins), *(preset.name for preset in registry.presets.all())]
         otherwise = "dp-run --list shows plugins, dp-run --list configs configs"
         hint = did_you_mean(name.rpartition(":")[2], known, otherwise)
         raise PluginError(f"'{name}' is neither a config (no such file, does not end in .yaml) nor a plugin; {hint}")
