@@ -7,6 +7,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,13 +126,16 @@ class Presets:
         if Path(text).is_absolute() or ".." in Path(text).parts:
             return f"a file is meant with its ending, {SUFFIX}"
         distribution, _, rest = text.partition("/")
-        names = [preset.name for preset in self.all()]
-        is_folder = any(name.startswith(f"{distribution}/") for name in names)
+        listed = "dp-run --list configs shows those"
+        if of_it := [p.name.partition("/")[2] for p in self.shipped if p.distribution == distribution]:
+            near = get_close_matches(rest, of_it, n=1)
+            hint = f"did you mean '{distribution}/{near[0]}'?" if near else listed
+        else:
+            hint = did_you_mean(text, [preset.name for preset in self.all()], listed, n=3)
         why = self.distributions.get(distribution, "")
-        if rest and not is_folder and not why:
+        if not why and not of_it and rest and hint == listed:
             is_there = distribution in self.distributions
             why = f"{distribution} has no configs" if is_there else f"no plugin of '{distribution}' is installed"
-        hint = did_you_mean(text, names, "dp-run --list configs shows those", n=3)
         return f"{why}; {hint}" if why else hint
 
 
