@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from dp_core.new_plugin.package import component_name, is_name, package_name
 
 OWN_PREFIX = "dp_core"
-"""What the names of dp-core's packages begin with, but for `OWN`: those that it adds are ``dp_core_<name>``."""
+"""What the names of dp-core's packages begin with, but for `OWN`: those that it adds later are ``dp_core_<name>``."""
 OWN = (
     "dp_blockpush",
     "dp_callbacks",
@@ -33,8 +33,8 @@ OWN = (
     "dp_unet1d",
     "dp_wandb",
 )
-"""Packages of dp-core from before this rule. All other names are other people's, also those that begin with ``dp_``:
-dp-core adds none of them, since pip lets one distribution overwrite the files of another without a word."""
+"""The packages that dp-core 0.1 comes with. All other names are other people's, also those that begin with ``dp_``:
+later versions add none of them, since pip lets one distribution overwrite the files of another without a word."""
 
 _MISREAD = ("false", "no", "null", "off", "on", "true", "yes")
 """What YAML takes for a truth value or for nothing, where a config says it without quotes."""

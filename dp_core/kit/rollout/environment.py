@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Split = Literal["train", "test"]
+"""Whether an episode starts as a demonstration did, or as none did."""
 
 
 @attrs.frozen
