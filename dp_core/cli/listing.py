@@ -102,7 +102,7 @@ def configs_text(registry: Registry) -> str:
     lines = ["to run: dp-run NAME", *(line for preset, line in table.items() if not preset.is_fragment), ""]
     lines += ["to build on: `extends: [NAME, ...]` in a config"]
     lines += [*(line for preset, line in table.items() if preset.is_fragment), ""]
-    lines += _not_in_use([plugin for plugin in registry.plugins if plugin.status != "ok"])
+    lines += _not_in_use([plugin for plugin in registry.plugins if plugin.status != "ok"], "dp-run --list -v")
     return "\n".join(lines).rstrip()
 
 
@@ -123,10 +123,10 @@ def configs_json(registry: Registry) -> str:
     )
 
 
-def _not_in_use(plugins: list[PluginRecord]) -> list[str]:
+def _not_in_use(plugins: list[PluginRecord], option: str = "-v") -> list[str]:
     if not plugins:
         return []
-    hint = " (-v for the traceback)" if any(plugin.traceback for plugin in plugins) else ""
+    hint = f" ({option} for the traceback)" if any(plugin.traceback for plugin in plugins) else ""
     rows = [(p.name, p.provider, f"{p.status}: {p.cause}") for p in plugins]
     return [f"plugins not in use{hint}", *_table(rows), ""]
 
