@@ -269,6 +269,24 @@ def test_a_mistake_in_one_names_the_file(site: Path, capsys: pytest.CaptureFixtu
     )
 
 
+def test_checking_the_plugin_checks_its_configs(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that are whole: a part has nothing to be checked in."""
+    assert main(["--check", "borel-data"]) == 0
+    assert capsys.readouterr().out == (
+        "borel of borel-data 1.2\n  config borel-data/arms/left: ok\n  config borel-data/pendulum: ok\n"
+    )
+    (site / "dp_borel" / "configs" / "arms" / "left.yaml").write_text("extends: [../pendulum.yaml]\nhorizn: 3\n")
+
+    assert main(["--check", "borel"]) == 2
+    assert capsys.readouterr().out == (
+        "borel of borel-data 1.2\n"
+        "  config borel-data/arms/left: broken\n"
+        "    borel-data/arms/left has 1 problem\n"
+        "      horizn: unknown option; did you mean 'horizon'?\n"
+        "  config borel-data/pendulum: ok\n"
+    )
+
+
 def test_describing_one_names_the_command_that_shows_it(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--describe", "borel-data/pendulum"]) == 2
     assert capsys.readouterr().err == (
