@@ -30,6 +30,7 @@ from dp_core.provenance.manifest import as_manifest, compare
 from dp_core.registry import Registry
 
 FORMAT = 1
+"""The format of the files that are written, and of those that can be read."""
 
 _PLAIN = (bool, int, float, str, bytes, type(None))
 

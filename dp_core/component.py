@@ -30,6 +30,7 @@ Kind = Literal[
     "callback",
 ]
 KINDS: tuple[str, ...] = get_args(Kind)
+"""Every kind of component. A closed list: what a kind has to do is laid down in `dp_core.interfaces`."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")

@@ -23,6 +23,7 @@ ENTRY_POINT_GROUP = "dp_core.plugins"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks the implementation of a hook; as a decorator."""
 
 
 class DiscoveryHooks:

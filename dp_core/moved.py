@@ -1,6 +1,15 @@
-"""The earlier names of modules of core, so that a plugin which imports one gets a message with the present name."""
+"""Names that were replaced, so that whoever uses one is told the present name.
+
+`replaced` keeps a public name alive for a minor version (docs/api.md). `MOVED` are modules that were renamed before the
+first release: they are gone, and a plugin that imports one gets a message with the present name.
+"""
 
 from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
 
 MOVED = {
     "dp_core.allocator": "dp_core.training.allocator",
@@ -44,3 +53,30 @@ def new_place(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name in MOVED:
         return f"; it is {MOVED[error.name]} now"
     return ""
+
+
+def replaced(module: str, names: Mapping[str, str], gone_in: str) -> Callable[[str], Any]:
+    """Make the ``__getattr__`` of a module some of whose names are called otherwise now, or are elsewhere::
+
+        __getattr__ = replaced(__name__, {"crop": "dp_core.kit.nn.vision:center_crop"}, gone_in="0.3")
+
+    The old name gives what the new one does, and a `DeprecationWarning` that names it.
+
+    Args:
+        module: where the old names were; of a module that moved, a file in its old place with this line only.
+        names: by the old name, ``"package.module:name"`` of the new one.
+        gone_in: the version of dp-core that has the old ones no more, the second minor version after this one.
+    """
+
+    def get(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module '{module}' has no attribute '{name}'")
+        place, _, attribute = names[name].partition(":")
+        warnings.warn(
+            f"{module}.{name} is deprecated and gone in dp-core {gone_in}; use {place}.{attribute}",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return getattr(importlib.import_module(place), attribute)
+
+    return get

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dp_core.component import KINDS, Component
+from dp_core.config.presets import SUFFIX, Preset, Presets
 from dp_core.discovery.installed import installed_plugins
 from dp_core.discovery.loading import PluginRecord, load_plugins
-from dp_core.discovery.switches import NO_AUTOLOAD, STRICT, Switches
+from dp_core.discovery.switches import LOAD, NO_AUTOLOAD, STRICT, Switches
 from dp_core.errors import PluginError, did_you_mean, quoted
 
 
@@ -30,13 +31,26 @@ class Registry:
         Imports their ``plugin.py`` and ``config.py``, nothing heavy.
 
         Raises:
-            PluginError: DP_STRICT_PLUGINS is set, and a plugin is broken or a name is offered twice.
+            PluginError: a plugin was asked for that is not there; or DP_STRICT_PLUGINS is set, and a plugin is broken
+                or a name is offered twice.
         """
         switches = Switches.from_environment()
         registry = cls(load_plugins(installed_plugins(), switches))
+        registry.require_what_was_asked_for()
         if switches.strict:
             registry.require_sound()
         return registry
+
+    @property
+    def presets(self) -> Presets:
+        """The configs that can be named: dp-core's, and those that plugins ship, by their distribution."""
+        shipped = [
+            Preset(f"{plugin.distribution}/{name}", plugin.distribution, plugin.configs.on_disk() / f"{name}{SUFFIX}")
+            for plugin in self.plugins
+            if plugin.configs is not None
+            for name in plugin.configs.files()
+        ]
+        return Presets(shipped, {p.distribution: self.why_absent(f"{p.distribution}/") for p in self.plugins})
 
     def components(self, kind: str | None = None) -> list[Component]:
         """List the components of ``kind``, or of all kinds, sorted by kind, name and distribution.
@@ -66,6 +80,21 @@ class Registry:
         for component in self.components(kind):
             offers.setdefault((component.kind, component.name), []).append(component)
         return [_ambiguous(components) for components in offers.values() if len(components) > 1]
+
+    def require_what_was_asked_for(self) -> None:
+        """Raise if ``-p`` or its environment variable names what is neither installed nor a module.
+
+        Raises:
+            PluginError: naming every such plugin.
+        """
+        known = {name for plugin in self.plugins if not plugin.is_absent for name in (plugin.name, plugin.distribution)}
+        if absent := [plugin for plugin in self.plugins if plugin.is_absent]:
+            hints = [did_you_mean(plugin.name, sorted(known)) for plugin in absent]
+            lines = [
+                f"-p or {LOAD} names '{plugin.name}': {'; '.join(filter(None, (plugin.cause, hint)))}"
+                for plugin, hint in zip(absent, hints, strict=True)
+            ]
+            raise PluginError("\n".join(lines))
 
     def require_sound(self) -> None:
         """Raise for every broken plugin and every clash, which are otherwise only listed.

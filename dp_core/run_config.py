@@ -10,7 +10,6 @@ from omegaconf import OmegaConf
 
 from dp_core.atomic import whole_file
 from dp_core.config.compose import compose, leaves, parse_override
-from dp_core.config.presets import fragment_meant
 from dp_core.config.schema import WorkspaceConfig
 from dp_core.config.structure import structure_run
 from dp_core.config.tree import unstructure
@@ -30,7 +29,7 @@ def load_config(registry: Registry, path: str | Path, overrides: Sequence[str] =
     Warns of what its blocks advise against, and where a resolved config was made with other versions.
 
     Args:
-        path: of a file, or the name of a config that comes with dp-core.
+        path: of a file, or the name of a config that comes with dp-core or a plugin: ``borel-data/pendulum``.
         overrides: ``key=value``, as on the command line.
 
     Raises:
@@ -38,9 +37,9 @@ def load_config(registry: Registry, path: str | Path, overrides: Sequence[str] =
             that is not available here.
     """
     try:
-        return check_config(registry, compose(path, overrides), path, overrides)
+        return check_config(registry, compose(path, overrides, registry.presets), path, overrides)
     except ConfigError as error:
-        if (name := fragment_meant(path)) is None:
+        if (name := registry.presets.fragment_meant(path)) is None:
             raise
         note = f"'{name}' is not a whole config, but a part to build on; in one of yours: 'extends: [{name}]'"
         raise ConfigError(error.source, error.problems, [*error.notes, note]) from error

@@ -53,7 +53,7 @@ def start(config: str | Path, overrides: Sequence[str] = ()) -> BaseWorkspace:
     For example, ``start("quickstart", ["output_dir=runs/mine", "training.num_epochs=2"])``.
 
     Args:
-        config: a YAML file, or the name of a config that comes with dp-core.
+        config: a YAML file, or the name of a config that comes with dp-core or a plugin.
         overrides: options to change, ``key=value`` as on the command line; values are YAML.
 
     Returns:

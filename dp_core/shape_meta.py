@@ -8,6 +8,7 @@ from typing import Any
 from dp_core.errors import quoted
 
 TYPES = ("rgb", "low_dim")
+"""The types of observations."""
 
 
 def keys_of_type(shape_meta: Mapping[str, Any], wanted: str) -> list[str]:

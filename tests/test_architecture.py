@@ -217,3 +217,9 @@ def test_every_plugin_is_registered_and_laid_out_alike(plugin: Path) -> None:
     assert f"{plugin.name}.plugin" in project["entry-points"]["dp_core.plugins"].values()
     assert ast.get_docstring(ast.parse((plugin / "__init__.py").read_text()))
     assert list(imports(plugin / "__init__.py")) == []
+
+
+@pytest.mark.parametrize("package", [CORE, *PLUGINS], ids=lambda path: path.name)
+def test_every_package_says_that_its_types_are_its_own(package: Path) -> None:
+    """Or type checkers of those who import it see none; that the file is in the wheel is tested with the wheel."""
+    assert (package / "py.typed").read_text() == ""

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import indent
 
 from dp_core.cli.command import USAGE_ERROR
-from dp_core.config.presets import presets
 from dp_core.discovery.loading import PluginRecord
 from dp_core.discovery.switches import is_named
-from dp_core.errors import PluginError, did_you_mean, quoted
+from dp_core.errors import ConfigError, PluginError, did_you_mean, quoted
 from dp_core.registry import Registry
 
 
-def is_config(text: str) -> bool:
+def is_config(registry: Registry, text: str) -> bool:
     """Tell whether ``--check`` is asked about a config, a file or a preset, and not about a plugin."""
-    return text.endswith((".yaml", ".yml")) or Path(text).is_file() or text in presets()
+    is_path = "/" in text or text.endswith((".yaml", ".yml"))  # no plugin is called so
+    return is_path or Path(text).is_file() or registry.presets.get(text) is not None
 
 
 def check_plugin(registry: Registry, name: str, overrides: Sequence[str] = ()) -> int:
-    """Print a line for each component of a plugin, with default options. Status 2 if a rule is broken.
+    """Print a line for each component of a plugin, with default options, and each config. Status 2 if one is broken.
 
     Args:
         name: of its entry point, ``<distribution>:<name>``, or of the distribution: all its plugins.
@@ -43,7 +44,28 @@ def check_plugin(registry: Registry, name: str, overrides: Sequence[str] = ()) -
                 print(f"    {line}")
             if found.broken:
                 status = USAGE_ERROR
+        if not _configs_are_sound(registry, plugin):
+            status = USAGE_ERROR
     return status
+
+
+def _configs_are_sound(registry: Registry, plugin: PluginRecord) -> bool:
+    """Print a line for each config of a plugin that is whole, and what is wrong with it; tell whether nothing is."""
+    from dp_core.run_config import load_config
+
+    is_sound = True
+    names = [f"{plugin.distribution}/{name}" for name in (plugin.configs.files() if plugin.configs else ())]
+    for preset in filter(None, map(registry.presets.get, names)):
+        if preset.is_fragment:
+            continue
+        try:
+            load_config(registry, preset.name)
+            print(f"  config {preset.name}: ok")
+        except ConfigError as error:
+            is_sound = False
+            print(f"  config {preset.name}: broken")
+            print(indent(str(error), "    "))
+    return is_sound
 
 
 def find_plugins(registry: Registry, name: str) -> list[PluginRecord]:
@@ -56,7 +78,7 @@ def find_plugins(registry: Registry, name: str) -> list[PluginRecord]:
         choices = quoted((f"{plugin.distribution}:{plugin.name}" for plugin in matches), " or ")
         raise PluginError(f"plugin '{name}' is provided by {len(matches)} packages; write {choices}")
     if not matches:
-        known = [*(plugin.name for plugin in registry.plugins), *presets()]
+        known = [*(plugin.name for plugin in registry.plugins), *(preset.name for preset in registry.presets.all())]
         otherwise = "dp-run --list shows plugins, dp-run --list configs configs"
         hint = did_you_mean(name.rpartition(":")[2], known, otherwise)
         raise PluginError(f"'{name}' is neither a config (no such file, does not end in .yaml) nor a plugin; {hint}")

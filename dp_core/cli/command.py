@@ -17,7 +17,9 @@ from dp_core.discovery.switches import DISABLE, LOAD, NO_AUTOLOAD, STRICT, TRACE
 from dp_core.errors import DpError
 
 USAGE_ERROR = 2
+"""The exit status of a mistake in the input."""
 INTERRUPTED = 130
+"""The exit status after Ctrl-C."""
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:

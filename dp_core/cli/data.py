@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from dp_core.cli.command import add_common_options, run_command
 from dp_core.component import Component, load_target
-from dp_core.errors import DpError
+from dp_core.errors import DpError, quoted
 from dp_core.registry import Registry
 
 
@@ -29,28 +29,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
-    datasets = [c for c in Registry.discover().components("dataset") if c.data_commands]
+    registry = Registry.discover()
+    datasets = [c for c in registry.components("dataset") if c.data_commands]
     if arguments.list:
         if arguments.command:
             raise DpError(f"--list shows all commands; leave out '{arguments.command}'")
-        print("\n".join(f"dp-data {command} {c.name}" for c in datasets for command in sorted(c.data_commands)))
+        print("\n".join(f"dp-data {choice}" for choice in _choices(datasets)))
         return 0
     if not (arguments.command and arguments.name):
         parser.print_usage(sys.stderr)
-        raise DpError(f"which command and data set? there are {_choices(datasets)}")
-    for component in datasets:
-        if (
-            arguments.name in (component.name, component.qualified_name)
-            and arguments.command in component.data_commands
-        ):
-            if missing := component.missing():
-                raise DpError(
-                    f"{component.label} needs {', '.join(missing)}; install with: {component.install_command}"
-                )
-            function = load_target(component.data_commands[arguments.command], component.label, component.distribution)
-            return int(function(arguments.rest))
-    raise DpError(f"there is no 'dp-data {arguments.command} {arguments.name}'; there are {_choices(datasets)}")
+        raise DpError(f"which command and data set? there are {quoted(_choices(datasets)) or 'none'}")
+    component = _chosen(registry, datasets, arguments.command, arguments.name)
+    if missing := component.missing():
+        raise DpError(f"{component.label} needs {', '.join(missing)}; install with: {component.install_command}")
+    function = load_target(component.data_commands[arguments.command], component.label, component.distribution)
+    return int(function(arguments.rest))
 
 
-def _choices(datasets: list[Component]) -> str:
-    return ", ".join(f"'{command} {c.name}'" for c in datasets for command in sorted(c.data_commands)) or "none"
+def _chosen(registry: Registry, datasets: list[Component], command: str, name: str) -> Component:
+    wanted = [c for c in datasets if name in (c.name, c.qualified_name) and command in c.data_commands]
+    if len(wanted) == 1:
+        return wanted[0]
+    if wanted:
+        choices = quoted((f"dp-data {command} {c.qualified_name}" for c in wanted), " or ")
+        raise DpError(f"'dp-data {command} {name}' is provided by {len(wanted)} packages; write {choices}")
+    why = f"{absent}; " if (absent := registry.why_absent(name)) else ""
+    raise DpError(f"there is no 'dp-data {command} {name}'; {why}there are {quoted(_choices(datasets)) or 'none'}")
+
+
+def _choices(datasets: list[Component]) -> list[str]:
+    names = [c.name for c in datasets]
+    shown = {c: c.name if names.count(c.name) == 1 else c.qualified_name for c in datasets}
+    return [f"{command} {name}" for c, name in shown.items() for command in sorted(c.data_commands)]

@@ -11,8 +11,8 @@ from typing import Any
 
 from dp_core.component import KINDS, Component
 from dp_core.config.describe import example, option_records, option_rows
-from dp_core.config.presets import is_fragment, presets, summary_of
 from dp_core.discovery.installed import LOCAL
+from dp_core.discovery.loading import PluginRecord
 from dp_core.errors import PluginError
 from dp_core.registry import Registry
 
@@ -36,10 +36,7 @@ def list_text(registry: Registry, kind: str | None, verbose: bool) -> str:
         lines += ["names that several packages offer", *(f"  {clash}" for clash in clashes), ""]
     if noted := [plugin for plugin in registry.plugins if plugin.note]:
         lines += ["plugins to fix", *_table((p.name, p.provider, p.note) for p in noted), ""]
-    if unused := [plugin for plugin in registry.plugins if plugin.status != "ok"]:
-        hint = " (-v for the traceback)" if any(plugin.traceback for plugin in unused) else ""
-        rows = [(p.name, p.provider, f"{p.status}: {p.cause}") for p in unused]
-        lines += [f"plugins not in use{hint}", *_table(rows), ""]
+    lines += _not_in_use(unused := [plugin for plugin in registry.plugins if plugin.status != "ok"])
     for plugin in unused if verbose else []:
         if plugin.traceback:
             is_own = plugin.is_editable or plugin.distribution == LOCAL
@@ -98,32 +95,47 @@ def describe_json(registry: Registry, what: str) -> str:
     return json.dumps(facts, indent=2, default=str)
 
 
-def configs_text() -> str:
-    """List the configs that can be run, then those that can be extended."""
-    summaries = {name: summary_of(path) for name, path in presets().items()}
-    width = max(map(len, summaries), default=0)
-    lines: dict[bool, list[str]] = {False: [], True: []}
-    for name, summary in summaries.items():
-        lines[is_fragment(name)].append(f"  {name.ljust(width)}  {summary}")
-    return "\n".join(
-        ["to run: dp-run NAME", *lines[False], "", "to build on: `extends: [NAME, ...]` in a config", *lines[True]]
-    )
+def configs_text(registry: Registry) -> str:
+    """List the configs that can be run, those that can be extended, and the plugins whose configs are not there."""
+    presets = registry.presets.all()
+    table = dict(zip(presets, _table((p.name, p.distribution, p.summary) for p in presets), strict=True))
+    lines = ["to run: dp-run NAME", *(line for preset, line in table.items() if not preset.is_fragment), ""]
+    lines += ["to build on: `extends: [NAME, ...]` in a config"]
+    lines += [*(line for preset, line in table.items() if preset.is_fragment), ""]
+    lines += _not_in_use([plugin for plugin in registry.plugins if plugin.status != "ok"], "dp-run --list -v")
+    return "\n".join(lines).rstrip()
 
 
-def configs_json() -> str:
+def configs_json(registry: Registry) -> str:
     """Return the facts of `configs_text` for programs, and where the files are."""
     return json.dumps(
         [
-            {"name": name, "is_fragment": is_fragment(name), "path": str(path), "summary": summary_of(path)}
-            for name, path in presets().items()
+            {
+                "name": preset.name,
+                "distribution": preset.distribution,
+                "is_fragment": preset.is_fragment,
+                "path": str(preset.path),
+                "summary": preset.summary,
+            }
+            for preset in registry.presets.all()
         ],
         indent=2,
     )
 
 
+def _not_in_use(plugins: list[PluginRecord], option: str = "-v") -> list[str]:
+    if not plugins:
+        return []
+    hint = f" ({option} for the traceback)" if any(plugin.traceback for plugin in plugins) else ""
+    rows = [(p.name, p.provider, f"{p.status}: {p.cause}") for p in plugins]
+    return [f"plugins not in use{hint}", *_table(rows), ""]
+
+
 def _component(registry: Registry, what: str) -> Component:
     kind, _, name = what.partition("/")
     if kind_meant(kind) not in KINDS or not name:
+        if registry.presets.get(what) is not None:
+            raise PluginError(f"'{what}' is a config; dp-run --print-config {what} shows all of it")
         raise PluginError(f"'{what}' is not KIND/NAME, such as encoder/timm; the kinds are {', '.join(KINDS)}")
     return registry.resolve(kind_meant(kind), name)
 

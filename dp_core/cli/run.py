@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: dp-run quickstart training.num_epochs=2 policy.scheduler=ddim",
     )
     parser.add_argument(
-        "config", nargs="?", metavar="CONFIG", help="a YAML file, or the name of a config that comes with dp-core"
+        "config", nargs="?", metavar="CONFIG", help="a YAML file, or the name of a config, see --list configs"
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="options to change; values are YAML")
     modes = parser.add_mutually_exclusive_group()
@@ -91,7 +91,8 @@ def _list(kinds: list[str], arguments: argparse.Namespace) -> int:
     if kinds == ["configs"]:
         if arguments.verbose:
             raise DpError("--verbose shows what is wrong with plugins; leave it out with '--list configs'")
-        print(configs_json() if arguments.json else configs_text())
+        show_configs = configs_json if arguments.json else configs_text
+        print(show_configs(Registry.discover()))
         return 0
     kind = kind_meant(kinds[0]) if kinds else None
     if kind is not None and kind not in KINDS:
@@ -116,7 +117,7 @@ def _check(arguments: argparse.Namespace) -> int:
     from dp_core.cli.check import check_plugin, is_config
 
     registry = Registry.discover()
-    if not is_config(arguments.config):
+    if not is_config(registry, arguments.config):
         return check_plugin(registry, arguments.config, arguments.overrides)
     from dp_core.config.tree import preflight
     from dp_core.run_config import load_config

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
 from dp_core.config.env_variables import FromEnvironment
-from dp_core.config.presets import find_config, why_not_found
+from dp_core.config.presets import Presets
 from dp_core.errors import ConfigError, InputError, Problem
 
 RESOLVERS = ("oc.env", "dp.now")
@@ -30,7 +30,7 @@ _NOW = re.compile(r"\$\{\s*dp\.now\s*:([^{}]*)\}")
 _NOW_FORMAT = "%Y-%m-%d_%H-%M-%S"
 
 
-def compose(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def compose(path: str | Path, overrides: Sequence[str] = (), presets: Presets | None = None) -> dict[str, Any]:
     """Read a config with everything it extends, apply ``key=value`` overrides and resolve interpolations.
 
     Mappings merge; lists and scalars replace; a block whose ``name`` changes is replaced whole, so that no option of
@@ -38,11 +38,12 @@ def compose(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
     Args:
         path: of a file, or the name of a preset; so are those in ``extends``, from the folder of their file.
+        presets: the configs that have names, see `Registry.presets`; by default, those of dp-core alone.
 
     Raises:
         ConfigError: a file that cannot be read, an override that is none, an interpolation without a value.
     """
-    return resolve(apply_overrides(_read_with_extends(path, Path(), ()), overrides), str(path))
+    return resolve(apply_overrides(_read_with_extends(path, Path(), (), presets or Presets()), overrides), str(path))
 
 
 def apply_overrides(data: Any, overrides: Sequence[str]) -> Any:
@@ -124,11 +125,11 @@ def resolve(data: Mapping[str, Any], source: str) -> dict[str, Any]:
     return resolved
 
 
-def _read_with_extends(text: str | Path, folder: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
-    path = find_config(text, folder)
+def _read_with_extends(text: str | Path, folder: Path, chain: tuple[Path, ...], presets: Presets) -> dict[str, Any]:
+    path = presets.find(text, folder)
     if not path.is_file():
         by = f", which {chain[-1].name} extends" if chain else ""
-        raise ConfigError(str(path), [Problem("", why_not_found(text, by))])
+        raise ConfigError(str(path), [Problem("", presets.why_not_found(text, by))])
     resolved = path.resolve()
     if resolved in chain:
         names = " -> ".join(p.name for p in (*chain, resolved))
@@ -139,7 +140,7 @@ def _read_with_extends(text: str | Path, folder: Path, chain: tuple[Path, ...]) 
         raise ConfigError(str(path), [Problem("extends", f"expected a list of files, got {parents!r}")])
     merged: dict[str, Any] = {}
     for parent in parents:
-        merged = merge(merged, _read_with_extends(parent, path.parent, (*chain, resolved)))
+        merged = merge(merged, _read_with_extends(parent, path.parent, (*chain, resolved), presets))
     return merge(merged, data)
 
 

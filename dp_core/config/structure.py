@@ -22,7 +22,7 @@ from dp_core.config.fields import SLOT, Slot
 from dp_core.config.rules import USUAL_CONTEXT, method_label, no_answer, questions, reports
 from dp_core.config.schema import WorkspaceConfig
 from dp_core.config.tree import children, is_options, option_paths, owner_of
-from dp_core.config.wording import describe, join_path, not_one_of, show, unknown_option
+from dp_core.config.wording import describe, join_path, missing_space, not_one_of, show, unknown_option
 from dp_core.errors import ConfigError, PluginError, Problem
 
 _INVALID: Any = object()
@@ -125,6 +125,8 @@ class _Structurer:
         name = block.get("name")
         if not isinstance(name, str):
             found = "is missing" if name is None else f"must be a string, got {name!r}"
+            if glued := [missing_space(key) for key in block if str(key).startswith("name:")]:
+                return self._fail(join_path(path, "name"), f"{found}; {glued[0]}")
             known = ", ".join(c.name for c in self.registry.components(kind))
             return self._fail(
                 join_path(path, "name"), f"{found}; it chooses the {kind}: {known or 'none is installed'}"
@@ -278,7 +280,7 @@ class _Structurer:
             return self._fail(path, f"the key {show(keys[0])} is not {describe(args[0])}")
         items = {}
         for key, item in value.items():
-            if kind is not None and item is None:
+            if kind is not None and item is None and not missing_space(key):
                 continue  # null removes an entry that a fragment put there
             items[key] = self._typed(args[1], item, join_path(path, key), kind)
         return _INVALID if any(item is _INVALID for item in items.values()) else items

@@ -24,12 +24,20 @@ def unknown_option(name: str, options: Iterable[str], elsewhere: Iterable[str] =
         elsewhere: dotted paths of those that there are in other places. One that is called ``name`` was meant, rather
             than one in its place with a similar name: who writes ``lr`` forgot ``optimizer``.
     """
+    if glued := missing_space(name):
+        return f"unknown option; {glued}"
     options, elsewhere = list(options), sorted(elsewhere, key=lambda path: path.count("."))
     same = [path for path in elsewhere if path.rpartition(".")[2] == name]
     if same:
         return f"unknown option; did you mean {quoted(same[:_MOST_PLACES], ' or ')}?"
     known = f"the options are {', '.join(options)}" if options else "there are no options"
     return f"unknown option; {did_you_mean(name, options, known)}"
+
+
+def missing_space(key: object) -> str:
+    """Say what to write instead of ``{name:mixer}``, a key without a value to YAML; empty for other keys."""
+    name, colon, value = str(key).partition(":")
+    return f"write '{name}: {value}', with a space after the colon" if colon and name and value else ""
 
 
 def not_one_of(value: Any, choices: tuple[Any, ...]) -> str:

@@ -11,9 +11,10 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import redirect_stdout
 from functools import cache
+from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -23,21 +24,29 @@ import attrs
 import pluggy
 
 from dp_core.component import API, Component
+from dp_core.config.presets import ConfigFolder
 from dp_core.discovery.hook_manager import HookManager
 from dp_core.discovery.installed import LOCAL, InstalledPlugin
 from dp_core.discovery.switches import DISABLE, Switches, is_named, is_tracing, trace
-from dp_core.errors import PluginError, did_you_mean
+from dp_core.errors import PluginError, did_you_mean, quoted
 from dp_core.hooks import DiscoveryHooks
 from dp_core.moved import new_place
 
+CONFIGS = "DP_CONFIGS"
+"""What a plugin module calls the folder of its configs."""
 DISCOVERY_HOOK = DiscoveryHooks.dp_components.__name__
 BUSY, SLOW = 0.2, 1.0
 """The seconds of computing, and the seconds in all, from which loading a plugin counts as slow. The latter are many,
 since a machine that is busy with something else makes everything slow."""
 
+_FOLDER = re.compile(r"\w[\w-]*(/\w[\w-]*)*")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 logger = logging.getLogger(__name__)
+
+
+class _NoSuchPluginError(PluginError):
+    """A plugin was asked for by a name that nothing has."""
 
 
 @attrs.frozen
@@ -49,11 +58,15 @@ class PluginRecord:
     version: str
     status: Literal["ok", "broken", "disabled"]
     components: tuple[Component, ...] = ()
+    configs: ConfigFolder | None = None
+    """The configs that come with the plugin, by name."""
     cause: str = ""
     """Why the plugin is not in use, in one line."""
     traceback: str = ""
     note: str = ""
     """A fault of a plugin that is in use all the same, in one line."""
+    is_absent: bool = False
+    """Whether nothing that is installed or can be imported has this name, which somebody asked for."""
     is_editable: bool = False
     """Whether it is installed with ``pip install -e``: whoever reads about a fault can fix it."""
 
@@ -72,8 +85,8 @@ def load_plugins(plugins: Iterable[InstalledPlugin], switches: Switches | None =
     switches = switches or Switches()
     manager = HookManager(DiscoveryHooks)
     records: list[PluginRecord] = []
-    owners: dict[tuple[str, str, str], str] = {}
-    plugins = list(plugins)
+    owners: dict[_Offer, str] = {}
+    plugins = list(_without_overwritten(list(plugins)))
     plugins += _asked_for(switches, plugins)
     for text in _without_effect(switches, plugins):
         _warn_once(text)
@@ -86,9 +99,26 @@ def load_plugins(plugins: Iterable[InstalledPlugin], switches: Switches | None =
             record = attrs.evolve(record, note=note)
         if is_tracing():
             _trace(record, plugin, seconds)
-        owners.update({(c.kind, c.distribution, c.name): record.name for c in record.components})
+        owners.update(dict.fromkeys(_offers(record.distribution, record.components, record.configs), record.name))
         records.append(record)
     return records
+
+
+def _without_overwritten(plugins: list[InstalledPlugin]) -> Iterator[InstalledPlugin]:
+    """Give a problem to plugins of several distributions that are one module: the last that pip installed is there."""
+    owners: dict[str, set[str]] = {}
+    for plugin in plugins:
+        owners.setdefault(plugin.module, set()).add(plugin.distribution)
+    for plugin in plugins:
+        if plugin.problem or len(owners[plugin.module]) == 1:
+            yield plugin
+            continue
+        others = quoted(sorted(owners[plugin.module] - {plugin.distribution}))
+        problem = (
+            f"its module '{plugin.module}' is also one of {others}, and one has overwritten the files of the other; "
+            "uninstall both and install one"
+        )
+        yield attrs.evolve(plugin, problem=problem)
 
 
 def _asked_for(switches: Switches, plugins: list[InstalledPlugin]) -> list[InstalledPlugin]:
@@ -124,7 +154,7 @@ def _disabled(plugin: InstalledPlugin, switches: Switches) -> PluginRecord | Non
     return PluginRecord(plugin.name, plugin.distribution, plugin.version, "disabled", cause=cause) if cause else None
 
 
-def _load(manager: HookManager, plugin: InstalledPlugin, owners: dict[tuple[str, str, str], str]) -> PluginRecord:
+def _load(manager: HookManager, plugin: InstalledPlugin, owners: Mapping[_Offer, str]) -> PluginRecord:
     registered_name = f"{plugin.distribution}:{plugin.name}"
     try:
         # What a plugin prints must not get into what a command prints, `--list --json` for example.
@@ -138,7 +168,8 @@ def _load(manager: HookManager, plugin: InstalledPlugin, owners: dict[tuple[str,
                 )
                 for component in _call_plugin(manager, module)
             )
-        _check_duplicates(components, owners)
+            configs = _configs_of(module)
+        _check_duplicates(_offers(plugin.distribution, components, configs), owners)
     except (Exception, SystemExit) as error:  # some modules call sys.exit() where something is missing
         # pluggy before 1.7 keeps a plugin that failed its validation.
         if manager.has_plugin(registered_name):
@@ -153,9 +184,10 @@ def _load(manager: HookManager, plugin: InstalledPlugin, owners: dict[tuple[str,
             "broken",
             cause=cause,
             traceback=trace,
+            is_absent=isinstance(error, _NoSuchPluginError),
             is_editable=plugin.editable is not None,
         )
-    return PluginRecord(plugin.name, plugin.distribution, plugin.version, "ok", components)
+    return PluginRecord(plugin.name, plugin.distribution, plugin.version, "ok", components, configs)
 
 
 def _import(plugin: InstalledPlugin) -> ModuleType:
@@ -163,16 +195,17 @@ def _import(plugin: InstalledPlugin) -> ModuleType:
         raise PluginError(plugin.problem)
     if plugin.distribution == LOCAL and plugin.module.endswith(".py"):
         module = ".".join(Path(plugin.module).with_suffix("").parts)
-        raise PluginError(f"'{plugin.module}' is a file, expected a module; leave out .py: -p {module}")
+        raise _NoSuchPluginError(f"'{plugin.module}' is a file, expected a module; leave out .py: -p {module}")
+    error_class = _NoSuchPluginError if plugin.distribution == LOCAL else PluginError
     if not _MODULE.fullmatch(plugin.module):
         where = "a plugin" if plugin.distribution == LOCAL else f"the entry point '{plugin.name}'"
-        raise PluginError(f"{where} must name a module such as 'dp_depth.plugin', got '{plugin.module}'")
+        raise error_class(f"{where} must name a module such as 'dp_depth.plugin', got '{plugin.module}'")
     try:
         return importlib.import_module(plugin.module)
     except ModuleNotFoundError as error:
         if not f"{plugin.module}.".startswith(f"{error.name}."):
             raise  # something that the module imports
-        raise PluginError(plugin.why_not_there(error)) from error
+        raise error_class(plugin.why_not_there(error)) from error
 
 
 def _check_api(module: ModuleType) -> None:
@@ -198,16 +231,45 @@ def _call_plugin(manager: pluggy.PluginManager, module: ModuleType) -> Iterable[
         yield component
 
 
-def _check_duplicates(components: Iterable[Component], owners: dict[tuple[str, str, str], str]) -> None:
+def _configs_of(module: ModuleType) -> ConfigFolder | None:
+    """The folder that the plugin names, beside its module."""
+    declared = getattr(module, CONFIGS, None)
+    if declared is None:
+        return None
+    where = f"{CONFIGS} in {module.__name__}"
+    if not isinstance(declared, str) or not _FOLDER.fullmatch(declared):
+        raise PluginError(f"{where} must name a folder beside that file, such as 'configs', got {declared!r}")
+    package = module.__name__ if hasattr(module, "__path__") else module.__name__.rpartition(".")[0]
+    beside = files(package) if package else Path(module.__file__ or "").parent
+    folder = beside.joinpath(declared)
+    configs = ConfigFolder(folder)
+    if not folder.is_dir() or not configs.files():
+        raise PluginError(
+            f"{where} names '{declared}', where there is no .yaml file; does [tool.setuptools.package-data] in "
+            "pyproject.toml name them?"
+        )
+    return configs
+
+
+_Offer = tuple[str, str, str]
+"""The kind, the distribution and the name of something that no other plugin of the distribution may offer."""
+
+
+def _offers(distribution: str, components: Iterable[Component], configs: ConfigFolder | None) -> Iterator[_Offer]:
+    yield from ((component.kind, distribution, component.name) for component in components)
+    yield from (("config", distribution, name) for name in (configs.files() if configs else ()))
+
+
+def _check_duplicates(offers: Iterable[_Offer], owners: Mapping[_Offer, str]) -> None:
     seen = dict(owners)
-    for component in components:
-        key = (component.kind, component.distribution, component.name)
-        if key in seen:
+    for offer in offers:
+        kind, distribution, name = offer
+        if offer in seen:
             raise PluginError(
-                f"{component.label} is offered twice by {component.distribution}"
-                + (f", also by its plugin '{seen[key]}'" if seen[key] else "")
+                f"{kind} '{name}' is offered twice by {distribution}"
+                + (f", also by its plugin '{seen[offer]}'" if seen[offer] else "")
             )
-        seen[key] = ""
+        seen[offer] = ""
 
 
 def _trace(record: PluginRecord, plugin: InstalledPlugin, seconds: float) -> None:

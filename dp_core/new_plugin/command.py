@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
 from dp_core.cli.command import run_command
 from dp_core.component import KINDS
 from dp_core.errors import DpError, PluginError
-from dp_core.new_plugin.package import component_name, is_name, package_files
+from dp_core.new_plugin.names import why_not
+from dp_core.new_plugin.package import component_name, package_files, package_name
 from dp_core.registry import Registry
-
-_MISREAD = ("false", "no", "null", "off", "on", "true", "yes")
-"""What YAML takes for a truth value or for nothing, where a config says it without quotes."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,7 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Write a package with a plugin that is listed, passes its tests and trains as it is.",
         epilog="example: python -m dp_core.new_plugin dp-depth --kind encoder",
     )
-    parser.add_argument("name", metavar="dp-NAME", help="of the distribution; its components are called NAME")
+    parser.add_argument(
+        "name", metavar="NAME", help="of the distribution; its package and components are called so, without 'dp-'"
+    )
     parser.add_argument(
         "--kind",
         action="append",
@@ -48,9 +47,11 @@ def _write(name: str, kinds: Sequence[str], parent: Path) -> int:
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
-    print(f"wrote {len(files)} files in {folder}; its README says what is where. Next:")
+    package, component = package_name(name), component_name(name)
+    print(f"wrote {len(files)} files in {folder}; its README says what is where")
+    print(f"the package to import is {package}, and configs say {component}. Next:")
     print(f"  pip install -e '{folder}[test]'")
-    print(f"  dp-run --check {component_name(name)}")
+    print(f"  dp-run --check {component}")
     print(f"  python -m pytest {folder}")
     print(f"  dp-run {folder / 'train.yaml'}")
     return 0
@@ -58,16 +59,9 @@ def _write(name: str, kinds: Sequence[str], parent: Path) -> int:
 
 def _check(name: str, kinds: Sequence[str]) -> None:
     """Nothing that is installed may have these names already."""
-    if not is_name(name):
-        raise DpError(
-            f"'{name}' cannot be the name of a plugin package; expected dp- and words of lower case letters and "
-            "digits with dashes between them, such as dp-depth or dp-depth-camera"
-        )
+    if why := why_not(name):
+        raise DpError(why)
     registry, component = Registry.discover(), component_name(name)
-    if component in _MISREAD:
-        raise DpError(f"YAML does not read '{component}' as a name, and configs could not say it; choose another name")
-    if importlib.util.find_spec(f"dp_{component}") is not None:
-        raise DpError(f"a package 'dp_{component}' is installed already; choose another name")
     for kind in kinds:
         if taken := [c for c in registry.components(kind) if c.name == component]:
             raise PluginError(f"{taken[0].distribution} has a {kind} '{component}' already; choose another name")

@@ -12,27 +12,36 @@ from collections.abc import Set
 from pathlib import Path
 
 from dp_core.component import KINDS
+from dp_core.discovery.switches import normalized
 
 TEMPLATE = Path(__file__).parent / "template"
 
-_NAME = re.compile(r"dp(-[a-z][a-z0-9]*)+")
+_NAME = re.compile(r"[A-Z0-9]([A-Z0-9._-]*[A-Z0-9])?", re.I)
+_COMPONENT = re.compile(r"[a-z][a-z0-9_]*")
 _BLOCK = re.compile(
     r"^ *(?:#|<!--) kind: (?P<kinds>[a-z_ ]+?)(?: without (?P<other>[a-z_]+))?(?: -->)?\n"
     r"(?P<text>.*?)^ *(?:#|<!--) end(?: -->)?\n",
     re.M | re.S,
 )
 _IMPORT = re.compile(r"^(from (?!__future__)\S+ import )(.+)\n", re.M)
-_WORD = re.compile(r"dp-kestrel|kestrel|Kestrel")
+_WORD = re.compile(r"dp[-_]kestrel|kestrel|Kestrel")
 
 
 def is_name(text: str) -> bool:
-    """Tell whether a distribution of plugins can be called so: ``dp-depth``, ``dp-depth-camera``."""
-    return _NAME.fullmatch(text) is not None
+    """Tell whether a distribution can be called so (PEP 508): ``dp-depth``, ``Lab.X``, ``lab_x2``."""
+    return text.isascii() and _NAME.fullmatch(text) is not None
+
+
+def package_name(distribution: str) -> str:
+    """Return the name of the package to import: ``lab_x`` for ``Lab.X``. Python may not accept it."""
+    return normalized(distribution).replace("-", "_")
 
 
 def component_name(distribution: str) -> str:
-    """Return the name of the component that a distribution offers: ``depth_camera`` for ``dp-depth-camera``."""
-    return distribution.removeprefix("dp-").replace("-", "_")
+    """Return the name of the components that a distribution offers: that of its package, without ``dp_``."""
+    package = package_name(distribution)
+    short = package.removeprefix("dp_")
+    return short if _COMPONENT.fullmatch(short) else package
 
 
 def package_files(distribution: str, kinds: Set[str]) -> dict[Path, str]:
@@ -68,6 +77,7 @@ def _without_unused_imports(text: str) -> str:
 
 
 def _renamed(text: str, distribution: str) -> str:
-    name = component_name(distribution)
-    words = {"dp-kestrel": distribution, "kestrel": name, "Kestrel": name.title().replace("_", "")}
+    name, package = component_name(distribution), package_name(distribution)
+    class_name = name.title().replace("_", "")
+    words = {"dp-kestrel": distribution, "dp_kestrel": package, "kestrel": name, "Kestrel": class_name}
     return _WORD.sub(lambda word: words[word[0]], text)

@@ -10,9 +10,8 @@ import attrs
 from torch import Tensor
 
 from dp_core.checkpoint import FORMAT, write_payload
+from dp_core.config import components_of, structure_run, unstructure
 from dp_core.config.schema import WorkspaceConfig
-from dp_core.config.structure import structure_run
-from dp_core.config.tree import components_of, unstructure
 from dp_core.errors import CheckpointError
 from dp_core.provenance.manifest import manifest
 from dp_core.registry import Registry

@@ -14,6 +14,7 @@ RANGE_EPS = (
     "entries of observations and actions with a smaller range are constants: shifted, not scaled; those that vary are "
     "named when training starts"
 )
+"""The help of the option `range_eps`."""
 
 
 def _lies_in_horizon(config: WindowOptions, field: attrs.Attribute[int], n_obs_steps: int) -> None:

@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 import attrs
 from attrs.validators import deep_iterable, ge, optional
 
-from dp_core import option
-from dp_core.config.fields import Slot
+from dp_core import Slot, option
 from dp_core.kit.rollout.config import RolloutOptions
 from dp_core.shape_meta import crop_problems, keys_of_type, obs_shape, shape_meta_problems
 from dp_replay.config import RANGE_EPS, WindowOptions

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.optim.lr_scheduler import LRScheduler
 
-from dp_core.config.tree import unstructure
+from dp_core.config import unstructure
 from dp_training.config import TrainConfig
 
 

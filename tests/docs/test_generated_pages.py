@@ -1,4 +1,4 @@
-"""docs/components.md and docs/hooks.md are what the code says, and the code says something about everything."""
+"""The pages that are made are what the code says, and the code says something about everything."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def dp_components():
 """
 
 
-@pytest.mark.parametrize("name", ["components.md", "hooks.md"])
+@pytest.mark.parametrize("name", ["api.md", "components.md", "hooks.md"])
 def test_the_page_is_fresh(name: str) -> None:
     written = (DOCS / name).read_text(encoding="utf-8")
 
@@ -77,6 +77,7 @@ def test_what_else_is_installed_changes_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "docs" / "components.md").read_text() == pages()["components.md"]
     assert (tmp_path / "docs" / "hooks.md").read_text() == pages()["hooks.md"]
+    assert (tmp_path / "docs" / "api.md").read_text() == pages()["api.md"]
 
 
 def test_what_would_break_a_table_is_escaped() -> None:
@@ -93,6 +94,9 @@ def test_what_would_break_a_table_is_escaped() -> None:
 
 def test_pages_are_written_where_they_are_wanted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--output", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == f"wrote {tmp_path}/components.md\nwrote {tmp_path}/hooks.md\n"
+    assert (
+        capsys.readouterr().out
+        == f"wrote {tmp_path}/api.md\nwrote {tmp_path}/components.md\nwrote {tmp_path}/hooks.md\n"
+    )
     assert main(["--output", str(tmp_path / "absent")]) == 2
-    assert capsys.readouterr().err == f"docs: error: {tmp_path}/absent/components.md: No such file or directory\n"
+    assert capsys.readouterr().err == f"docs: error: {tmp_path}/absent/api.md: No such file or directory\n"

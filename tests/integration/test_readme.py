@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from dp_core.config.presets import presets
+from dp_core.config.presets import Presets
 from dp_core.runs import start
 from dp_replay.buffer import ReplayBuffer
 
@@ -70,7 +70,7 @@ def test_every_config_and_file_it_names_exists() -> None:
     names = set(re.findall(r"configs/[\w/]+\.yaml", README)) | set(re.findall(r"\]\(([\w./-]+)\)", README))
 
     assert [name for name in sorted(names) if not (ROOT / name).exists()] == []
-    assert set(re.findall(r"dp-run ([a-z][\w/]*)(?=[\s`])", README)) - presets().keys() == set()
+    assert set(re.findall(r"dp-run ([a-z][\w/]*)(?=[\s`])", README)) - {p.name for p in Presets().all()} == set()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""The mean of the pixels of ImageNet's training images, red, green and blue in [0, 1]."""
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """The deviation of the pixels of ImageNet's training images, red, green and blue in [0, 1]."""
 

@@ -10,16 +10,10 @@ from attrs.validators import ge, gt, lt, optional
 
 from dp_core.config.fields import option
 
-_SCORES = (
-    "mean_score",
-    "mean_score_low",
-    "mean_score_high",
-    "success_rate",
-    "success_rate_low",
-    "success_rate_high",
-    "sim_max_reward_*",
-)
+_SCORES = ("mean_score", "mean_score_low", "mean_score_high", "sim_max_reward_*")
 """What every evaluation measures, per split."""
+_SUCCESS = ("success_rate", "success_rate_low", "success_rate_high")
+"""What it measures besides where a task can be done or not."""
 
 
 @attrs.frozen(kw_only=True)
@@ -28,6 +22,8 @@ class RolloutOptions:
 
     environment_measures: ClassVar[tuple[str, ...] | None] = None
     """Names of what `Environment.measure` of the task returns; None: not said, so any."""
+    has_success: ClassVar[bool] = True
+    """Whether the steps of the task say if it is done, see `Step.is_success`; False: it is never done, only scored."""
 
     n_obs_steps: int = option(help="To, observations that the policy sees", validator=ge(1))
     n_action_steps: int = option(help="Ta, actions executed per prediction", validator=ge(1))
@@ -55,8 +51,9 @@ class RolloutOptions:
     def measures(self) -> tuple[str, ...]:
         """Names of the metrics of an evaluation, ``*`` for the seed of an episode, see `dp_core.config.metrics`."""
         further = ("*",) if self.environment_measures is None else self.environment_measures
+        names = (*_SCORES, *(_SUCCESS if self.has_success else ()), *further)
         splits = {"test": self.n_test, "train": self.n_train}
-        of_splits = [f"{split}/{name}" for split, n in splits.items() if n for name in (*_SCORES, *further)]
+        of_splits = [f"{split}/{name}" for split, n in splits.items() if n for name in names]
         return (*of_splits, "seconds_per_episode")
 
     def check(self, shape_meta: dict[str, Any]) -> Iterable[tuple[str, str]]:

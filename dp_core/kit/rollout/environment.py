@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Split = Literal["train", "test"]
+"""Whether an episode starts as a demonstration did, or as none did."""
 
 
 @attrs.frozen
@@ -35,8 +36,9 @@ class Step:
     [0, 1], unless a task has a score of its own."""
     is_over: bool = False
     """Whether the task ends the episode here, be it by success or by failure."""
-    is_success: bool = False
-    """Whether the task is done; once is enough for the episode to count as a success."""
+    is_success: bool | None = None
+    """Whether the task is done; once is enough for the episode to count as a success. None in every step of every
+    episode: the task has no notion of success, and no rate of it is reported, see `RolloutOptions.has_success`."""
 
 
 class Environment(ABC):

@@ -39,8 +39,8 @@ class Outcome:
 
     score: float
     """The score of the whole episode, in [0, 1], see `Environment.score`."""
-    is_success: bool
-    """Whether the task was done at some step, see `Step.is_success`."""
+    is_success: bool | None
+    """Whether the task was done at some step, see `Step.is_success`; None if no step said."""
     rewards: NDArray[np.float64]
     """The rewards of the N control steps, (N,), see `Step.reward`."""
     measures: dict[str, float]
@@ -68,7 +68,7 @@ class Episode:
         self.environment = environment
         self._options = options
         self._rewards: list[float] = []
-        self._is_success = False
+        self._is_success: bool | None = None
         self._is_ended = False
         environment.reset(start)
         self._recent = deque([environment.observe()], maxlen=options.n_obs_steps)
@@ -82,7 +82,8 @@ class Episode:
                 break
             step = self.environment.step(action)
             self._rewards.append(step.reward)
-            self._is_success |= step.is_success
+            if step.is_success is not None:
+                self._is_success = bool(self._is_success or step.is_success)
             self._is_ended = step.is_over
             self._film()
             # Nobody gets to see what is followed by To more observations, or by the end.

@@ -207,12 +207,12 @@ def _scores(split: Split, starts: Sequence[Start], outcomes: Sequence[Outcome]) 
         return {}
     n_episodes = len(pairs)
     scores = [outcome.score for _, outcome in pairs]
-    n_successes = sum(outcome.is_success for _, outcome in pairs)
     metrics = {f"{split}/sim_max_reward_{start.seed}": outcome.score for start, outcome in pairs}
     metrics |= _with_interval(f"{split}/mean_score", float(np.mean(scores)), mean_interval(scores))
-    metrics |= _with_interval(
-        f"{split}/success_rate", n_successes / n_episodes, wilson_interval(n_successes, n_episodes)
-    )
+    if any(outcome.is_success is not None for _, outcome in pairs):
+        n_successes = sum(bool(outcome.is_success) for _, outcome in pairs)
+        interval = wilson_interval(n_successes, n_episodes)
+        metrics |= _with_interval(f"{split}/success_rate", n_successes / n_episodes, interval)
     for name in pairs[0][1].measures:
         metrics[f"{split}/{name}"] = float(np.mean([outcome.measures[name] for _, outcome in pairs]))
     return metrics

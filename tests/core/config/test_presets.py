@@ -9,7 +9,7 @@ import pytest
 
 from dp_core.cli.run import main
 from dp_core.config.compose import compose
-from dp_core.config.presets import presets, summary_of
+from dp_core.config.presets import Presets, summary_of
 from dp_core.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -29,14 +29,14 @@ def message(text: str) -> str:
 
 
 def test_every_config_has_the_name_of_its_path() -> None:
-    assert presets() == {
-        path.relative_to(CONFIGS).as_posix().removesuffix(".yaml"): path for path in sorted(CONFIGS.rglob("*.yaml"))
-    }
+    paths = {path.relative_to(CONFIGS).as_posix().removesuffix(".yaml"): path for path in CONFIGS.rglob("*.yaml")}
+
+    assert [(preset.name, preset.path) for preset in Presets().all()] == sorted(paths.items())
 
 
-@pytest.mark.parametrize("name", ["quickstart", "robomimic/lift_ph_image_unet"])
+@pytest.mark.parametrize("name", ["quickstart", "robomimic/lift_ph_image_unet", "dp-core/quickstart"])
 def test_a_name_means_the_config_that_comes_with_dp_core(name: str) -> None:
-    assert compose(name) == compose(CONFIGS / f"{name}.yaml")
+    assert compose(name) == compose(CONFIGS / f"{name.removeprefix('dp-core/')}.yaml")
 
 
 def test_a_config_anywhere_can_extend_one_by_name(elsewhere: Path) -> None:
@@ -68,9 +68,10 @@ def test_a_folder_of_the_same_name_does_not(elsewhere: Path) -> None:
     [
         (
             "quickstat",
-            "neither a file nor a config that comes with dp-core; did you mean 'quickstart' or 'quickstart_image'?",
+            "neither a file nor the name of a config; did you mean 'quickstart' or 'quickstart_image'?",
         ),
-        ("../configs", "neither a file nor a config that comes with dp-core; dp-run --list configs shows those"),
+        ("zzz", "neither a file nor the name of a config; dp-run --list configs shows those"),
+        ("../configs", "neither a file nor the name of a config; a file is meant with its ending, .yaml"),
         ("gone.yaml", "no such file"),
         (
             "configs/task/pusht_image.yaml",
@@ -87,7 +88,7 @@ def test_so_is_what_a_config_extends(elsewhere: Path) -> None:
 
     assert message("mine.yaml") == (
         "base/trian has 1 problem\n"
-        "  neither a file nor a config that comes with dp-core, which mine.yaml extends; did you mean 'base/train'?"
+        "  neither a file nor the name of a config, which mine.yaml extends; did you mean 'base/train'?"
     )
 
 
@@ -98,7 +99,7 @@ def test_they_are_listed_with_the_first_sentence_of_each(capsys: pytest.CaptureF
     quickstart = "Ten minutes on two cores: learn Push-T from keypoints, on the demonstrations that come with dp-core"
     assert runnable.startswith("to run: dp-run NAME\n")
     assert fragments.startswith("to build on: `extends: [NAME, ...]` in a config\n")
-    assert ["quickstart", *quickstart.split()] in [line.split() for line in runnable.splitlines()]
+    assert ["quickstart", "dp-core", *quickstart.split()] in [line.split() for line in runnable.splitlines()]
     assert [line.split()[0] for line in fragments.splitlines()[1:3]] == ["base/train", "policy/diffusion_transformer"]
 
 
@@ -108,11 +109,12 @@ def test_programs_are_told_where_the_files_are(capsys: pytest.CaptureFixture[str
 
     assert listed[0] == {
         "name": "base/train",
+        "distribution": "dp-core",
         "is_fragment": True,
         "path": str(CONFIGS / "base" / "train.yaml"),
         "summary": "What every training run shares: the recipe of the diffusion policy paper",
     }
-    assert [entry["name"] for entry in listed] == list(presets())
+    assert [entry["name"] for entry in listed] == [preset.name for preset in Presets().all()]
 
 
 def test_a_summary_ends_at_a_sentence_not_at_an_abbreviation(tmp_path: Path) -> None:

@@ -340,6 +340,11 @@ def test_values_get_the_type_of_their_option(name: str, value: Any, expected: An
         ("nested", {"steps": 101}, "nested.steps: 101 is larger than 100"),
         ("nested", {"dekay": 1}, "nested.dekay: unknown option; did you mean 'decay'?"),
         ("nested", {"zzz": 1}, "nested.zzz: unknown option; the options are decay, steps"),
+        (
+            "nested",
+            {"decay:1": None},
+            "nested.decay:1: unknown option; write 'decay: 1', with a space after the colon",
+        ),
         ("list_of_nested", [{}, {"steps": "x"}], "list_of_nested[1].steps: expected a whole number, got 'x'"),
         ("list_of_nested", [{}, {"steps": 101}], "list_of_nested[1].steps: 101 is larger than 100"),
     ],
@@ -414,6 +419,10 @@ def test_an_option_in_the_wrong_place_is_shown_where_it_belongs() -> None:
         ({"workspace": "odd"}, "workspace: Everything must extend WorkspaceConfig"),
         ({"policy": None}, "policy: expected the name of a component of kind policy or a mapping, got null"),
         ({"policy": {"horizon": 3}}, "policy.name: is missing; it chooses the policy: diffusion"),
+        (
+            {"policy": {"name:diffusion": None}},
+            "policy.name: is missing; write 'name: diffusion', with a space after the colon",
+        ),
         ({"policy": {"name": 3}}, "policy.name: must be a string, got 3; it chooses the policy: diffusion"),
         ({"runner": {}}, "runner.name: is missing; it chooses the runner: none is installed"),
         ({"runner": "pusht"}, "runner.name: unknown runner 'pusht'; no runner is installed"),

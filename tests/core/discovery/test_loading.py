@@ -292,6 +292,20 @@ def test_a_plugin_with_several_components_is_accepted_whole_or_not_at_all(tmp_pa
     assert cause(tmp_path, half) == "ZeroDivisionError: division by zero"
 
 
+def test_two_distributions_with_one_package_are_both_broken(tmp_path: Path) -> None:
+    """Pip lets the second overwrite the files of the first without a word."""
+    write_distribution(tmp_path, "dp-good", "1.0", {"good": GOOD})
+    write_distribution(tmp_path, "lab-good", "2.0", {"good": GOOD})
+    with installed(tmp_path):
+        found = {plugin.distribution: plugin.cause for plugin in registry_of(tmp_path).plugins}
+
+    assert found == {
+        one: f"its module 'dp_good.plugin' is also one of '{other}', and one has overwritten the files of the other; "
+        "uninstall both and install one"
+        for one, other in (("dp-good", "lab-good"), ("lab-good", "dp-good"))
+    }
+
+
 def test_looking_for_hooks_reads_no_other_attribute_of_a_plugin(tmp_path: Path) -> None:
     lazy = GOOD + (
         "\ndef __dir__():\n    return [*globals(), 'heavy']\n"

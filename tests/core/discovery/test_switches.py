@@ -77,24 +77,55 @@ def test_an_installed_plugin_that_is_named_is_loaded_once(site: Path) -> None:
     assert states("blur", "dp-depth", "dp_blur.plugin") == {"depth": "ok", "flow": "ok", "blur": "ok"}
 
 
-def test_a_name_without_anything_behind_it_is_recorded(site: Path) -> None:
-    assert states("dpeth")["dpeth"] == (
-        "broken no plugin, distribution or module has this name: No module named 'dpeth'; "
-        "a module has to be where Python looks, see PYTHONPATH"
-    )
-    assert states("a b")["a b"] == "broken a plugin must name a module such as 'dp_depth.plugin', got 'a b'"
-
-
-def test_a_file_is_no_module(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert states("my_net.py")["my_net.py"] == (
-        "broken 'my_net.py' is a file, expected a module; leave out .py: -p my_net"
-    )
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        (
+            "dpeth",
+            "no plugin, distribution or module has this name: No module named 'dpeth'; a module has to be where Python "
+            "looks, see PYTHONPATH; did you mean 'depth'?",
+        ),
+        (
+            "dp_blur.zzz",
+            "no plugin, distribution or module has this name: No module named 'dp_blur.zzz'; a module has to be where "
+            "Python looks, see PYTHONPATH; did you mean 'dp-blur'?",
+        ),
+        ("a b", "a plugin must name a module such as 'dp_depth.plugin', got 'a b'"),
+        ("my_net.py", "'my_net.py' is a file, expected a module; leave out .py: -p my_net"),
+        (
+            "my_other",
+            "no plugin, distribution or module has this name: No module named 'my_other'; "
+            "there is my_other.py here: set PYTHONPATH=. so that Python finds it",
+        ),
+    ],
+)
+def test_a_name_without_anything_behind_it_is_an_error(
+    name: str,
+    cause: str,
+    site: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With and without a config, and from the environment, too."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_other.py").write_text("")
-    assert states("my_other")["my_other"] == (
-        "broken no plugin, distribution or module has this name: No module named 'my_other'; "
-        "there is my_other.py here: set PYTHONPATH=. so that Python finds it"
-    )
+    expected = f"dp-run: error: -p or DP_PLUGINS names '{name}': {cause}\n"
+
+    assert dp_run(["--list", "-p", name]) == 2
+    assert capsys.readouterr().err == expected
+    assert dp_run(["--check", "smoke", "-p", name]) == 2
+    assert capsys.readouterr().err == expected
+    monkeypatch.setenv("DP_PLUGINS", name)
+    assert dp_run(["smoke"]) == 2
+    assert capsys.readouterr().err == expected
+
+
+def test_a_module_that_is_there_but_broken_is_recorded(site: Path) -> None:
+    """What is wrong with it is for `--list -v` to show."""
+    (site / "my_net.py").write_text("1 / 0")
+
+    assert states("my_net")["my_net"] == "broken ZeroDivisionError: division by zero"
 
 
 @pytest.mark.parametrize(

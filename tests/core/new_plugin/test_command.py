@@ -14,6 +14,7 @@ import dp_core
 from dp_core.component import KINDS
 from dp_core.discovery.loading import PluginRecord
 from dp_core.new_plugin.command import main
+from dp_core.new_plugin.names import OWN, OWN_PREFIX
 from dp_core.new_plugin.package import package_files
 from dp_core.registry import Registry
 from dp_core.run_config import load_config
@@ -59,7 +60,8 @@ def test_a_package_of_one_kind_is_whole(kind: str, tmp_path: Path, capsys: pytes
     assert [(component.kind, component.name) for component in components] == [(kind, package.removeprefix("dp_"))]
     assert target.__module__ == f"{package}.{kind}"
     assert capsys.readouterr().out == (
-        f"wrote {len(files_of(folder))} files in {folder}; its README says what is where. Next:\n"
+        f"wrote {len(files_of(folder))} files in {folder}; its README says what is where\n"
+        f"the package to import is {package}, and configs say {package.removeprefix('dp_')}. Next:\n"
         f"  pip install -e '{folder}[test]'\n"
         f"  dp-run --check {package.removeprefix('dp_')}\n"
         f"  python -m pytest {folder}\n"
@@ -87,15 +89,34 @@ def test_it_asks_for_this_version() -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        *(
+            (
+                [name, "--kind", "encoder"],
+                f"'{name}' cannot be the name of a distribution; expected letters, digits and single -, _ or . between "
+                "them, such as lab-depth",
+            )
+            for name in ("lab x", "_lab", "lab-", "läb", "lab/x", "")
+        ),
+        *(
+            (
+                [name, "--kind", "encoder"],
+                f"the package of '{name}' would be '{package}', which Python cannot import; choose another name",
+            )
+            for name, package in {"2x": "2x", "Class": "class", "3-D": "3_d"}.items()
+        ),
+        (["Json", "--kind", "encoder"], "'json' is a module of Python itself; choose another name"),
         (
-            ["depth", "--kind", "encoder"],
-            "'depth' cannot be the name of a plugin package; expected dp- and words of lower case letters and digits "
-            "with dashes between them, such as dp-depth or dp-depth-camera",
+            ["tests", "--kind", "encoder"],
+            "'tests' is the folder of the tests of the new package; choose another name",
         ),
         (
-            ["dp-Depth_2", "--kind", "encoder"],
-            "'dp-Depth_2' cannot be the name of a plugin package; expected dp- and words of lower case letters and "
-            "digits with dashes between them, such as dp-depth or dp-depth-camera",
+            ["Typing.Extensions", "--kind", "encoder"],
+            "a distribution 'Typing.Extensions' is installed already; choose another name",
+        ),
+        (["yaml", "--kind", "encoder"], "a package 'yaml' is installed already; choose another name"),
+        *(
+            ([name, "--kind", "encoder"], f"'{package}' is a name of dp-core's own packages; choose another name")
+            for name, package in {"dp-core": "dp_core", "DP.core-next": "dp_core_next", "dp-timm": "dp_timm"}.items()
         ),
         (
             ["dp-depth", "--kind", "encoder", "--kind", "camera"],
@@ -109,7 +130,6 @@ def test_it_asks_for_this_version() -> None:
             )
             for word in ("false", "no", "null", "off", "on", "true", "yes")
         ),
-        (["dp-timm", "--kind", "denoiser"], "a package 'dp_timm' is installed already; choose another name"),
         (["dp-topk", "--kind", "callback"], "dp-core has a callback 'topk' already; choose another name"),
     ],
 )
@@ -119,6 +139,43 @@ def test_what_cannot_be_is_refused_in_a_line(
     assert main([*arguments, "--output", str(tmp_path)]) == 2
     assert capsys.readouterr().err == f"new_plugin: error: {expected}\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "component"),
+    [
+        ("Lab.X", "lab_x", "lab_x"),
+        ("lab_x", "lab_x", "lab_x"),
+        ("x2", "x2", "x2"),
+        ("lab-.-x", "lab_x", "lab_x"),
+        ("dp-2d", "dp_2d", "dp_2d"),
+        ("DP-Owl", "dp_owl", "owl"),
+    ],
+)
+def test_every_legal_name_of_a_distribution_is_one_of_a_plugin_package(
+    name: str, package: str, component: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([name, "--kind", "encoder", "--output", str(tmp_path)]) == 0
+    with installed(tmp_path / name):
+        plugin = importlib.import_module(f"{package}.plugin")
+        target = next(iter(plugin.dp_components())).load()
+    project = tomllib.loads((tmp_path / name / "pyproject.toml").read_text())
+
+    assert f"the package to import is {package}, and configs say {component}. Next:" in capsys.readouterr().out
+    assert project["project"]["name"] == name
+    assert project["project"]["entry-points"]["dp_core.plugins"] == {component: f"{package}.plugin"}
+    assert project["tool"]["setuptools"]["packages"]["find"]["include"] == [f"{package}*"]
+    assert target.__module__ == f"{package}.encoder"
+
+
+def test_names_of_own_packages_are_reserved() -> None:
+    """So that a package which dp-core adds never overwrites one of somebody else."""
+    own = {path.name for path in (ROOT / "plugins").glob("dp_*")}
+
+    assert {name for name in own if not name.startswith(f"{OWN_PREFIX}_")} <= set(OWN), (
+        f"add it to OWN in dp_core/new_plugin/names.py; once 0.1 is released, call it {OWN_PREFIX}_<name> instead"
+    )
+    assert set(OWN) <= own, "leave out of OWN what is gone"
 
 
 def test_what_exists_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

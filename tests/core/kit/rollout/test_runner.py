@@ -11,16 +11,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
+import attrs
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from dp_core.config.metrics import is_measured
 from dp_core.errors import DpError, InputError
 from dp_core.interfaces import BasePolicy, Generators, draw_noise
 from dp_core.kit.rollout.acting import noise_seed
 from dp_core.kit.rollout.config import RolloutOptions
-from dp_core.kit.rollout.environment import Split, Start
+from dp_core.kit.rollout.environment import Split, Start, Step
 from dp_core.kit.rollout.episode import EpisodeGroup, EpisodeOptions
 from dp_core.kit.rollout.runner import RolloutRunner
 
@@ -103,6 +105,40 @@ def test_a_runner_reports_scores_successes_and_the_means_of_measures(tmp_path: P
     assert metrics["test/success_rate"] == 1.0
     assert metrics["test/n_steps"] == 5.5
     assert metrics["seconds_per_episode"] > 0
+
+
+class Silent(Counter):
+    """Has a score, and no notion of success."""
+
+    def step(self, action: Any) -> Step:
+        return attrs.evolve(super().step(action), is_success=None)
+
+
+@attrs.frozen(kw_only=True)
+class SilentOptions(RolloutOptions):
+    environment_measures = ("n_steps",)
+    has_success = False
+
+
+def test_where_nothing_is_a_success_no_rate_of_it_is_reported(tmp_path: Path) -> None:
+    """Neither a metric nor, from that, a line of a command; its options say so before a run."""
+    metrics = runner(tmp_path, Silent).run(Adder())
+    measures = SilentOptions(**OPTIONS).measures
+
+    assert "test/mean_score" in metrics
+    assert [name for name in (*metrics, *measures) if "success" in name] == []
+    assert [name for name in metrics if not is_measured(name, measures)] == []
+
+
+def test_who_speaks_of_success_only_where_there_is_one_is_understood(tmp_path: Path) -> None:
+    class Terse(Counter):
+        def step(self, action: Any) -> Step:
+            step = super().step(action)
+            return attrs.evolve(step, is_success=True if step.is_success and self.n_steps > 5 else None)
+
+    metrics = runner(tmp_path, Terse).run(Adder())
+
+    assert metrics["test/success_rate"] == 0.5  # of six steps, and of five
 
 
 @pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
