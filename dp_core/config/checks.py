@@ -1,14 +1,16 @@
-"""Parts of a run that do not fit together: numbers of steps, callbacks and what their workspace has for them."""
+"""Parts of a run that do not fit together: steps, callbacks and their workspace, encoders and what they are given."""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from dp_core.component import Component
 from dp_core.config.fields import Slot
 from dp_core.config.schema import WORKSPACE_PARTS, WorkspaceConfig
 from dp_core.errors import PluginError, did_you_mean, quoted
+from dp_core.shape_meta import obs_type
 
 _RULES: tuple[tuple[str, str, Callable[[int, int], bool]], ...] = (
     ("dataset", "horizon", operator.eq),
@@ -65,12 +67,50 @@ def parts_named(component: Component, declaration: str) -> tuple[str, ...]:
     Raises:
         PluginError: it names something else, or is no tuple of names.
     """
-    parts = getattr(component.config, declaration, ())
-    where = f"{component.label} of {component.distribution}: '{declaration}' of {component.config.__name__}"
-    if not isinstance(parts, tuple) or not all(isinstance(part, str) for part in parts):
-        raise PluginError(f"{where} must be a tuple such as ('progress',), got {parts!r}")
+    parts = names_in(component, declaration, ("progress",)) or ()
     for part in parts:
         if part not in WORKSPACE_PARTS:
+            where = f"{component.label} of {component.distribution}: '{declaration}' of {component.config.__name__}"
             hint = did_you_mean(part, WORKSPACE_PARTS, f"the parts are {', '.join(WORKSPACE_PARTS)}")
             raise PluginError(f"{where} names '{part}', which is no part of a workspace; {hint}")
     return parts
+
+
+def untaken_keys(encoder: Component, shape_meta: Mapping[str, Any]) -> Iterator[str]:
+    """Find the keys whose type an encoder does not take, if it says which ones it takes (`BaseEncoder`).
+
+    Yields:
+        What is wrong, for each such type.
+
+    Raises:
+        PluginError: what it says is no tuple of types.
+    """
+    takes = names_in(encoder, "takes", ("rgb", "low_dim"))
+    if takes is None:
+        return
+    of_type: dict[str, list[str]] = {}
+    for key in shape_meta["obs"]:
+        of_type.setdefault(obs_type(shape_meta, key), []).append(key)
+    for type_, keys in of_type.items():
+        if type_ not in takes:
+            yield (
+                f"{encoder.name} takes keys of type {' and '.join(takes)}; {quoted(keys, ' and ')} "
+                f"{'is' if len(keys) == 1 else 'are'} {type_}; give {'it' if len(keys) == 1 else 'them'} to another "
+                "part, see encoder 'concat'"
+            )
+
+
+def names_in(component: Component, declaration: str, example: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return the names that a config class lists in ``declaration``; None if it says nothing.
+
+    Args:
+        example: what it could say, for the message.
+
+    Raises:
+        PluginError: it is no tuple of names.
+    """
+    names = getattr(component.config, declaration, None)
+    if names is not None and not (isinstance(names, tuple) and all(isinstance(name, str) for name in names)):
+        where = f"{component.label} of {component.distribution}: '{declaration}' of {component.config.__name__}"
+        raise PluginError(f"{where} must be a tuple such as {example!r}, got {names!r}")
+    return names

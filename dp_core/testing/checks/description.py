@@ -108,12 +108,12 @@ def options_are_frozen_and_keyword_only(case: Case) -> None:
 
 
 def its_rules_ask_for_what_there_is(case: Case) -> None:
-    """Check that what ``check`` and ``advise`` ask for without a default is usual, or some component's option."""
+    """Check that what ``check``, ``advise`` and ``inside`` ask for without a default is usual, or some option."""
     configs = dict.fromkeys([case.component.config, *(cls for cls, _ in _options(case.component.config))])
     wanted = [
         (name, f"{config.__name__}.{rule}")
         for config in configs
-        for rule in RULES
+        for rule in (*RULES, "inside")
         for name, parameter in questions(config, rule).items()
         if parameter.default is parameter.empty
     ]
