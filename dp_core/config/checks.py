@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from dp_core.component import Component
+from dp_core.config.declared import TOKENS, gives, names_in
 from dp_core.config.fields import Slot
 from dp_core.config.schema import WORKSPACE_PARTS, WorkspaceConfig
 from dp_core.errors import PluginError, did_you_mean, quoted
@@ -100,17 +101,14 @@ def untaken_keys(encoder: Component, shape_meta: Mapping[str, Any]) -> Iterator[
             )
 
 
-def names_in(component: Component, declaration: str, example: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Return the names that a config class lists in ``declaration``; None if it says nothing.
-
-    Args:
-        example: what it could say, for the message.
+def untaken_tokens(encoder: Slot, denoiser: Slot) -> Iterator[str]:
+    """Say that an encoder gives tokens, where it does, and a denoiser takes none; for ``check`` of policies.
 
     Raises:
-        PluginError: it is no tuple of names.
+        PluginError: one of the config classes declares something else than a contract says.
     """
-    names = getattr(component.config, declaration, None)
-    if names is not None and not (isinstance(names, tuple) and all(isinstance(name, str) for name in names)):
-        where = f"{component.label} of {component.distribution}: '{declaration}' of {component.config.__name__}"
-        raise PluginError(f"{where} must be a tuple such as {example!r}, got {names!r}")
-    return names
+    if gives(encoder) == TOKENS and TOKENS not in (names_in(denoiser.component, "takes", (TOKENS,)) or ()):
+        yield (
+            f"'{denoiser.component.name}' attends to no tokens, and encoder '{encoder.component.name}' gives them; "
+            "choose a denoiser that does, such as 'dit1d' or 'transformer', or by the options of the encoder a vector"
+        )

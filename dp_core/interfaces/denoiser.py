@@ -13,7 +13,8 @@ class BaseDenoiser(nn.Module, ABC):
     """Predicts what the scheduler asks for (noise, clean sample, velocity) from a noisy trajectory.
 
     Built with ``input_dim`` (D), ``horizon`` (T), ``n_obs_steps``, ``global_cond_dim`` (G, or None) and
-    ``local_cond_dim`` (size of a vector for each step, or None).
+    ``local_cond_dim`` (size of a vector for each step, or None). ``n_obs_steps`` says of how many equal parts, oldest
+    first, the condition consists: To, or 1 where the encoder saw the window as a whole.
 
     A denoiser that can do more says so in its config class, with one word for each further input::
 
@@ -48,7 +49,11 @@ class BaseDenoiser(nn.Module, ABC):
         """
 
     def prepare(
-        self, timesteps: Tensor, local_cond: Tensor | None = None, global_cond: Tensor | None = None
+        self,
+        timesteps: Tensor,
+        local_cond: Tensor | None = None,
+        global_cond: Tensor | None = None,
+        tokens: Tensor | None = None,
     ) -> DenoiseStep:
         """Prepare to denoise one chunk of actions, all of whose times and whose condition are known beforehand.
 
@@ -57,11 +62,15 @@ class BaseDenoiser(nn.Module, ABC):
         Args:
             timesteps: (N,), those of the steps to come, in their order.
             local_cond, global_cond: see `forward`.
+            tokens: (B, L, token_dim), handed over only to networks that are built with them.
 
         Returns:
             ``denoise(sample (B, T, D), i) -> (B, T, D)``, which is `forward` at ``timesteps[i]``.
         """
-        return lambda sample, i: self(sample, timesteps[i], local_cond=local_cond, global_cond=global_cond)
+        given = {"local_cond": local_cond, "global_cond": global_cond}
+        if tokens is not None:
+            given["tokens"] = tokens
+        return lambda sample, i: self(sample, timesteps[i], **given)
 
     def prepare_inference(self) -> None:
         """Arrange weights as is fastest for sampling; called when they are final and where they are going to be."""

@@ -9,6 +9,8 @@ import attrs
 from attrs.validators import ge
 
 from dp_core import Slot, option, slot
+from dp_core.config.checks import untaken_tokens
+from dp_core.config.declared import TOKENS, WINDOW, gives, sees
 
 
 @attrs.frozen(kw_only=True)
@@ -53,7 +55,7 @@ class DiffusionConfig:
         help="refuse to act on observations that are NaN, infinite, or images out of range; costs less than 0.1 ms "
         "on a CPU, on a GPU a few more kernels and no wait; false: actions come of them",
     )
-    encoder: Slot = slot("encoder", help="turns the observations of one step into a feature vector")
+    encoder: Slot = slot("encoder", help="turns the observations of a step into a feature vector, or into tokens")
     denoiser: Slot = slot("denoiser", help="the network that is trained to denoise trajectories")
     scheduler: Slot = slot("scheduler", "ddpm", help="the noise process and its sampler")
 
@@ -101,4 +103,27 @@ class DiffusionConfig:
                 "obs_as_global_cond",
                 "false inpaints observations, which is learnt from those of the whole horizon; "
                 "set dataset.full_obs_horizon: true, or condition globally or locally",
+            )
+        yield from self._encoder_problems()
+
+    def _encoder_problems(self) -> Iterable[tuple[str, str]]:
+        """What encoders of windows and of tokens do not go with."""
+        for message in untaken_tokens(self.encoder, self.denoiser):
+            yield "denoiser", message
+        sees_window = sees(self.encoder) == WINDOW
+        name = self.encoder.component.name
+        if not sees_window and gives(self.encoder) != TOKENS:
+            return
+        if not self.obs_as_global_cond:
+            does = "sees the window as a whole" if sees_window else "gives tokens"
+            yield (
+                "obs_as_local_cond" if self.obs_as_local_cond else "obs_as_global_cond",
+                f"{str(self.obs_as_local_cond).lower()} needs one vector for each step, and encoder '{name}' {does}; "
+                "set obs_as_global_cond: true, or choose another encoder",
+            )
+        if sees_window and self.cache_obs_features:
+            yield (
+                "cache_obs_features",
+                f"true keeps what was encoded step by step, and encoder '{name}' sees the window as a whole; "
+                "leave it out",
             )

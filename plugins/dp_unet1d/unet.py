@@ -135,7 +135,7 @@ class ConditionalUnet1D(BaseDenoiser):
             x = upsample(block1(block0(x, next(film)), next(film)))
         return self.final_conv(x).transpose(1, 2)  # (B, T, D)
 
-    def prepare(
+    def prepare(  # type: ignore[override]  # it takes no tokens, and is given none
         self, timesteps: Tensor, local_cond: Tensor | None = None, global_cond: Tensor | None = None
     ) -> DenoiseStep:
         """Project times (N,) and condition to all blocks once; see `BaseDenoiser.prepare`."""
