@@ -8,11 +8,18 @@ from typing import Any
 from dp_core.errors import quoted
 
 TYPES = ("rgb", "low_dim")
+IMAGES = ("rgb", "depth")
+"""Modalities whose observations are images (C, H, W)."""
 
 
 def keys_of_type(shape_meta: Mapping[str, Any], wanted: str) -> list[str]:
     """List the observation keys of type ``"rgb"`` or ``"low_dim"`` in the order of `shape_meta`, that of features."""
     return [key for key in shape_meta["obs"] if obs_type(shape_meta, key) == wanted]
+
+
+def image_keys(shape_meta: Mapping[str, Any]) -> list[str]:
+    """List the observation keys that are images (C, H, W), of colours or of depth, in the order of `shape_meta`."""
+    return [key for key in shape_meta["obs"] if obs_type(shape_meta, key) in IMAGES]
 
 
 def obs_type(shape_meta: Mapping[str, Any], key: str) -> str:
@@ -34,7 +41,7 @@ def crop_problems(crop_shape: tuple[int, int] | None, shape_meta: Mapping[str, A
     """Report images that are too small to cut ``crop_shape`` (height, width) out of; None is the whole image."""
     if crop_shape is None:
         return
-    for key in keys_of_type(shape_meta, "rgb"):
+    for key in image_keys(shape_meta):
         _, height, width = obs_shape(shape_meta, key)
         if crop_shape[0] > height or crop_shape[1] > width:
             yield (

@@ -11,7 +11,6 @@ from dp_core.config.declared import TOKENS, gives, names_in
 from dp_core.config.fields import Slot
 from dp_core.config.schema import WORKSPACE_PARTS, WorkspaceConfig
 from dp_core.errors import PluginError, did_you_mean, quoted
-from dp_core.shape_meta import obs_type
 
 _RULES: tuple[tuple[str, str, Callable[[int, int], bool]], ...] = (
     ("dataset", "horizon", operator.eq),
@@ -90,14 +89,14 @@ def untaken_keys(encoder: Component, shape_meta: Mapping[str, Any]) -> Iterator[
     if takes is None:
         return
     of_type: dict[str, list[str]] = {}
-    for key in shape_meta["obs"]:
-        of_type.setdefault(obs_type(shape_meta, key), []).append(key)
+    for key, spec in shape_meta["obs"].items():
+        of_type.setdefault(str(spec.get("type", "low_dim")).rpartition("/")[2], []).append(key)
     for type_, keys in of_type.items():
         if type_ not in takes:
             yield (
                 f"{encoder.name} takes keys of type {' and '.join(takes)}; {quoted(keys, ' and ')} "
-                f"{'is' if len(keys) == 1 else 'are'} {type_}; give {'it' if len(keys) == 1 else 'them'} to another "
-                "part, see encoder 'concat'"
+                f"{'is' if len(keys) == 1 else 'are'} {type_}; choose another encoder, or give "
+                f"{'it' if len(keys) == 1 else 'them'} to another part, see encoder 'concat'"
             )
 
 

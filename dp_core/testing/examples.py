@@ -44,12 +44,12 @@ def for_task(shape_meta: Mapping[str, Any]) -> Setting:
     return Setting(runtime={"shape_meta": shape_meta}, context=WINDOW)
 
 
-def _for_network(*, global_cond_dim: int | None = None, local_cond_dim: int | None = None) -> Setting:
+def _for_network(*, global_cond_dim: int | None = None, local_cond_dim: int | None = None, **tokens: int) -> Setting:
     sizes = {"input_dim": 2, "horizon": WINDOW["horizon"], "n_obs_steps": WINDOW["n_obs_steps"]}
     return Setting(
-        runtime={**sizes, "global_cond_dim": global_cond_dim, "local_cond_dim": local_cond_dim},
+        runtime={**sizes, "global_cond_dim": global_cond_dim, "local_cond_dim": local_cond_dim, **tokens},
         context={
-            "obs_as_global_cond": global_cond_dim is not None,
+            "obs_as_global_cond": global_cond_dim is not None or bool(tokens),
             "obs_as_local_cond": local_cond_dim is not None,
             "trajectory_steps": WINDOW["horizon"],
         },
@@ -63,6 +63,7 @@ SETTINGS: dict[str, dict[str, Setting]] = {
         "conditioned globally": _for_network(global_cond_dim=10),
         "conditioned locally": _for_network(local_cond_dim=5),
         "unconditioned": _for_network(),
+        "given tokens": _for_network(token_dim=6, n_tokens=4),  # those that take them
     },
     "policy": _TASKS,
     "dataset": _TASKS,

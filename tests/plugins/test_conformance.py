@@ -35,6 +35,9 @@ ARM = {
 }
 
 CROP = {"crop_shape": [36, 36]}
+SMALL_CNN = {"name": "cnn", "channels": [4, 8], "feature_dimension": 8}
+PATCHES = {"name": "timm", "model_name": "test_vit", "resize_shape": [32, 32], "feature_aggregation": "tokens"}
+OVER_TIME = {"name": "temporal", "encoder": "lowdim", "n_emb": 8, "n_layer": 1}
 SCHEDULER = "dp-core/tiny"
 EPISODES = {"n_train": 1, "n_train_vis": 0, "n_test": 1, "n_test_vis": 1, "max_steps": 10}
 WINDOW = {"horizon": 4, "n_obs_steps": 2, "n_action_steps": 2}
@@ -72,6 +75,14 @@ EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
         "configs": [{"channels": [4, 8], "feature_dimension": 8, **CROP}],
         "shape_metas": SMALL_IMAGE,
     },
+    ("encoder", "concat"): {
+        "configs": [
+            {"parts": {"rest": {"encoder": "lowdim"}, "eye": {"keys": ["front"], "encoder": SMALL_CNN}}},
+            {"parts": {"eye": {"keys": ["front"], "encoder": PATCHES}, "rest": {"encoder": "lowdim"}}, "token_dim": 8},
+            {"parts": {"eye": {"keys": ["front"], "encoder": PATCHES}, "rest": {"encoder": OVER_TIME}}},
+        ],
+        "shape_metas": SMALL_IMAGE,
+    },
     ("encoder", "lerobot"): {
         "configs": [{"spatial_softmax_num_keypoints": 4, **CROP}],
         "shape_metas": SMALL_IMAGE,
@@ -85,7 +96,11 @@ EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
         "configs": [{"feature_dimension": 8, "num_kp": 4, **CROP}],
         "shape_metas": SMALL_IMAGE,
     },
-    ("encoder", "timm"): {"configs": [{"model_name": "test_resnet", **CROP}], "shape_metas": SMALL_IMAGE},
+    ("encoder", "temporal"): {"configs": [{"encoder": "lowdim", "n_emb": 8, "n_layer": 1}]},
+    ("encoder", "timm"): {
+        "configs": [{"model_name": "test_resnet", **CROP}, {k: v for k, v in PATCHES.items() if k != "name"}],
+        "shape_metas": SMALL_IMAGE,
+    },
     ("policy", "diffusion"): {
         "configs": [
             {"scheduler": SCHEDULER},

@@ -143,11 +143,12 @@ def test_a_faulty_inside_names_the_component(fault: str, message: str) -> None:
 
 def test_an_encoder_is_refused_keys_of_types_that_it_does_not_take() -> None:
     assert problems({"name": "small"}) == [
-        "small takes keys of type rgb; 'state' is low_dim; give it to another part, see encoder 'concat'"
+        "small takes keys of type rgb; 'state' is low_dim; choose another encoder, or give it to another part, see "
+        "encoder 'concat'"
     ]
     assert problems(outer("wrist", "state")) == [
-        "parts.a.encoder: small takes keys of type rgb; 'state' is low_dim; give it to another part, see encoder "
-        "'concat'"
+        "parts.a.encoder: small takes keys of type rgb; 'state' is low_dim; choose another encoder, or give it to "
+        "another part, see encoder 'concat'"
     ]
 
 
