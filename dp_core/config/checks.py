@@ -74,3 +74,41 @@ def parts_named(component: Component, declaration: str) -> tuple[str, ...]:
             hint = did_you_mean(part, WORKSPACE_PARTS, f"the parts are {', '.join(WORKSPACE_PARTS)}")
             raise PluginError(f"{where} names '{part}', which is no part of a workspace; {hint}")
     return parts
+
+
+def needed_inputs(scheduler: Slot) -> tuple[str, ...]:
+    """Return what a scheduler has its denoiser be given besides the usual, see `dp_core.interfaces.scheduler`.
+
+    Raises:
+        PluginError: ``needs`` of its config class is no tuple of names.
+    """
+    return _inputs_named(scheduler.component, "needs")
+
+
+def untaken_inputs(denoiser: Slot, scheduler: Slot) -> Iterator[str]:
+    """Find what a scheduler needs its denoiser to take and that one does not; for ``check`` of policies.
+
+    Yields:
+        What is wrong with the denoiser.
+
+    Raises:
+        PluginError: ``needs`` or ``takes`` of a config class is no tuple of names.
+    """
+    taken = _inputs_named(denoiser.component, "takes")
+    if missing := [word for word in needed_inputs(scheduler) if word not in taken]:
+        yield (
+            f"'{denoiser.component.name}' takes no {quoted(missing, ' and ')}, which scheduler "
+            f"'{scheduler.component.name}' needs; choose another denoiser or scheduler; for authors of "
+            f"{denoiser.component.label}: what it takes is named in 'takes' of "
+            f"{denoiser.component.config.__name__}, see dp_core.interfaces.denoiser"
+        )
+
+
+def _inputs_named(component: Component, declaration: str) -> tuple[str, ...]:
+    words = getattr(component.config, declaration, ())
+    if not isinstance(words, tuple) or not all(isinstance(word, str) for word in words):
+        raise PluginError(
+            f"{component.label} of {component.distribution}: '{declaration}' of {component.config.__name__} must be a "
+            f"tuple such as ('end_timestep',), got {words!r}"
+        )
+    return words

@@ -21,9 +21,11 @@ class BaseDenoiser(nn.Module, ABC):
 
     ``tokens``: where the encoder gives tokens, it is built with ``token_dim`` and ``n_tokens`` besides, and `forward`
     and `prepare` are handed ``tokens`` (B, L, token_dim), which it attends to. ``end_timestep``: where the scheduler
-    needs a second time, it is built with ``has_end_timestep=True``, and `forward` is handed ``end_timestep``, () or
-    (B,), beside ``timestep``. Neither keyword is passed otherwise, so that a denoiser that takes neither need not know
-    of them; a config that puts it beside an encoder or a scheduler that needs one of them is refused.
+    needs a second time, it is built with ``has_end_timestep=True``, `forward` is handed ``end_timestep``, () or (B,),
+    beside ``timestep``, and `prepare` ``end_timesteps`` (N,). None of these keywords is passed otherwise, so that a
+    denoiser that takes neither need not know of them; a config that puts it beside an encoder or a scheduler that needs
+    one of them is refused. The methods of today lead to less noise, so ``end_timestep`` is at most ``timestep``; where
+    they are equal, the network is asked about a single time.
     """
 
     @abstractmethod
@@ -48,7 +50,11 @@ class BaseDenoiser(nn.Module, ABC):
         """
 
     def prepare(
-        self, timesteps: Tensor, local_cond: Tensor | None = None, global_cond: Tensor | None = None
+        self,
+        timesteps: Tensor,
+        local_cond: Tensor | None = None,
+        global_cond: Tensor | None = None,
+        end_timesteps: Tensor | None = None,
     ) -> DenoiseStep:
         """Prepare to denoise one chunk of actions, all of whose times and whose condition are known beforehand.
 
@@ -57,11 +63,15 @@ class BaseDenoiser(nn.Module, ABC):
         Args:
             timesteps: (N,), those of the steps to come, in their order.
             local_cond, global_cond: see `forward`.
+            end_timesteps: (N,), where the steps lead; handed over to networks that are built with it.
 
         Returns:
             ``denoise(sample (B, T, D), i) -> (B, T, D)``, which is `forward` at ``timesteps[i]``.
         """
-        return lambda sample, i: self(sample, timesteps[i], local_cond=local_cond, global_cond=global_cond)
+        conditions = {"local_cond": local_cond, "global_cond": global_cond}
+        if end_timesteps is None:
+            return lambda sample, i: self(sample, timesteps[i], **conditions)
+        return lambda sample, i: self(sample, timesteps[i], end_timestep=end_timesteps[i], **conditions)
 
     def prepare_inference(self) -> None:
         """Arrange weights as is fastest for sampling; called when they are final and where they are going to be."""

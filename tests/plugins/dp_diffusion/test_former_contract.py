@@ -1,7 +1,7 @@
 """Losses and actions are still those of the contract before schedulers owned the loss, for every network and sampler.
 
-The numbers in ``former_contract.npz`` were made at commit e06d655, where the policy computed the loss and no network had
-a second time, by ``python tests/plugins/dp_diffusion/test_former_contract.py`` (which writes that file anew).
+The numbers in ``former_contract.npz`` were made at commit e06d655, where the policy computed the loss and no network
+had a second time, by ``python tests/plugins/dp_diffusion/test_former_contract.py`` (which writes that file anew).
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def former():
 @pytest.mark.parametrize(("denoiser", "scheduler"), EACH)
 @pytest.mark.parametrize("inpaints", [False, True])
 def test_losses_and_actions_are_those_of_before(registry, former, denoiser, scheduler, inpaints):
-    """Bit for bit with the torch and the processor that the numbers were made with; elsewhere arithmetic rounds anew."""
+    """Bit for bit with the torch and the kind of processor that made them; others round in another way."""
     policy = seeded(build(registry, denoiser, scheduler, obs_as_global_cond=not inpaints))
     weights = [name for name, _ in policy.model.named_parameters()]
 
