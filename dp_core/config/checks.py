@@ -111,3 +111,35 @@ def untaken_tokens(encoder: Slot, denoiser: Slot) -> Iterator[str]:
             f"'{denoiser.component.name}' attends to no tokens, and encoder '{encoder.component.name}' gives them; "
             "choose a denoiser that does, such as 'dit1d' or 'transformer', or by the options of the encoder a vector"
         )
+
+
+def needed_inputs(scheduler: Slot) -> tuple[str, ...]:
+    """Return what a scheduler has its denoiser be given besides the usual, see `dp_core.interfaces.scheduler`.
+
+    Raises:
+        PluginError: ``needs`` of its config class is no tuple of names.
+    """
+    return _inputs_named(scheduler.component, "needs")
+
+
+def untaken_inputs(denoiser: Slot, scheduler: Slot) -> Iterator[str]:
+    """Find what a scheduler needs its denoiser to take and that one does not; for ``check`` of policies.
+
+    Yields:
+        What is wrong with the denoiser.
+
+    Raises:
+        PluginError: ``needs`` or ``takes`` of a config class is no tuple of names.
+    """
+    taken = _inputs_named(denoiser.component, "takes")
+    if missing := [word for word in needed_inputs(scheduler) if word not in taken]:
+        yield (
+            f"'{denoiser.component.name}' takes no {quoted(missing, ' and ')}, which scheduler "
+            f"'{scheduler.component.name}' needs; choose another denoiser or scheduler; for authors of "
+            f"{denoiser.component.label}: what it takes is named in 'takes' of "
+            f"{denoiser.component.config.__name__}, see dp_core.interfaces.denoiser"
+        )
+
+
+def _inputs_named(component: Component, declaration: str) -> tuple[str, ...]:
+    return names_in(component, declaration, ("end_timestep",)) or ()

@@ -22,9 +22,11 @@ class BaseDenoiser(nn.Module, ABC):
 
     ``tokens``: where the encoder gives tokens, it is built with ``token_dim`` and ``n_tokens`` besides, and `forward`
     and `prepare` are handed ``tokens`` (B, L, token_dim), which it attends to. ``end_timestep``: where the scheduler
-    needs a second time, it is built with ``has_end_timestep=True``, and `forward` is handed ``end_timestep``, () or
-    (B,), beside ``timestep``. Neither keyword is passed otherwise, so that a denoiser that takes neither need not know
-    of them; a config that puts it beside an encoder or a scheduler that needs one of them is refused.
+    needs a second time, it is built with ``has_end_timestep=True``, `forward` is handed ``end_timestep``, () or (B,),
+    beside ``timestep``, and `prepare` ``end_timesteps`` (N,). None of these keywords is passed otherwise, so that a
+    denoiser that takes neither need not know of them; a config that puts it beside an encoder or a scheduler that needs
+    one of them is refused. The methods of today lead to less noise, so ``end_timestep`` is at most ``timestep``; where
+    they are equal, the network is asked about a single time.
     """
 
     @abstractmethod
@@ -53,6 +55,7 @@ class BaseDenoiser(nn.Module, ABC):
         timesteps: Tensor,
         local_cond: Tensor | None = None,
         global_cond: Tensor | None = None,
+        end_timesteps: Tensor | None = None,
         tokens: Tensor | None = None,
     ) -> DenoiseStep:
         """Prepare to denoise one chunk of actions, all of whose times and whose condition are known beforehand.
@@ -62,6 +65,7 @@ class BaseDenoiser(nn.Module, ABC):
         Args:
             timesteps: (N,), those of the steps to come, in their order.
             local_cond, global_cond: see `forward`.
+            end_timesteps: (N,), where the steps lead; handed over to networks that are built with it.
             tokens: (B, L, token_dim), handed over only to networks that are built with them.
 
         Returns:
@@ -70,7 +74,9 @@ class BaseDenoiser(nn.Module, ABC):
         given = {"local_cond": local_cond, "global_cond": global_cond}
         if tokens is not None:
             given["tokens"] = tokens
-        return lambda sample, i: self(sample, timesteps[i], **given)
+        if end_timesteps is None:
+            return lambda sample, i: self(sample, timesteps[i], **given)
+        return lambda sample, i: self(sample, timesteps[i], end_timestep=end_timesteps[i], **given)
 
     def prepare_inference(self) -> None:
         """Arrange weights as is fastest for sampling; called when they are final and where they are going to be."""

@@ -65,9 +65,10 @@ class ConditionedDenoiser:
         prediction: Tensor = self.model(self._cast(sample), timestep, **self._conditions(), **second)
         return prediction if self.dtype is None else prediction.to(sample.dtype)
 
-    def prepare(self, timesteps: Tensor) -> DenoiseStep:
-        """Return the same for times that are known beforehand, ``timesteps`` (N,), in the order of the steps."""
-        denoise = self.model.prepare(timesteps, **self._conditions())
+    def prepare(self, timesteps: Tensor, end_timesteps: Tensor | None = None) -> DenoiseStep:
+        """Return the same for times that are known beforehand, each (N,), in the order of the steps."""
+        ends = {} if end_timesteps is None else {"end_timesteps": end_timesteps}
+        denoise = self.model.prepare(timesteps, **self._conditions(), **ends)
         if self.dtype is None:
             return denoise
         return lambda sample, i: denoise(self._cast(sample), i).to(sample.dtype)

@@ -9,7 +9,7 @@ import attrs
 from attrs.validators import ge
 
 from dp_core import Slot, option, slot
-from dp_core.config.checks import untaken_tokens
+from dp_core.config.checks import untaken_inputs, untaken_tokens
 from dp_core.config.declared import TOKENS, WINDOW, gives, sees
 
 
@@ -75,7 +75,9 @@ class DiffusionConfig:
         return self.n_action_steps if self.pred_action_steps_only else self.horizon
 
     def check(self, dataset: Any = None) -> Iterable[tuple[str, str]]:
-        """Yield steps that do not lie within a window, and ways to condition that exclude each other."""
+        """Yield steps that do not lie within a window, and parts or ways to condition that exclude each other."""
+        for message in untaken_inputs(self.denoiser, self.scheduler):
+            yield "denoiser", message
         limit = self.horizon - self.first_action_step
         if self.n_obs_steps > self.horizon:
             yield "n_obs_steps", f"{self.n_obs_steps} is larger than horizon {self.horizon}; choose at most that"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dp_core.config.checks import needed_inputs
 from dp_core.config.declared import TOKENS, WINDOW, gives, sees
 from dp_core.errors import InputError, quoted
 from dp_core.interfaces import BaseDenoiser, BaseEncoder, BasePolicy, BaseScheduler, Generators, Inpaint
@@ -90,6 +91,7 @@ class DiffusionPolicy(BasePolicy):
             global_cond_dim=self.conditioning.global_cond_dim,
             local_cond_dim=self.conditioning.local_cond_dim,
             **self.conditioning.tokens,
+            **({"has_end_timestep": True} if "end_timestep" in needed_inputs(config.scheduler) else {}),
         )
         self.mask_generator = mask_generator
         self.normalizer = LinearNormalizer(shape_meta)

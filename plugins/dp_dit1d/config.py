@@ -15,7 +15,7 @@ from dp_core import option
 class DiT1DConfig:
     """The size of the network."""
 
-    takes: ClassVar[tuple[str, ...]] = ("tokens",)
+    takes: ClassVar[tuple[str, ...]] = ("end_timestep", "tokens")
 
     n_layer: int = option(8, help="blocks, each self-attention and an MLP", validator=ge(1))
     n_head: int = option(4, help="heads of every attention; divides n_emb", validator=ge(1))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dp_core.errors import InputError
 from dp_core.interfaces import BaseDenoiser
 from dp_core.interfaces.scheduler import DenoiseStep
-from dp_core.kit.nn.time_embedding import SinusoidalPosEmb
+from dp_core.kit.nn.time_embedding import SinusoidalPosEmb, check_end_timestep
 from dp_dit1d.blocks import Block, Head, KeysValues, Modulation, Rotation
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class DiT1D(BaseDenoiser):
         n_obs_steps: int,
         global_cond_dim: int | None,
         local_cond_dim: int | None = None,
+        has_end_timestep: bool = False,
         token_dim: int | None = None,
         n_tokens: int = 0,
     ) -> None:
@@ -61,6 +62,7 @@ class DiT1D(BaseDenoiser):
             [Block(n_emb, config.n_head, config.p_drop, attends_to_tokens=has_tokens) for _ in range(config.n_layer)]
         )
         self.head = Head(n_emb, input_dim)
+        self.step_length_mlp = _mlp(n_emb, n_emb) if has_end_timestep else None
         self._initialise()
 
     def forward(
@@ -69,6 +71,8 @@ class DiT1D(BaseDenoiser):
         timestep: Tensor,
         local_cond: Tensor | None = None,
         global_cond: Tensor | None = None,
+        *,
+        end_timestep: Tensor | None = None,
         tokens: Tensor | None = None,
         attended: Sequence[KeysValues] | None = None,
     ) -> Tensor:
@@ -78,14 +82,15 @@ class DiT1D(BaseDenoiser):
             attended: what ``tokens`` are projected to in each block, where that is known already, see `prepare`.
 
         Raises:
-            InputError: conditions are not those it was built with, or a trajectory with learned positions is longer
-                than the horizon.
+            InputError: conditions or times are not those it was built with, or a trajectory with learned positions is
+                longer than the horizon.
         """
         if attended is None:
             self._check_tokens(tokens)
             attended = self._project(tokens)
         self._check_inputs(sample, local_cond, global_cond)
-        cond = self._condition(timestep, global_cond, sample)
+        check_end_timestep(end_timestep, self.step_length_mlp is not None, "dit1d")
+        cond = self._condition(timestep, end_timestep, global_cond, sample)
         x = self.input_emb(sample)  # (B, T, E)
         if self.local_emb is not None and local_cond is not None:
             x = x + self.local_emb(local_cond)
@@ -104,19 +109,33 @@ class DiT1D(BaseDenoiser):
         timesteps: Tensor,
         local_cond: Tensor | None = None,
         global_cond: Tensor | None = None,
+        end_timesteps: Tensor | None = None,
         tokens: Tensor | None = None,
     ) -> DenoiseStep:
         """Project tokens for all blocks once; see `BaseDenoiser.prepare`."""
         self._check_tokens(tokens)
         attended = self._project(tokens)
-        return lambda sample, i: self(sample, timesteps[i], local_cond, global_cond, attended=attended)
+
+        def denoise(sample: Tensor, i: int) -> Tensor:
+            end = None if end_timesteps is None else end_timesteps[i]
+            prediction: Tensor = self(
+                sample, timesteps[i], local_cond, global_cond, end_timestep=end, attended=attended
+            )
+            return prediction
+
+        return denoise
 
     def no_weight_decay(self) -> set[str]:
         """Name biases and positions: everything but matrices."""
         return {name for name, parameter in self.named_parameters() if parameter.ndim != 2}
 
-    def _condition(self, timestep: Tensor, global_cond: Tensor | None, sample: Tensor) -> Tensor:
+    def _condition(
+        self, timestep: Tensor, end_timestep: Tensor | None, global_cond: Tensor | None, sample: Tensor
+    ) -> Tensor:
         cond = self.time_mlp(self.time_emb(timestep.expand(len(sample))).to(sample.dtype))
+        if self.step_length_mlp is not None and end_timestep is not None:
+            length = (timestep - end_timestep).expand(len(sample))
+            cond = cond + self.step_length_mlp(self.time_emb(length).to(sample.dtype))
         if self.global_emb is not None and global_cond is not None:
             cond = cond + self.global_emb(global_cond)
         return cond  # (B, E)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dp_core.errors import InputError
 from dp_core.interfaces import BaseDenoiser, ModuleAttrMixin
-from dp_core.kit.nn.time_embedding import SinusoidalPosEmb
+from dp_core.kit.nn.time_embedding import SinusoidalPosEmb, check_end_timestep
 
 if TYPE_CHECKING:
     from dp_transformer.config import TransformerConfig
@@ -42,6 +42,7 @@ class TransformerForDiffusion(ModuleAttrMixin, BaseDenoiser):
         n_obs_steps: int,
         global_cond_dim: int | None,
         local_cond_dim: int | None = None,
+        has_end_timestep: bool = False,
         token_dim: int | None = None,
         n_tokens: int = 0,
     ) -> None:
@@ -82,6 +83,8 @@ class TransformerForDiffusion(ModuleAttrMixin, BaseDenoiser):
         )
         self.ln_f = nn.LayerNorm(n_emb)
         self.head = nn.Linear(n_emb, input_dim)
+        # The original has no such thing. Of the time that a step takes, added to the token of its start.
+        self.step_length_emb = _mlp(n_emb) if has_end_timestep else None
 
         self.apply(_init_weights)
         nn.init.normal_(self.pos_emb, std=INIT_STD)
@@ -94,15 +97,22 @@ class TransformerForDiffusion(ModuleAttrMixin, BaseDenoiser):
         timestep: Tensor,
         local_cond: Tensor | None = None,
         global_cond: Tensor | None = None,
+        *,
+        end_timestep: Tensor | None = None,
         tokens: Tensor | None = None,
     ) -> Tensor:
         """Denoise a trajectory (B, T, D); see `BaseDenoiser`.
 
         Raises:
-            InputError: the trajectory is longer than the horizon, or conditions are not those it was built with.
+            InputError: the trajectory is longer than the horizon, or conditions and times are not those it was built
+                with.
         """
         self._check_inputs(sample, local_cond, global_cond, tokens)
+        check_end_timestep(end_timestep, self.step_length_emb is not None, "transformer")
         time = self.time_emb(timestep.expand(len(sample))).to(sample.dtype)[:, None]  # (B, 1, n_emb)
+        if self.step_length_emb is not None and end_timestep is not None:
+            length = self.time_emb((timestep - end_timestep).expand(len(sample))).to(sample.dtype)
+            time = time + self.step_length_emb(length)[:, None]
         x = self.input_emb(sample)  # (B, T, n_emb)
         if self.decoder is None:
             x = self._embed(torch.cat([time, x], dim=1), self.pos_emb)

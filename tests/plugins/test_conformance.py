@@ -113,6 +113,18 @@ EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
     ("runner", "blockpush"): {"configs": [EPISODES], "shape_metas": BLOCKS},
     ("runner", "kitchen"): {"configs": [{**EPISODES, "n_train": 0}], "shape_metas": KITCHEN},
     ("runner", "pusht"): {"configs": [EPISODES], "shape_metas": PUSHT},
+    ("scheduler", "diffusers"): {
+        "configs": [
+            {"scheduler": name, "options": {"num_train_timesteps": 100, **options}}
+            for name, options in (
+                ("DDPMScheduler", {"beta_schedule": "squaredcos_cap_v2"}),
+                ("UniPCMultistepScheduler", {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "sample"}),
+                ("HeunDiscreteScheduler", {"beta_end": 0.2, "prediction_type": "v_prediction"}),
+                ("FlowMatchEulerDiscreteScheduler", {}),
+                ("DPMSolverMultistepScheduler", {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}),
+            )
+        ]
+    },
     ("workspace", "train"): {"configs": [{"training": {"device": "cpu"}, "lr_schedule": "constant"}]},
 }
 """Small ones, by kind and name; the others pass with their defaults."""
