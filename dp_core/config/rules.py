@@ -65,7 +65,7 @@ def reports(config: Any, method: str, owner: str, **arguments: Any) -> list[tupl
         if not (isinstance(report, tuple) and len(report) == 2 and all(isinstance(part, str) for part in report)):
             raise PluginError(f"{where} must yield (option, message), got {report!r}")
         name = re.split(r"[.\[]", report[0])[0]
-        if name not in ("", "name", *options):
+        if name not in ("", "name", *options) and not (name == "shape" and name in arguments):
             raise PluginError(f"{where} reports '{report[0]}': {unknown_option(name, options)}")
     return found
 

@@ -11,7 +11,7 @@ import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 import attrs
 
@@ -21,8 +21,9 @@ from dp_core.config.env_variables import FromEnvironment, without_marks
 from dp_core.config.fields import SLOT, Slot
 from dp_core.config.rules import USUAL_CONTEXT, method_label, no_answer, questions, reports
 from dp_core.config.schema import WorkspaceConfig
+from dp_core.config.task import ComponentSource, ShapeMeta, TaskReader
 from dp_core.config.tree import children, is_options, option_paths, owner_of
-from dp_core.config.wording import describe, join_path, not_one_of, show, unknown_option
+from dp_core.config.wording import describe, join_path, name_of, not_one_of, show, unknown_option
 from dp_core.errors import ConfigError, PluginError, Problem
 
 _INVALID: Any = object()
@@ -31,16 +32,6 @@ _UNKNOWN = "unknown option"
 """Stands for the message about an option that there is not, until it is known which options there are elsewhere."""
 
 logger = logging.getLogger(__name__)
-
-
-class ComponentSource(Protocol):
-    """The place where the names of components are looked up: a `dp_core.registry.Registry`."""
-
-    def resolve(self, kind: str, name: str) -> Component:
-        """Return the component that a config means by ``name``, or raise a `PluginError`."""
-
-    def components(self, kind: str | None = None) -> list[Component]:
-        """Return the components of ``kind``."""
 
 
 def structure_run(registry: ComponentSource, data: Mapping[str, Any], source: str) -> WorkspaceConfig:
@@ -69,7 +60,7 @@ def structure_block(registry: ComponentSource, kind: str, block: Any, runtime: M
     structurer = _Structurer(registry)
     chosen = structurer.slot(kind, block, "")
     structurer.judge(chosen, "", (types.SimpleNamespace(**(runtime or {})),))
-    structurer.report(f"{kind} {_name_of(block)}".strip(), {"": chosen})
+    structurer.report(f"{kind} {name_of(block)}".strip(), {"": chosen})
     return typing.cast(Slot, chosen)
 
 
@@ -89,6 +80,18 @@ def structure_parts(
         structurer.judge(part, kind, (types.SimpleNamespace(**without_marks(dict(data))),))
     structurer.report(source, parts)
     return parts
+
+
+def structure_task(registry: ComponentSource, value: Any, source: str) -> ShapeMeta:
+    """Turn plain containers into a `ShapeMeta`, and log what the rules of its modalities advise against.
+
+    Raises:
+        ConfigError: with all problems.
+    """
+    structurer = _Structurer(registry)
+    task = structurer.task(value, "")
+    structurer.report(source, {})
+    return typing.cast(ShapeMeta, task)
 
 
 class _Structurer:
@@ -142,6 +145,12 @@ class _Structurer:
         if not issubclass(component.config, WorkspaceConfig):
             return self._fail(join_path(path, "workspace"), f"{component.config.__name__} must extend WorkspaceConfig")
         return self.options(component.config, options, path, given={"workspace": component})
+
+    def task(self, value: Any, path: str) -> Any:
+        mark = len(self.problems)
+        task = TaskReader(self.registry, self.component_options, self._is_sound, self._fail, self._advise)
+        read = task.read(value, path)
+        return read if len(self.problems) == mark else _INVALID
 
     def options(self, cls: type, data: Any, path: str, given: Mapping[str, Any] | None = None) -> Any:
         """An instance of the attrs class ``cls``; ``given`` are options that are already structured."""
@@ -217,6 +226,8 @@ class _Structurer:
             return self._sequence(origin, args, value, path, kind)
         if origin in (dict, Mapping) or hint is dict:
             return self._mapping(args, value, path, kind)
+        if hint is ShapeMeta:
+            return self.task(value, path)
         if attrs.has(hint):
             return self.options(hint, value, path)
         return self._scalar(hint, value, path)
@@ -301,6 +312,9 @@ class _Structurer:
         self.problems.append(Problem(path, message))
         return _INVALID
 
+    def _advise(self, path: str, message: str) -> None:
+        self.advice.append(Problem(path, message))
+
     # -- second pass: rules across options ------------------------------------------------------------------------
     #
     # `judge` walks the tree from the outside in, and asks each block for its `check`, then for its `advise`. The names
@@ -321,6 +335,8 @@ class _Structurer:
             is_whole: ``scopes`` lack none, so that what no block has is not there.
         """
         owner = owner_of(node) or owner
+        if isinstance(node, ShapeMeta):
+            return  # the rules of modalities are asked in the first pass: they need to know no other block
         if isinstance(node, Slot):
             node = node.config
         if is_options(node):
@@ -361,7 +377,7 @@ class _Structurer:
             self._fail(join_path(path, name), message)
             self._unsound.setdefault(id(config), (config, set()))[1].add(name.partition(".")[0])
         for name, message in self._answers("advise", config, path, scopes, owner, is_whole):
-            self.advice.append(Problem(join_path(path, name), message))
+            self._advise(join_path(path, name), message)
 
     def _answers(
         self, rule: str, config: Any, path: str, scopes: tuple[Any, ...], owner: str, is_whole: bool
@@ -380,8 +396,3 @@ class _Structurer:
                 return []
             arguments[name] = getattr(block, name)
         return reports(config, rule, owner, **arguments)
-
-
-def _name_of(block: Any) -> str:
-    name = block.get("name") if isinstance(block, Mapping) else block
-    return f"'{name}'" if isinstance(name, str) else ""

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from dp_core.errors import InputError, quoted
 from dp_core.interfaces import BaseDenoiser, BaseEncoder, BasePolicy, BaseScheduler, Generators, Inpaint
 from dp_core.normalizer import LinearNormalizer
-from dp_core.observations import ObservationCheck
+from dp_core.observations import ObservationCheck, Raw
 from dp_core.profiling import section
 from dp_core.shape_meta import action_dim
 from dp_diffusion.conditioning import (
@@ -27,7 +27,7 @@ from dp_diffusion.conditioning import (
 )
 from dp_diffusion.cuda_graph import SamplingGraph
 from dp_diffusion.feature_cache import FeatureCache
-from dp_diffusion.inputs import check_action, check_prefix, first_steps, last_steps
+from dp_diffusion.inputs import check_action, check_prefix, first_steps, fold_steps, last_steps
 from dp_diffusion.mask_generator import LowdimMaskGenerator
 
 if TYPE_CHECKING:
@@ -191,11 +191,11 @@ class DiffusionPolicy(BasePolicy):
         return slice(first, first + self.config.n_action_steps)
 
     @section("encode")
-    def _encode(self, obs: dict[str, Tensor]) -> Tensor:
+    def _encode(self, obs: dict[str, Raw]) -> Tensor:
         """Encode every step of ``{key: (B, T, *shape)}``, to (B, T, Do)."""
         n_steps = next(iter(obs.values())).shape[1]
-        obs = {key: value.flatten(0, 1) for key, value in self.normalizer.normalize(obs).items()}  # (B*T, *shape)
-        features = self.obs_encoder(obs)  # (B*T, Do)
+        steps = {key: fold_steps(value) for key, value in self.normalizer.normalize(obs).items()}  # (B*T, *shape)
+        features = self.obs_encoder(steps)  # (B*T, Do)
         if features.ndim != 2 or features.shape[1] != self.obs_encoder.output_dim:
             raise InputError(
                 f"{self.config.encoder.component.label} gave features of shape {tuple(features.shape)}; expected "
@@ -205,7 +205,7 @@ class DiffusionPolicy(BasePolicy):
         return features.unflatten(0, (-1, n_steps))
 
     @contextmanager
-    def _checked(self, given: dict[str, Tensor]) -> Iterator[None]:
+    def _checked(self, given: dict[str, Raw]) -> Iterator[None]:
         """Look at what was given while the sampling is launched, and refuse it afterwards if it is bad."""
         if not self.config.check_obs:
             yield
@@ -225,10 +225,10 @@ class DiffusionPolicy(BasePolicy):
             names = quoted(sorted(ignored))
             logger.warning("predict_action: ignores %s, which shape_meta does not name", names)
 
-    def _last_steps(self, obs: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _last_steps(self, obs: dict[str, Any]) -> dict[str, Raw]:
         return last_steps(obs, self.shape_meta, self.config.n_obs_steps, self.device)
 
-    def _observed(self, obs: dict[str, Tensor]) -> Condition:
+    def _observed(self, obs: dict[str, Raw]) -> Condition:
         """Encode the observations of To steps; from the cache where they were seen before."""
         cache = None if self.training else self._cache
         return self.conditioning.condition(self._encode(obs) if cache is None else cache.features(obs, self._encode))
