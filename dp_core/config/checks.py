@@ -10,6 +10,7 @@ from dp_core.component import Component
 from dp_core.config.declared import TOKENS, gives, names_in
 from dp_core.config.fields import Slot
 from dp_core.config.schema import WORKSPACE_PARTS, WorkspaceConfig
+from dp_core.config.task import DEFAULT_TYPE
 from dp_core.errors import PluginError, did_you_mean, quoted
 
 _RULES: tuple[tuple[str, str, Callable[[int, int], bool]], ...] = (
@@ -90,7 +91,7 @@ def untaken_keys(encoder: Component, shape_meta: Mapping[str, Any]) -> Iterator[
         return
     of_type: dict[str, list[str]] = {}
     for key, spec in shape_meta["obs"].items():
-        of_type.setdefault(str(spec.get("type", "low_dim")).rpartition("/")[2], []).append(key)
+        of_type.setdefault(str(spec.get("type", DEFAULT_TYPE)).rpartition("/")[2], []).append(key)
     for type_, keys in of_type.items():
         if type_ not in takes:
             yield (

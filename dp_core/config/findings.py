@@ -25,7 +25,7 @@ class Findings:
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
-        self.advice: list[Problem] = []
+        self._advice: list[Problem] = []
         self.origins: dict[str, str] = {}
         """Variables that values come from, by the path of the option that they are for."""
         self._unknown: dict[str, tuple[str, Sequence[str]]] = {}
@@ -39,6 +39,10 @@ class Findings:
             message += f" (from {self.origins[path]})"
         self.problems.append(Problem(path, message))
         return INVALID
+
+    def advise(self, path: str, message: str) -> None:
+        """Record what is possible, but hardly meant."""
+        self._advice.append(Problem(path, message))
 
     def unknown_option(self, path: str, name: str, known: Sequence[str]) -> None:
         """Record an option that its block, which has ``known``, does not have."""
@@ -67,7 +71,7 @@ class Findings:
         if self.problems:
             there = [path for start, node in structured.items() for path in option_paths(node, start)]
             raise ConfigError(source, [self._worded(problem, there) for problem in self.problems])
-        for advice in self.advice:
+        for advice in self._advice:
             logger.warning("%s: %s", source, advice)
 
     def _worded(self, problem: Problem, there: list[str]) -> Problem:

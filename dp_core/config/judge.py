@@ -32,9 +32,10 @@ from dp_core.config.fields import Slot
 from dp_core.config.findings import Findings
 from dp_core.config.rules import USUAL_CONTEXT, contexts, method_label, no_answer, questions, reports
 from dp_core.config.schema import WorkspaceConfig
+from dp_core.config.task import ShapeMeta
 from dp_core.config.tree import children, is_options, option_paths, owner_of
 from dp_core.config.wording import join_path
-from dp_core.errors import PluginError, Problem
+from dp_core.errors import PluginError
 
 _MISSING: Any = object()
 """Stands for the arguments of a method that is not asked."""
@@ -72,6 +73,8 @@ class Judge:
         insides: Mapping[str, Mapping[str, Any]],
     ) -> None:
         """As `judge`; ``insides`` are what rules at some paths are answered instead."""
+        if isinstance(node, ShapeMeta):
+            return  # the rules of modalities are asked in the first pass: they need to know no other block
         owner = owner_of(node) or owner
         if path in insides:
             scopes = (types.SimpleNamespace(**insides[path]), *scopes)
@@ -102,7 +105,7 @@ class Judge:
             self._findings.fail(join_path(path, name), message)
             self._findings.mark_unsound(config, name.partition(".")[0])
         for name, message in self._answers("advise", config, path, scopes, owner, is_whole):
-            self._findings.advice.append(Problem(join_path(path, name), message))
+            self._findings.advise(join_path(path, name), message)
 
     def _answers(
         self, rule: str, config: Any, path: str, scopes: tuple[Any, ...], owner: str, is_whole: bool

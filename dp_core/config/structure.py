@@ -10,7 +10,7 @@ import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 import attrs
 
@@ -20,18 +20,9 @@ from dp_core.config.fields import SLOT, Slot
 from dp_core.config.findings import INVALID, Findings
 from dp_core.config.judge import Judge
 from dp_core.config.schema import WorkspaceConfig
-from dp_core.config.wording import describe, join_path, not_one_of, show
+from dp_core.config.task import ComponentSource, ShapeMeta, TaskReader
+from dp_core.config.wording import describe, join_path, name_of, not_one_of, show
 from dp_core.errors import PluginError, Problem
-
-
-class ComponentSource(Protocol):
-    """The place where the names of components are looked up: a `dp_core.registry.Registry`."""
-
-    def resolve(self, kind: str, name: str) -> Component:
-        """Return the component that a config means by ``name``, or raise a `PluginError`."""
-
-    def components(self, kind: str | None = None) -> list[Component]:
-        """Return the components of ``kind``."""
 
 
 def structure_run(registry: ComponentSource, data: Mapping[str, Any], source: str) -> WorkspaceConfig:
@@ -61,7 +52,7 @@ def structure_block(registry: ComponentSource, kind: str, block: Any, runtime: M
     findings = Findings()
     chosen = _Structurer(registry, findings).slot(kind, block, "")
     Judge(findings).judge(chosen, "", (types.SimpleNamespace(**(runtime or {})),))
-    findings.report(f"{kind} {_name_of(block)}".strip(), {"": chosen})
+    findings.report(f"{kind} {name_of(block)}".strip(), {"": chosen})
     return typing.cast(Slot, chosen)
 
 
@@ -82,6 +73,18 @@ def structure_parts(
         judge.judge(part, kind, (types.SimpleNamespace(**without_marks(dict(data))),))
     findings.report(source, parts)
     return parts
+
+
+def structure_task(registry: ComponentSource, value: Any, source: str) -> ShapeMeta:
+    """Turn plain containers into a `ShapeMeta`, and log what the rules of its modalities advise against.
+
+    Raises:
+        ConfigError: with all problems.
+    """
+    findings = Findings()
+    task = _Structurer(registry, findings).task(value, "")
+    findings.report(source, {})
+    return typing.cast(ShapeMeta, task)
 
 
 class _Structurer:
@@ -129,6 +132,12 @@ class _Structurer:
         if not issubclass(component.config, WorkspaceConfig):
             return self._fail(join_path(path, "workspace"), f"{component.config.__name__} must extend WorkspaceConfig")
         return self.options(component.config, options, path, given={"workspace": component})
+
+    def task(self, value: Any, path: str) -> Any:
+        mark, findings = len(self.findings.problems), self.findings
+        task = TaskReader(self.registry, self.component_options, findings.is_sound, findings.fail, findings.advise)
+        read = task.read(value, path)
+        return read if len(findings.problems) == mark else INVALID
 
     def options(self, cls: type, data: Any, path: str, given: Mapping[str, Any] | None = None) -> Any:
         """An instance of the attrs class ``cls``; ``given`` are options that are already structured."""
@@ -198,6 +207,8 @@ class _Structurer:
             return self._sequence(origin, args, value, path, kind)
         if origin in (dict, Mapping) or hint is dict:
             return self._mapping(args, value, path, kind)
+        if hint is ShapeMeta:
+            return self.task(value, path)
         if attrs.has(hint):
             return self.options(hint, value, path)
         return self._scalar(hint, value, path)
@@ -275,8 +286,3 @@ class _Structurer:
         if type(value) is hint:
             return value
         return self._fail(path, f"expected {describe(hint)}, got {show(value)}")
-
-
-def _name_of(block: Any) -> str:
-    name = block.get("name") if isinstance(block, Mapping) else block
-    return f"'{name}'" if isinstance(name, str) else ""

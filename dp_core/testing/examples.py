@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -26,7 +26,22 @@ SHAPE_METAS: dict[str, dict[str, Any]] = {
     "states": {"obs": _STATES, "action": {"shape": [2]}},
 }
 
-_KNOWN_OPTIONS: dict[str, Any] = {**WINDOW, "num_epochs": 1, "max_steps": 16, "shape_meta": SHAPE_METAS["states"]}
+SHAPES: dict[str, tuple[int, ...]] = {
+    "a number": (),
+    "a vector": (3,),
+    "a matrix": (16, 4),
+    "an image": (3, 8, 12),
+    "an image of one channel": (1, 8, 12),
+}
+"""Shapes of one observation, for modalities."""
+
+_KNOWN_OPTIONS: dict[str, Any] = {
+    **WINDOW,
+    "num_epochs": 1,
+    "max_steps": 16,
+    "shape_meta": SHAPE_METAS["states"],
+    "vocabulary_size": 10,
+}
 
 
 @attrs.frozen(kw_only=True)
@@ -42,6 +57,11 @@ class Setting:
 def for_task(shape_meta: Mapping[str, Any]) -> Setting:
     """Make the setting of a kind that is built with ``shape_meta``."""
     return Setting(runtime={"shape_meta": shape_meta}, context=WINDOW)
+
+
+def of_shape(shape: Sequence[int]) -> Setting:
+    """Make the setting of a modality, which is built with ``shape``; rules of its options may ask for ``key``, too."""
+    return Setting(runtime={"shape": tuple(shape)}, context={"key": "observed"})
 
 
 def _for_network(*, global_cond_dim: int | None = None, local_cond_dim: int | None = None, **tokens: int) -> Setting:
@@ -65,6 +85,7 @@ SETTINGS: dict[str, dict[str, Setting]] = {
         "unconditioned": _for_network(),
         "given tokens": _for_network(token_dim=6, n_tokens=4),  # those that take them
     },
+    "modality": {name: of_shape(shape) for name, shape in SHAPES.items()},
     "policy": _TASKS,
     "dataset": _TASKS,
     "runner": _TASKS,

@@ -11,6 +11,7 @@ from attrs.validators import ge, optional
 from dp_core import Slot, option, slot
 from dp_core.config.declared import STEP, TOKENS, VECTOR, WINDOW, gives, sees
 from dp_core.errors import did_you_mean, quoted
+from dp_core.shape_meta import subset
 
 
 @attrs.frozen(kw_only=True)
@@ -101,9 +102,3 @@ class ConcatConfig:
                 "parts",
                 f"{quoted(left, ' and ')} {does} given to no part; add to the keys of one, or add a part without keys",
             )
-
-
-def subset(shape_meta: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    """Return ``shape_meta`` with these observations alone, in its order."""
-    wanted = set(keys)
-    return {**shape_meta, "obs": {key: spec for key, spec in shape_meta["obs"].items() if key in wanted}}

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from dp_concat.config import subset
 from dp_core.config.declared import TOKENS, WINDOW, gives, sees
 from dp_core.errors import DpError
 from dp_core.interfaces import BaseEncoder
 from dp_core.kit.nn.encoding import build_encoder, encode_window
+from dp_core.shape_meta import subset
 
 if TYPE_CHECKING:
     from dp_concat.config import ConcatConfig

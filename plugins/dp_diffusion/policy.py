@@ -17,7 +17,7 @@ from dp_core.errors import InputError, quoted
 from dp_core.interfaces import BaseDenoiser, BaseEncoder, BasePolicy, BaseScheduler, Generators, Inpaint
 from dp_core.kit.nn.encoding import build_encoder, encode_window
 from dp_core.normalizer import LinearNormalizer
-from dp_core.observations import ObservationCheck
+from dp_core.observations import ObservationCheck, Raw
 from dp_core.profiling import section
 from dp_core.shape_meta import action_dim
 from dp_diffusion.conditioning import (
@@ -204,7 +204,7 @@ class DiffusionPolicy(BasePolicy):
         return slice(first, first + self.config.n_action_steps)
 
     @section("encode")
-    def _encode(self, obs: dict[str, Tensor]) -> Tensor:
+    def _encode(self, obs: dict[str, Raw]) -> Tensor:
         """Encode every step of ``{key: (B, T, *shape)}``, to (B, T, Do); see `Conditioning` for other encoders."""
         features = encode_window(self.obs_encoder, self.normalizer.normalize(obs), sees_window=self._sees_window)
         self._check_features(features)
@@ -223,7 +223,7 @@ class DiffusionPolicy(BasePolicy):
             )
 
     @contextmanager
-    def _checked(self, given: dict[str, Tensor]) -> Iterator[None]:
+    def _checked(self, given: dict[str, Raw]) -> Iterator[None]:
         """Look at what was given while the sampling is launched, and refuse it afterwards if it is bad."""
         if not self.config.check_obs:
             yield
@@ -243,10 +243,10 @@ class DiffusionPolicy(BasePolicy):
             names = quoted(sorted(ignored))
             logger.warning("predict_action: ignores %s, which shape_meta does not name", names)
 
-    def _last_steps(self, obs: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _last_steps(self, obs: dict[str, Any]) -> dict[str, Raw]:
         return last_steps(obs, self.shape_meta, self.config.n_obs_steps, self.device)
 
-    def _observed(self, obs: dict[str, Tensor]) -> Condition:
+    def _observed(self, obs: dict[str, Raw]) -> Condition:
         """Encode the observations of To steps; from the cache where they were seen before."""
         cache = None if self.training else self._cache
         return self.conditioning.condition(self._encode(obs) if cache is None else cache.features(obs, self._encode))

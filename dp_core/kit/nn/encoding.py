@@ -22,10 +22,11 @@ def build_encoder(encoder: Slot, *, shape_meta: Mapping[str, Any], n_obs_steps: 
     return built
 
 
-def encode_window(encoder: BaseEncoder, obs: Mapping[str, Tensor], *, sees_window: bool) -> Tensor:
+def encode_window(encoder: BaseEncoder, obs: Mapping[str, Any], *, sees_window: bool) -> Tensor:
     """Encode windows ``{key: (B, T, *shape)}``.
 
     Args:
+        obs: tensors; what is none, such as text, is an array of numpy or B lists of T.
         sees_window: the encoder is given whole windows; otherwise one step after the other, as members of a batch.
 
     Returns:
@@ -33,7 +34,19 @@ def encode_window(encoder: BaseEncoder, obs: Mapping[str, Tensor], *, sees_windo
         as the encoder gives them.
     """
     if sees_window:
-        return encoder(dict(obs))[:, None]
-    n_steps = next(iter(obs.values())).shape[1]
-    steps: Tensor = encoder({key: value.flatten(0, 1) for key, value in obs.items()})  # (B*T, ...)
+        windows: Tensor = encoder({key: listed(value) for key, value in obs.items()})
+        return windows[:, None]
+    first = next(iter(obs.values()))
+    n_steps = first.shape[1] if isinstance(first, Tensor) else len(first[0])
+    steps: Tensor = encoder({key: fold_steps(value) for key, value in obs.items()})  # (B*T, ...)
     return steps.unflatten(0, (-1, n_steps))  # type: ignore[no-untyped-call]
+
+
+def fold_steps(value: Any) -> Any:
+    """Fold (B, T, *shape) to what encoders of steps are given, (B*T, *shape); what is no tensor, to a list."""
+    return value.flatten(0, 1) if isinstance(value, Tensor) else [step for window in listed(value) for step in window]
+
+
+def listed(value: Any) -> Any:
+    """Return tensors and lists as they are, and arrays of numpy as lists."""
+    return value if isinstance(value, Tensor | list) else value.tolist()
