@@ -34,6 +34,14 @@ ARM = {
     }
 }
 
+CLOUD = {
+    "points and a state": {
+        "obs": {"cloud": {"shape": [20, 3], "type": "points"}, "grip": {"shape": [2], "type": "low_dim"}},
+        "action": {"shape": [2]},
+    }
+}
+IDS = {"ids": {"obs": {"words": {"shape": [3], "type": "tokens", "vocabulary_size": 5}}, "action": {"shape": [2]}}}
+
 CROP = {"crop_shape": [36, 36]}
 SMALL_CNN = {"name": "cnn", "channels": [4, 8], "feature_dimension": 8}
 PATCHES = {"name": "timm", "model_name": "test_vit", "resize_shape": [32, 32], "feature_aggregation": "tokens"}
@@ -91,12 +99,17 @@ EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
         "configs": [{"use_group_norm": True, **CROP}],
         "shape_metas": SMALL_IMAGE,
     },
+    ("encoder", "pointnet"): {"configs": [{"channels": [8, 8], "feature_dimension": 4}], "shape_metas": CLOUD},
     ("encoder", "r3m"): {"configs": [{"frozen": True}], "shape_metas": SMALL_IMAGE},
     ("encoder", "robomimic"): {
         "configs": [{"feature_dimension": 8, "num_kp": 4, **CROP}],
         "shape_metas": SMALL_IMAGE,
     },
     ("encoder", "temporal"): {"configs": [{"encoder": "lowdim", "n_emb": 8, "n_layer": 1}]},
+    ("encoder", "token_embedding"): {
+        "configs": [{"embedding_dim": 4, "as_tokens": as_tokens} for as_tokens in (False, True)],
+        "shape_metas": IDS,
+    },
     ("encoder", "timm"): {
         "configs": [{"model_name": "test_resnet", **CROP}, {k: v for k, v in PATCHES.items() if k != "name"}],
         "shape_metas": SMALL_IMAGE,
@@ -128,8 +141,8 @@ EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
     ("workspace", "train"): {"configs": [{"training": {"device": "cpu"}, "lr_schedule": "constant"}]},
 }
 """Small ones, by kind and name; the others pass with their defaults."""
-ELSEWHERE = {("runner", "robomimic")}
-"""Needs a file of its simulator; see dp_robomimic/test_runner.py."""
+ELSEWHERE = {("runner", "robomimic"), ("encoder", "sentence")}
+"""Need files, of a simulator and of an embedder; see dp_robomimic/test_runner.py and dp_language/test_sentence.py."""
 
 
 def conformance_class(kind: str, name: str) -> type[Conformance]:

@@ -60,7 +60,7 @@ def the_end_of_a_step_matters(case: Case) -> None:
         return
     denoiser = case.build(has_end_timestep=True).eval()
     inputs = modules.network_of(case).inputs(case, 3)
-    conditions = {name: inputs[name] for name in ("local_cond", "global_cond") if name in inputs}
+    conditions = {name: inputs[name] for name in ("local_cond", "global_cond", "tokens") if name in inputs}
     _perturb(denoiser)  # some start as zeros
 
     def asked(end: torch.Tensor) -> torch.Tensor:
