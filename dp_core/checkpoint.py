@@ -104,7 +104,7 @@ def payload_parts(
     Raises:
         CheckpointError, ConfigError: as in `payload_config`, as far as these blocks are concerned.
     """
-    _require_components(payload, registry, source, data, kinds)
+    _require_components(payload, registry, source, data, {*kinds, "shape_meta"})  # modalities, which all need
     with skip_pretrained_weights():
         return structure_parts(registry, data, kinds, _with_version(source, payload))
 

@@ -23,6 +23,7 @@ Kind = Literal[
     "encoder",
     "denoiser",
     "scheduler",
+    "modality",
     "dataset",
     "runner",
     "optimizer",

@@ -44,6 +44,7 @@ MOVED = {
     "dp_core.vision": "dp_core.kit.nn.vision",
     "dp_core.weight_files": "dp_core.kit.nn.weight_files",
     "dp_core.weights": "dp_core.pretrained",
+    "dp_replay.images": "dp_core.kit.data.images",
 }
 """The present name of a module, by the one that it had."""
 

@@ -1,22 +1,27 @@
-"""The meaning of observations. The type of a key in `shape_meta` decides, for data sets and policies alike.
+"""The meaning of observations. The modality of a key in `shape_meta` decides, for data sets and policies alike.
 
 Images (``rgb``) are whole numbers in 0..255, bool (black and white) or floats in [0, 1]; they become floats in [0, 1].
 Low-dimensional keys are numbers of any type, taken as they are. The type of the numbers alone tells nothing: a gripper
-flag may be uint8 as well.
+flag may be uint8 as well. Other modalities say the same of themselves, see `dp_core.interfaces.BaseModality`.
 """
 
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dp_core.errors import InputError
-from dp_core.shape_meta import obs_type
+from dp_core.shape_meta import built_modality
+
+Raw = Tensor | NDArray[Any]
+"""Observations as they travel: numbers are tensors; what is none, such as text, stays an array of numpy."""
 
 LARGEST = 255
 """The value of white in images of whole numbers."""
@@ -24,11 +29,81 @@ UNIT_TOLERANCE = 1e-3
 """A quarter of a grey level: interpolation rounds, so that images in [0, 1] come out a little larger."""
 _LARGEST_NUMBER = torch.finfo(torch.float32).max
 """What is beyond becomes infinite where normalizers take it, be it finite as float64."""
-_EXPECTED = {
-    "rgb": "expected an image: uint8 or other whole numbers in 0..255, bool, or floats in [0, 1]; "
-    "divide floats in 0..255 by 255, and clip what interpolation overshot",
-    "low_dim": "expected finite numbers; check the sensor or the message that they come from",
-}
+FINITE = (-_LARGEST_NUMBER, _LARGEST_NUMBER)
+"""The limits of what may be any number."""
+
+
+class Meaning(ABC):
+    """What raw values stand for: which are legal, and what networks get for them."""
+
+    expected: str
+    """What is legal and what to do about anything else; ends a message: ``expected finite numbers; check the ...``."""
+    is_scaled: bool = True
+    """Whether scale and offset of a normalizer apply to what `convert` gives; if not, it goes to networks as it is."""
+
+    def received(self, values: Any, name: str, device: torch.device | str = "cpu") -> Raw:
+        """Take what a policy is handed, (B, T, *shape): a tensor as it is, anything else brought to ``device``.
+
+        Args:
+            name: of the key, for messages.
+
+        Raises:
+            InputError: it is nothing that this modality can be.
+        """
+        return as_tensor(values, name, device)
+
+    def accepts(self, dtype: torch.dtype) -> bool:
+        """Tell whether values of this data type can be legal at all."""
+        return not dtype.is_complex
+
+    @abstractmethod
+    def limits(self, dtype: torch.dtype) -> tuple[float, float] | None:
+        """Return the smallest and the largest legal value of this data type; None: any value is legal."""
+
+    @abstractmethod
+    def convert(self, values: Any, dtype: torch.dtype = torch.float32) -> Any:
+        """Convert legal raw values (..., *shape) to floats of ``dtype`` in one unit, whatever they were stored as.
+
+        What is not scaled becomes what an encoder is given.
+        """
+
+
+class Images(Meaning):
+    """Pictures: black is 0, white is 255 in whole numbers, and 1 in floats and bools. They become floats in [0, 1]."""
+
+    expected = (
+        "expected an image: uint8 or other whole numbers in 0..255, bool, or floats in [0, 1]; "
+        "divide floats in 0..255 by 255, and clip what interpolation overshot"
+    )
+
+    def limits(self, dtype: torch.dtype) -> tuple[float, float] | None:
+        """Return [0, 1], with room for the rounding of interpolation, or 0..255."""
+        if dtype in (torch.uint8, torch.bool):
+            return None
+        return (-UNIT_TOLERANCE, 1 + UNIT_TOLERANCE) if dtype.is_floating_point else (0, LARGEST)
+
+    def convert(self, values: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Bring whole numbers to [0, 1]."""
+        is_unit = values.is_floating_point() or values.dtype == torch.bool
+        return values.to(dtype) if is_unit else values.to(dtype) / LARGEST
+
+
+class Numbers(Meaning):
+    """Finite numbers of any type, as they are."""
+
+    expected = "expected finite numbers; check the sensor or the message that they come from"
+
+    def limits(self, dtype: torch.dtype) -> tuple[float, float] | None:
+        """Return `FINITE` for floats."""
+        return FINITE if dtype.is_floating_point else None
+
+    def convert(self, values: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Change the type alone."""
+        return values.to(dtype)
+
+
+IMAGES = Images()
+NUMBERS = Numbers()
 
 
 def as_tensor(values: Any, name: str, device: torch.device | str = "cpu") -> Tensor:
@@ -56,29 +131,32 @@ def as_tensor(values: Any, name: str, device: torch.device | str = "cpu") -> Ten
         return torch.from_numpy(array).to(device)
 
 
-def as_float(values: Tensor, type_: str | None, name: str, dtype: torch.dtype = torch.float32) -> Tensor:
+def as_float(values: Tensor, meaning: Meaning | None, name: str, dtype: torch.dtype = torch.float32) -> Tensor:
     """Convert raw values to floats that scale and offset apply to: images in [0, 1], numbers as they are.
 
+    What is not scaled, ids for example, keeps a type of its own.
+
     Args:
-        type_: of the key, ``"rgb"`` or ``"low_dim"``; None if nobody said.
+        meaning: of the key; None if nobody said.
         name: of the key, for messages.
 
     Raises:
-        InputError: such values have no meaning for this type. Ranges are looked at on the CPU only, as a GPU would have
-            to be waited for; `ObservationCheck` looks everywhere.
+        InputError: such values have no meaning for this key. Ranges are looked at on the CPU only, as a GPU would have
+            to be waited for, and NaN is not looked for where any number is legal; `ObservationCheck` does both.
     """
-    if values.is_complex():
-        raise InputError(f"{name} is {values.dtype}; {_EXPECTED[type_ or 'low_dim']}")
-    if type_ is None and values.dtype == torch.uint8:
+    if meaning is None and values.dtype == torch.uint8:
         raise InputError(
             f"{name} is torch.uint8, and nothing says whether that is an image or a number; "
             "build the normalizer as LinearNormalizer(shape_meta)"
         )
-    if type_ != "rgb":
-        return values.to(dtype)
-    if values.device.type == "cpu" and _has_range_to_check(values, type_):
-        _refuse_bad(name, type_, values.dtype, *(float(limit) for limit in _limits(values)))
-    return values.to(dtype) if _is_unit(values) else values.to(dtype) / LARGEST
+    meaning = meaning or NUMBERS
+    if not meaning.accepts(values.dtype):
+        raise InputError(f"{name} is {values.dtype}; {meaning.expected}")
+    legal = meaning.limits(values.dtype)
+    if legal is not None and legal != FINITE and values.device.type == "cpu":
+        _refuse_bad(name, meaning, values.dtype, *(float(limit) for limit in _limits(values)))
+    converted: Tensor = meaning.convert(values, dtype)
+    return converted
 
 
 class ObservationCheck:
@@ -93,7 +171,7 @@ class ObservationCheck:
         return actions
     """
 
-    def __init__(self, obs: Mapping[str, Tensor], shape_meta: Mapping[str, Any]) -> None:
+    def __init__(self, obs: Mapping[str, Any], shape_meta: Mapping[str, Any]) -> None:
         """Start the search for values that no policy may see.
 
         Args:
@@ -102,10 +180,16 @@ class ObservationCheck:
         Raises:
             InputError: see `finish`.
         """
-        types = {key: obs_type(shape_meta, key) if key in shape_meta["obs"] else "low_dim" for key in obs}
-        given = {key: as_tensor(value, f"predict_action: '{key}'") for key, value in obs.items()}
-        looked_at = {key: value for key, value in given.items() if _has_range_to_check(value, types[key])}
-        self._looked_at = [(key, types[key], value.dtype) for key, value in looked_at.items()]
+        meanings: dict[str, Meaning] = {
+            key: built_modality(shape_meta, key) if key in shape_meta["obs"] else NUMBERS for key in obs
+        }
+        received = {key: meanings[key].received(value, f"predict_action: '{key}'") for key, value in obs.items()}
+        given = {key: value for key, value in received.items() if isinstance(value, Tensor)}
+        for key, value in given.items():
+            if not meanings[key].accepts(value.dtype):
+                raise InputError(f"predict_action: '{key}' is {value.dtype}; {meanings[key].expected}")
+        looked_at = {key: value for key, value in given.items() if meanings[key].limits(value.dtype) is not None}
+        self._looked_at = [(key, meanings[key], value.dtype) for key, value in looked_at.items()]
         self._event: torch.cuda.Event | None = None
         if not looked_at:
             return
@@ -129,20 +213,8 @@ class ObservationCheck:
         if not self._looked_at:
             return
         limits = self._limits.tolist()
-        for (key, type_, dtype), low, high in zip(self._looked_at, limits[::2], limits[1::2], strict=True):
-            _refuse_bad(f"predict_action: '{key}'", type_, dtype, low, high)
-
-
-def _has_range_to_check(values: Tensor, type_: str) -> bool:
-    """Tell whether some values of this data type are not legal."""
-    if type_ == "rgb":
-        return values.dtype not in (torch.uint8, torch.bool)
-    return values.is_floating_point()
-
-
-def _is_unit(values: Tensor) -> bool:
-    """Tell whether images of this data type go up to 1."""
-    return values.is_floating_point() or values.dtype == torch.bool
+        for (key, meaning, dtype), low, high in zip(self._looked_at, limits[::2], limits[1::2], strict=True):
+            _refuse_bad(f"predict_action: '{key}'", meaning, dtype, low, high)
 
 
 def _limits(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,12 +225,7 @@ def _limits(values: Tensor) -> tuple[Tensor, Tensor]:
     return low, high
 
 
-def _refuse_bad(name: str, type_: str, dtype: torch.dtype, low: float, high: float) -> None:
-    if type_ != "rgb":
-        is_good = low >= -_LARGEST_NUMBER and high <= _LARGEST_NUMBER  # false for NaN, too
-    elif dtype.is_floating_point:
-        is_good = low >= -UNIT_TOLERANCE and high <= 1 + UNIT_TOLERANCE
-    else:
-        is_good = low >= 0 and high <= LARGEST
-    if not is_good:
-        raise InputError(f"{name} is {dtype} with values from {low:.6g} to {high:.6g}; {_EXPECTED[type_]}")
+def _refuse_bad(name: str, meaning: Meaning, dtype: torch.dtype, low: float, high: float) -> None:
+    limits = meaning.limits(dtype)
+    if limits is not None and not (low >= limits[0] and high <= limits[1]):  # so that NaN is found, too
+        raise InputError(f"{name} is {dtype} with values from {low:.6g} to {high:.6g}; {meaning.expected}")

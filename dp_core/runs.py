@@ -20,6 +20,7 @@ from dp_core.atomic import new_folder, numbered, remove_leftovers, whole_file
 from dp_core.config.checks import step_mismatches
 from dp_core.config.compose import apply_overrides, compose, leaves, parse_override, resolve
 from dp_core.config.fields import Slot
+from dp_core.config.structure import structure_task
 from dp_core.config.tree import preflight, unstructure
 from dp_core.errors import (
     CheckpointError,
@@ -237,6 +238,7 @@ def evaluate(
     with skip_pretrained_weights():
         _require_ready(parts, path)
     _require_equal_steps(parts["policy"], parts["runner"], path)
+    data["shape_meta"] = task_of(payload, registry, data, path)
     policy = policy_from(payload, parts["policy"], data, path).to(find_device(str(device), "device"))
     # Each evaluation has a folder of its own, also of those that start at once, unless it was given one.
     output = Path(output_dir) if output_dir is not None else new_folder(numbered(_beside(path)))
@@ -273,6 +275,7 @@ def load_policy(path: str | Path, device: str | torch.device = "cpu", overrides:
     _require_heard(overrides, ("policy",), payload["cfg"])
     data = checkpoint_config(payload, registry, path, overrides)
     parts = payload_parts(payload, registry, path, data, ("policy",))
+    data["shape_meta"] = task_of(payload, registry, data, path)
     return policy_from(payload, parts["policy"], data, path).to(device)
 
 
@@ -286,6 +289,26 @@ def checkpoint_config(
     """
     data = resolve(apply_overrides(payload["cfg"], overrides), str(path))
     return keep_process(registry, payload["cfg"], as_manifest(payload.get("manifest"))["kinds"], data, str(path))
+
+
+def task_of(payload: Mapping[str, Any], registry: Registry, data: Mapping[str, Any], path: str | Path) -> Any:
+    """Return the ``shape_meta`` of a payload's config with its modalities, which are named in full there.
+
+    A workspace may have one of a form of its own, and note no modality in its manifest: that is returned as it is.
+
+    Args:
+        data: the config, with changes or without.
+
+    Raises:
+        ConfigError: a change is wrong.
+    """
+    task = data.get("shape_meta")
+    try:
+        return structure_task(registry, task, f"{path}: shape_meta")
+    except ConfigError:
+        if "modality" in as_manifest(payload.get("manifest"))["kinds"].values():
+            raise
+        return task
 
 
 def policy_from(payload: Mapping[str, Any], policy: Slot, data: Mapping[str, Any], path: str | Path) -> BasePolicy:

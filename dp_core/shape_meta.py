@@ -1,24 +1,64 @@
-"""Checks `shape_meta`, which says what a task observes and does, and answers the usual questions about it."""
+"""The usual questions about `shape_meta`, which says what a task observes and does.
+
+Each observation is of a modality: a component of the kind ``modality``, named by ``type``. In a config that is resolved
+with everything else (`ShapeMeta`); plain containers, from Python, are looked up here among what is installed.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dp_core.errors import quoted
+from dp_core.config.fields import Slot
+from dp_core.config.structure import structure_task
+from dp_core.config.task import DEFAULT_TYPE, ComponentSource, ShapeMeta
+from dp_core.errors import ConfigError, quoted
 
-TYPES = ("rgb", "low_dim")
-"""The types of observations."""
+__all__ = [
+    "IMAGES",
+    "ShapeMeta",
+    "action_dim",
+    "crop_problems",
+    "image_keys",
+    "keys_of_type",
+    "keys_once_per_episode",
+    "modality_slot",
+    "obs_shape",
+    "obs_type",
+    "shape_meta_problems",
+    "subset",
+    "task_problems",
+]
+
+IMAGES = ("rgb", "depth")
+"""Modalities whose observations are images (C, H, W)."""
+_installed: list[ComponentSource] = []
+"""What was found when a plain `shape_meta` was looked up first."""
+_looked_up: dict[str, ShapeMeta] = {}
+"""Tasks of one observation each, by what their entries say."""
 
 
 def keys_of_type(shape_meta: Mapping[str, Any], wanted: str) -> list[str]:
-    """List the observation keys of type ``"rgb"`` or ``"low_dim"`` in the order of `shape_meta`, that of features."""
+    """List the observation keys of a modality, such as ``"rgb"``, in the order of `shape_meta`, that of features.
+
+    Args:
+        wanted: its short name, or its qualified one.
+    """
+    if "/" in wanted:
+        names = {key: modality_slot(shape_meta, key).component.qualified_name for key in shape_meta["obs"]}
+        return [key for key, name in names.items() if name == wanted]
     return [key for key in shape_meta["obs"] if obs_type(shape_meta, key) == wanted]
 
 
+def image_keys(shape_meta: Mapping[str, Any]) -> list[str]:
+    """List the observation keys that are images (C, H, W), of colours or of depth, in the order of `shape_meta`."""
+    return [key for key in shape_meta["obs"] if obs_type(shape_meta, key) in IMAGES]
+
+
 def obs_type(shape_meta: Mapping[str, Any], key: str) -> str:
-    """Return the type of an observation key, ``"rgb"`` or ``"low_dim"``; `dp_core.observations` says what they mean."""
-    return str(shape_meta["obs"][key].get("type", "low_dim"))
+    """Return the short name of the modality of an observation, ``"rgb"`` or ``"low_dim"``, for example."""
+    return str(shape_meta["obs"][key].get("type", DEFAULT_TYPE)).rpartition("/")[2]
 
 
 def obs_shape(shape_meta: Mapping[str, Any], key: str) -> tuple[int, ...]:
@@ -31,11 +71,73 @@ def action_dim(shape_meta: Mapping[str, Any]) -> int:
     return int(shape_meta["action"]["shape"][0])
 
 
+def keys_once_per_episode(shape_meta: Mapping[str, Any]) -> list[str]:
+    """List the observation keys with ``when: episode``: what is observed once, at its begin, such as a goal."""
+    return [key for key, spec in shape_meta["obs"].items() if spec.get("when") == "episode"]
+
+
+def subset(shape_meta: Mapping[str, Any], keys: Iterable[str]) -> ShapeMeta:
+    """Return a `shape_meta` with some of the observations, as a part of an encoder sees it.
+
+    Raises:
+        KeyError: there is no such key.
+        ConfigError: a modality is not installed, or refuses what is said of its key.
+    """
+    slots = {key: modality_slot(shape_meta, key) for key in keys}
+    return ShapeMeta({**shape_meta, "obs": {key: shape_meta["obs"][key] for key in slots}}, slots)
+
+
+def modality_slot(shape_meta: Mapping[str, Any], key: str) -> Slot:
+    """Return the modality of an observation, with its options; `dp_core.interfaces.modality_of` builds it.
+
+    Raises:
+        ConfigError: of plain containers: no such modality is installed, or it refuses what is said of the key.
+    """
+    return _task_of(shape_meta, key).modalities[key]
+
+
+def built_modality(shape_meta: Mapping[str, Any], key: str) -> Any:
+    """Return the modality of an observation, made when it is asked for first; `dp_core.interfaces.modality_of`.
+
+    Raises:
+        ConfigError: as `modality_slot`.
+    """
+    task = _task_of(shape_meta, key)
+    if key not in task.built:
+        task.built[key] = task.modalities[key].build(shape=obs_shape(task, key))
+    return task.built[key]
+
+
+def _task_of(shape_meta: Mapping[str, Any], key: str) -> ShapeMeta:
+    """Return ``shape_meta`` if its modalities are known, else a task of this one key, looked up among the installed."""
+    if isinstance(shape_meta, ShapeMeta) and key in shape_meta.modalities:
+        return shape_meta
+    task = {"obs": {key: shape_meta["obs"][key]}, "action": {"shape": [1]}}
+    name = repr(task)
+    if name not in _looked_up:
+        _looked_up[name] = _read(task)
+    return _looked_up[name]
+
+
+def _read(task: Any) -> ShapeMeta:
+    """Resolve plain containers; where a name is not found, look again at what is installed by now."""
+    if _installed:
+        try:
+            return structure_task(_installed[0], task, "shape_meta")
+        except ConfigError as error:
+            if not any(problem.path.endswith(".type") for problem in error.problems):
+                raise
+            _looked_up.clear()
+    # By its name, as a target: the registry knows the hooks, their annotations policies, and their normalizer this.
+    _installed[:] = [importlib.import_module("dp_core.registry").Registry.discover()]
+    return structure_task(_installed[0], task, "shape_meta")
+
+
 def crop_problems(crop_shape: tuple[int, int] | None, shape_meta: Mapping[str, Any]) -> Iterable[str]:
     """Report images that are too small to cut ``crop_shape`` (height, width) out of; None is the whole image."""
     if crop_shape is None:
         return
-    for key in keys_of_type(shape_meta, "rgb"):
+    for key in image_keys(shape_meta):
         _, height, width = obs_shape(shape_meta, key)
         if crop_shape[0] > height or crop_shape[1] > width:
             yield (
@@ -46,19 +148,12 @@ def crop_problems(crop_shape: tuple[int, int] | None, shape_meta: Mapping[str, A
 
 def shape_meta_problems(value: Any) -> Iterable[tuple[str, str]]:
     """Report what is wrong with ``value`` as a `shape_meta`: pairs of a dotted path below it and a message."""
-    if not isinstance(value, Mapping):
-        yield "", f"expected a mapping with 'obs' and 'action', got {value!r}"
+    if isinstance(value, ShapeMeta):
         return
-    for key in value:
-        if key not in ("obs", "action"):
-            yield str(key), "unknown key; expected 'obs' and 'action'"
-    obs = value.get("obs")
-    if not isinstance(obs, Mapping) or not obs:
-        yield "obs", f"expected a mapping of observation keys, got {obs!r}"
-    else:
-        for key, spec in obs.items():
-            yield from _spec_problems(f"obs.{key}", spec)
-    yield from _spec_problems("action", value.get("action"), lengths=(1,), types=())
+    try:
+        _read(value)
+    except ConfigError as error:
+        yield from ((problem.path, problem.message) for problem in error.problems)
 
 
 def task_problems(
@@ -79,32 +174,11 @@ def task_problems(
         if key not in observations:
             yield f"shape_meta.obs has '{key}', which {task} does not give; choose from {quoted(observations)}"
             continue
-        wanted, given = (f"{spec.get('type', 'low_dim')} {list(spec['shape'])}" for spec in (asked, observations[key]))
+        wanted, given = (
+            f"{spec.get('type', DEFAULT_TYPE).rpartition('/')[2]} {list(spec['shape'])}"
+            for spec in (asked, observations[key])
+        )
         if wanted != given:
             yield f"shape_meta.obs.{key} is {wanted}; {task} gives {given}"
     if (size := list(shape_meta["action"]["shape"])) != list(action_shape):
         yield f"shape_meta.action is {size}; actions of {task} are {list(action_shape)}: {meaning}"
-
-
-def _spec_problems(
-    path: str, spec: Any, lengths: tuple[int, ...] = (), types: tuple[str, ...] = TYPES
-) -> Iterable[tuple[str, str]]:
-    if not isinstance(spec, Mapping) or "shape" not in spec:
-        yield path, f"expected a mapping with 'shape', got {spec!r}"
-        return
-    for key in spec:
-        if key != "shape" and not (types and key == "type"):
-            yield f"{path}.{key}", "unknown key; expected 'shape'" + (" and 'type'" if types else "")
-    kind = spec.get("type", "low_dim")
-    name = path.removeprefix("obs.")
-    if kind == "rgb" and "." in name:
-        yield path, f"the key of a camera names a part of the encoder and has no dots; write '{name.replace('.', '_')}'"
-    if types and kind not in types:
-        yield f"{path}.type", f"expected 'rgb' or 'low_dim', got {kind!r}"
-    shape = spec["shape"]
-    if not isinstance(shape, list | tuple) or not shape or not all(type(n) is int and n > 0 for n in shape):
-        yield f"{path}.shape", f"expected a list of positive whole numbers, got {shape!r}"
-    elif kind == "rgb" and len(shape) != 3:
-        yield f"{path}.shape", f"expected [channels, height, width] for an image, got {list(shape)}"
-    elif lengths and len(shape) not in lengths:
-        yield f"{path}.shape", f"expected one number, the size of an action, got {list(shape)}"

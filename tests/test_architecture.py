@@ -20,11 +20,11 @@ ALLOWED = {(data_set, "dp_replay") for data_set in ("dp_pusht", "dp_robomimic", 
 """A plugin is exchanged alone; only a data set may build on the replay buffer."""
 
 FLOORS = [
-    ("errors", "moved", "profiling", "shape_meta", "pretrained", "atomic"),
+    ("errors", "moved", "profiling", "pretrained", "atomic"),
     ("component", "hooks"),
     ("config",),
     ("discovery", "registry"),
-    ("provenance", "run_config"),
+    ("provenance", "run_config", "shape_meta"),
     ("observations", "normalizer", "interfaces"),
     ("soundness", "checkpoint", "workspace"),
     ("training",),

@@ -16,7 +16,11 @@ from dp_core.discovery.loading import PluginRecord
 from dp_core.errors import PluginError
 from dp_core.registry import Registry
 
-_TITLES = {kind: f"{kind}s" for kind in KINDS} | {"policy": "policies", "lr_schedule": "learning-rate schedules"}
+_TITLES = {kind: f"{kind}s" for kind in KINDS} | {
+    "policy": "policies",
+    "modality": "modalities",
+    "lr_schedule": "learning-rate schedules",
+}
 
 
 def kind_meant(text: str) -> str:

@@ -1,13 +1,16 @@
-"""Parts of a run that do not fit together: numbers of steps, callbacks and what their workspace has for them."""
+"""Parts of a run that do not fit together: steps, callbacks and their workspace, encoders and what they are given."""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from dp_core.component import Component
+from dp_core.config.declared import TOKENS, gives, names_in
 from dp_core.config.fields import Slot
 from dp_core.config.schema import WORKSPACE_PARTS, WorkspaceConfig
+from dp_core.config.task import DEFAULT_TYPE
 from dp_core.errors import PluginError, did_you_mean, quoted
 
 _RULES: tuple[tuple[str, str, Callable[[int, int], bool]], ...] = (
@@ -65,12 +68,79 @@ def parts_named(component: Component, declaration: str) -> tuple[str, ...]:
     Raises:
         PluginError: it names something else, or is no tuple of names.
     """
-    parts = getattr(component.config, declaration, ())
-    where = f"{component.label} of {component.distribution}: '{declaration}' of {component.config.__name__}"
-    if not isinstance(parts, tuple) or not all(isinstance(part, str) for part in parts):
-        raise PluginError(f"{where} must be a tuple such as ('progress',), got {parts!r}")
+    parts = names_in(component, declaration, ("progress",)) or ()
     for part in parts:
         if part not in WORKSPACE_PARTS:
+            where = f"{component.label} of {component.distribution}: '{declaration}' of {component.config.__name__}"
             hint = did_you_mean(part, WORKSPACE_PARTS, f"the parts are {', '.join(WORKSPACE_PARTS)}")
             raise PluginError(f"{where} names '{part}', which is no part of a workspace; {hint}")
     return parts
+
+
+def untaken_keys(encoder: Component, shape_meta: Mapping[str, Any]) -> Iterator[str]:
+    """Find the keys whose type an encoder does not take, if it says which ones it takes (`BaseEncoder`).
+
+    Yields:
+        What is wrong, for each such type.
+
+    Raises:
+        PluginError: what it says is no tuple of types.
+    """
+    takes = names_in(encoder, "takes", ("rgb", "low_dim"))
+    if takes is None:
+        return
+    of_type: dict[str, list[str]] = {}
+    for key, spec in shape_meta["obs"].items():
+        of_type.setdefault(str(spec.get("type", DEFAULT_TYPE)).rpartition("/")[2], []).append(key)
+    for type_, keys in of_type.items():
+        if type_ not in takes:
+            yield (
+                f"{encoder.name} takes keys of type {' and '.join(takes)}; {quoted(keys, ' and ')} "
+                f"{'is' if len(keys) == 1 else 'are'} {type_}; choose another encoder, or give "
+                f"{'it' if len(keys) == 1 else 'them'} to another part, see encoder 'concat'"
+            )
+
+
+def untaken_tokens(encoder: Slot, denoiser: Slot) -> Iterator[str]:
+    """Say that an encoder gives tokens, where it does, and a denoiser takes none; for ``check`` of policies.
+
+    Raises:
+        PluginError: one of the config classes declares something else than a contract says.
+    """
+    if gives(encoder) == TOKENS and TOKENS not in (names_in(denoiser.component, "takes", (TOKENS,)) or ()):
+        yield (
+            f"'{denoiser.component.name}' attends to no tokens, and encoder '{encoder.component.name}' gives them; "
+            "choose a denoiser that does, such as 'dit1d' or 'transformer', or by the options of the encoder a vector"
+        )
+
+
+def needed_inputs(scheduler: Slot) -> tuple[str, ...]:
+    """Return what a scheduler has its denoiser be given besides the usual, see `dp_core.interfaces.scheduler`.
+
+    Raises:
+        PluginError: ``needs`` of its config class is no tuple of names.
+    """
+    return _inputs_named(scheduler.component, "needs")
+
+
+def untaken_inputs(denoiser: Slot, scheduler: Slot) -> Iterator[str]:
+    """Find what a scheduler needs its denoiser to take and that one does not; for ``check`` of policies.
+
+    Yields:
+        What is wrong with the denoiser.
+
+    Raises:
+        PluginError: ``needs`` or ``takes`` of a config class is no tuple of names.
+    """
+    taken = _inputs_named(denoiser.component, "takes")
+    if missing := [word for word in needed_inputs(scheduler) if word not in taken]:
+        yield (
+            f"'{denoiser.component.name}' takes no {quoted(missing, ' and ')}, which scheduler "
+            f"'{scheduler.component.name}' needs; choose another denoiser or scheduler; for authors of "
+            f"{denoiser.component.label}: what it takes is named in 'takes' of "
+            f"{denoiser.component.config.__name__}, see dp_core.interfaces.denoiser"
+        )
+
+
+def _inputs_named(component: Component, declaration: str) -> tuple[str, ...]:
+    return names_in(component, declaration, ("end_timestep",)) or ()

@@ -42,7 +42,8 @@ def _fields(cls: type, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
             continue
         yield f"{prefix}{field.name}", hint, field
         for nested in (arg for arg in (hint, *get_args(hint)) if attrs.has(arg) and arg is not Slot):
-            yield from _fields(nested, f"{prefix}{field.name}.")
+            entry = "*." if get_origin(hint) is dict else ""  # a name that the user chooses
+            yield from _fields(nested, f"{prefix}{field.name}.{entry}")
 
 
 def example(component: Component) -> list[str]:

@@ -1,14 +1,15 @@
 """Rules of config classes: methods that judge their options, and may ask for those of blocks around.
 
 ``check`` yields what is wrong, ``advise`` what is possible but hardly meant, and ``preflight`` what this machine lacks,
-each as pairs of an option and a message.
+each as pairs of an option and a message. ``inside`` yields what rules of the blocks in it are answered instead of what
+lies further out, see `dp_core.config.judge`.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -29,7 +30,7 @@ def public_names(config: type) -> list[str]:
 
 
 def questions(config: type, rule: str) -> dict[str, inspect.Parameter]:
-    """Return the parameters of ``rule``, one of `RULES`, of a config class; empty if it has no such method."""
+    """Return the parameters of ``rule``, one of `RULES` or ``inside``, of a config class; empty if it has none."""
     method = getattr(config, rule, None)
     return dict(list(inspect.signature(method).parameters.items())[1:]) if method else {}
 
@@ -51,23 +52,60 @@ def reports(config: Any, method: str, owner: str, **arguments: Any) -> list[tupl
     Raises:
         PluginError: the method fails, or yields something else; names the component.
     """
-    where = method_label(config, method, owner)
+    options = list(attrs.fields_dict(type(config)))
+    found = _yielded(config, method, owner, arguments)
+    for report in found:
+        if not (isinstance(report, tuple) and len(report) == 2 and all(isinstance(part, str) for part in report)):
+            where = method_label(config, method, owner)
+            raise PluginError(f"{where} must yield (option, message), got {report!r}")
+        name = _option_in(report[0])
+        if name not in ("", "name", *options) and not (name == "shape" and name in arguments):
+            where = method_label(config, method, owner)
+            raise PluginError(f"{where} reports '{report[0]}': {unknown_option(name, options)}")
+    return found
+
+
+def contexts(config: Any, owner: str, **arguments: Any) -> dict[str, Mapping[str, Any]]:
+    """Collect what ``inside`` of a config yields: by a path below it, what rules there are answered.
+
+    Args:
+        owner: whose options they are, for messages.
+        arguments: the answers to its `questions`.
+
+    Raises:
+        PluginError: the method fails, or yields something else; names the component.
+    """
+    options = list(attrs.fields_dict(type(config)))
+    found = _yielded(config, "inside", owner, arguments)
+    for each in found:
+        if not (
+            isinstance(each, tuple) and len(each) == 2 and isinstance(each[0], str) and isinstance(each[1], Mapping)
+        ):
+            where = method_label(config, "inside", owner)
+            raise PluginError(f"{where} must yield (path, {{name: value}}), got {each!r}")
+        name = _option_in(each[0])
+        if name not in options:
+            where = method_label(config, "inside", owner)
+            raise PluginError(f"{where} yields '{each[0]}': {unknown_option(name, options)}")
+    return dict(found)
+
+
+def _yielded(config: Any, method: str, owner: str, arguments: Mapping[str, Any]) -> list[Any]:
     try:
-        reported = getattr(config, method)(**arguments)
-        found = list(reported) if isinstance(reported, Iterable) else [reported]
+        yielded = getattr(config, method)(**arguments)
+        return list(yielded) if isinstance(yielded, Iterable) else [yielded]
     except (DpError, OSError):
         raise  # of the user's files
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
-        raise PluginError(f"{where} failed: {text}; fix the plugin (--traceback shows where)") from error
-    options = list(attrs.fields_dict(type(config)))
-    for report in found:
-        if not (isinstance(report, tuple) and len(report) == 2 and all(isinstance(part, str) for part in report)):
-            raise PluginError(f"{where} must yield (option, message), got {report!r}")
-        name = re.split(r"[.\[]", report[0])[0]
-        if name not in ("", "name", *options):
-            raise PluginError(f"{where} reports '{report[0]}': {unknown_option(name, options)}")
-    return found
+        raise PluginError(
+            f"{method_label(config, method, owner)} failed: {text}; fix the plugin (--traceback shows where)"
+        ) from error
+
+
+def _option_in(path: str) -> str:
+    """Return the first name of a dotted path."""
+    return re.split(r"[.\[]", path)[0]
 
 
 def method_label(config: Any, method: str, owner: str) -> str:

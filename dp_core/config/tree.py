@@ -11,6 +11,7 @@ import attrs
 from dp_core.component import Component
 from dp_core.config.fields import Slot
 from dp_core.config.rules import reports
+from dp_core.config.task import ShapeMeta
 from dp_core.config.wording import join_path
 from dp_core.errors import Problem, quoted
 
@@ -21,6 +22,8 @@ def unstructure(value: Any) -> Any:
         return {"name": value.component.qualified_name, **unstructure(value.config)}
     if isinstance(value, Component):
         return value.qualified_name
+    if isinstance(value, ShapeMeta):
+        return unstructure(value.qualified())
     if attrs.has(type(value)):
         return {field.name: unstructure(getattr(value, field.name)) for field in attrs.fields(type(value))}
     if isinstance(value, Mapping):
@@ -37,7 +40,8 @@ def components_of(config: Any, path: str = "") -> Iterator[tuple[str, Component]
         if isinstance(value, Component):
             yield here, value
         elif isinstance(value, Slot):
-            yield here, value.component
+            # Modalities are named by `type`, other components by the block itself.
+            yield join_path(here, "type") if isinstance(config, ShapeMeta) else here, value.component
             yield from components_of(value.config, here)
         else:
             yield from components_of(value, here)
@@ -90,6 +94,8 @@ def children(node: Any) -> Iterable[tuple[str, Any]]:
     """List what is directly inside a block, a mapping or a list, with its name."""
     if is_options(node):
         return [(field.name, getattr(node, field.name)) for field in attrs.fields(type(node))]
+    if isinstance(node, ShapeMeta):
+        return [(f"obs.{key}", modality) for key, modality in node.modalities.items()]
     if isinstance(node, Mapping):
         return [(str(key), value) for key, value in node.items()]
     if isinstance(node, list | tuple):

@@ -47,6 +47,12 @@ def not_one_of(value: Any, choices: tuple[Any, ...]) -> str:
     return f"{show(value)} is not one of {listed}" + (f"; {hint}" if hint else "")
 
 
+def name_of(block: Any) -> str:
+    """Return the name in a block of a config, in quotes; empty if it has none."""
+    name = block.get("name") if isinstance(block, Mapping) else block
+    return f"'{name}'" if isinstance(name, str) else ""
+
+
 def show(value: Any) -> str:
     """Write a value as YAML does, where that differs from Python."""
     return {"None": "null", "True": "true", "False": "false"}.get(repr(value), repr(value))

@@ -8,6 +8,9 @@ Shapes, everywhere in this project: ``B`` batch, ``To`` n_obs_steps, ``Tp`` hori
     {"obs": {"image": {"shape": [3, 96, 96], "type": "rgb"}, "agent_pos": {"shape": [2], "type": "low_dim"}},
      "action": {"shape": [2]}}
 
+``type`` names a component of the kind ``modality``; its options stand beside it. ``when: episode`` marks what is
+observed once in an episode, a goal for example. All other entries are annotations, for those who know them.
+
 A component is constructed as ``Target(config, **runtime)``. The keywords, per kind:
 
 ===========  ==========================================================================================
@@ -15,6 +18,7 @@ policy       ``shape_meta``
 encoder      ``shape_meta``
 denoiser     ``input_dim, horizon, n_obs_steps, global_cond_dim, local_cond_dim``
 scheduler    (none)
+modality     ``shape``
 dataset      ``shape_meta``
 runner       ``shape_meta, output_dir``
 optimizer    ``policy``; returns a `torch.optim.Optimizer`
@@ -28,6 +32,7 @@ from dp_core.interfaces.callback import BaseCallback
 from dp_core.interfaces.dataset import BaseDataset
 from dp_core.interfaces.denoiser import BaseDenoiser
 from dp_core.interfaces.encoder import BaseEncoder
+from dp_core.interfaces.modality import BaseModality, modality_of
 from dp_core.interfaces.module import ModuleAttrMixin
 from dp_core.interfaces.noise import Generators, draw_noise
 from dp_core.interfaces.policy import BasePolicy
@@ -40,6 +45,7 @@ __all__ = [
     "BaseDataset",
     "BaseDenoiser",
     "BaseEncoder",
+    "BaseModality",
     "BasePolicy",
     "BaseRunner",
     "BaseScheduler",
@@ -49,4 +55,5 @@ __all__ = [
     "RunProgress",
     "Workspace",
     "draw_noise",
+    "modality_of",
 ]

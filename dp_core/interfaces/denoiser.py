@@ -13,7 +13,8 @@ class BaseDenoiser(nn.Module, ABC):
     """Predicts what the scheduler asks for (noise, clean sample, velocity) from a noisy trajectory.
 
     Built with ``input_dim`` (D), ``horizon`` (T), ``n_obs_steps``, ``global_cond_dim`` (G, or None) and
-    ``local_cond_dim`` (size of a vector for each step, or None).
+    ``local_cond_dim`` (size of a vector for each step, or None). ``n_obs_steps`` says of how many equal parts, oldest
+    first, the condition consists: To, or 1 where the encoder saw the window as a whole.
 
     A denoiser that can do more says so in its config class, with one word for each further input::
 
@@ -21,9 +22,11 @@ class BaseDenoiser(nn.Module, ABC):
 
     ``tokens``: where the encoder gives tokens, it is built with ``token_dim`` and ``n_tokens`` besides, and `forward`
     and `prepare` are handed ``tokens`` (B, L, token_dim), which it attends to. ``end_timestep``: where the scheduler
-    needs a second time, it is built with ``has_end_timestep=True``, and `forward` is handed ``end_timestep``, () or
-    (B,), beside ``timestep``. Neither keyword is passed otherwise, so that a denoiser that takes neither need not know
-    of them; a config that puts it beside an encoder or a scheduler that needs one of them is refused.
+    needs a second time, it is built with ``has_end_timestep=True``, `forward` is handed ``end_timestep``, () or (B,),
+    beside ``timestep``, and `prepare` ``end_timesteps`` (N,). None of these keywords is passed otherwise, so that a
+    denoiser that takes neither need not know of them; a config that puts it beside an encoder or a scheduler that needs
+    one of them is refused. The methods of today lead to less noise, so ``end_timestep`` is at most ``timestep``; where
+    they are equal, the network is asked about a single time.
     """
 
     @abstractmethod
@@ -48,7 +51,12 @@ class BaseDenoiser(nn.Module, ABC):
         """
 
     def prepare(
-        self, timesteps: Tensor, local_cond: Tensor | None = None, global_cond: Tensor | None = None
+        self,
+        timesteps: Tensor,
+        local_cond: Tensor | None = None,
+        global_cond: Tensor | None = None,
+        end_timesteps: Tensor | None = None,
+        tokens: Tensor | None = None,
     ) -> DenoiseStep:
         """Prepare to denoise one chunk of actions, all of whose times and whose condition are known beforehand.
 
@@ -57,11 +65,18 @@ class BaseDenoiser(nn.Module, ABC):
         Args:
             timesteps: (N,), those of the steps to come, in their order.
             local_cond, global_cond: see `forward`.
+            end_timesteps: (N,), where the steps lead; handed over to networks that are built with it.
+            tokens: (B, L, token_dim), handed over only to networks that are built with them.
 
         Returns:
             ``denoise(sample (B, T, D), i) -> (B, T, D)``, which is `forward` at ``timesteps[i]``.
         """
-        return lambda sample, i: self(sample, timesteps[i], local_cond=local_cond, global_cond=global_cond)
+        given = {"local_cond": local_cond, "global_cond": global_cond}
+        if tokens is not None:
+            given["tokens"] = tokens
+        if end_timesteps is None:
+            return lambda sample, i: self(sample, timesteps[i], **given)
+        return lambda sample, i: self(sample, timesteps[i], end_timestep=end_timesteps[i], **given)
 
     def prepare_inference(self) -> None:
         """Arrange weights as is fastest for sampling; called when they are final and where they are going to be."""

@@ -28,7 +28,7 @@ DenoiseStep = Callable[[Tensor, int], Tensor]
 """``denoise(sample (B, T, D), i) -> (B, T, D)``: the same at the i-th of the times that `prepared` received."""
 
 
-def prepared(denoise: Denoise, timesteps: Tensor) -> DenoiseStep:
+def prepared(denoise: Denoise, timesteps: Tensor, end_timesteps: Tensor | None = None) -> DenoiseStep:
     """Prepare ``denoise`` for the times that a sampler will visit, if it knows them beforehand.
 
     Where ``denoise`` has a method ``prepare(timesteps) -> DenoiseStep``, as that of a policy has, all that does not
@@ -36,11 +36,16 @@ def prepared(denoise: Denoise, timesteps: Tensor) -> DenoiseStep:
 
     Args:
         timesteps: (N,), in the order of the steps.
+        end_timesteps: (N,), where each of them leads; for schedulers that need a second time, and handed on to
+            ``prepare`` only then.
     """
-    prepare: Callable[[Tensor], DenoiseStep] | None = getattr(denoise, "prepare", None)
+    ends = {} if end_timesteps is None else {"end_timesteps": end_timesteps}
+    prepare: Callable[..., DenoiseStep] | None = getattr(denoise, "prepare", None)
     if prepare is not None:
-        return prepare(timesteps)
-    return lambda sample, i: denoise(sample, timesteps[i])
+        return prepare(timesteps, **ends)
+    if end_timesteps is None:
+        return lambda sample, i: denoise(sample, timesteps[i])
+    return lambda sample, i: denoise(sample, timesteps[i], end_timesteps[i])
 
 
 class Inpaint(NamedTuple):
@@ -64,6 +69,9 @@ class BaseScheduler(ABC):
 
     Its denoiser is then one that takes the second time (`BaseDenoiser`); any other is refused when the config is
     checked.
+
+    A method whose target needs the network overrides `loss`, which may call ``denoise`` as often as it likes, with and
+    without gradients, and differentiate through it.
     """
 
     @property

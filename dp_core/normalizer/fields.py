@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from dp_core.errors import InputError, quoted
-from dp_core.shape_meta import obs_type
+from dp_core.observations import IMAGES, NUMBERS, Meaning
+from dp_core.shape_meta import built_modality, obs_type
 
 STATS = ("max", "mean", "min", "std")
 """The statistics, in the order of the original's state dict."""
@@ -21,6 +22,8 @@ IMAGE = {
 }  # fmt: skip
 """The numbers that map images to [-1, 1]; the statistics are those of uniformly distributed values in [0, 1]."""
 _TYPES = "types"
+_MEANINGS: dict[str, Meaning] = {"rgb": IMAGES, "low_dim": NUMBERS}
+"""Of the types that fields have without a `shape_meta`."""
 
 
 class _Stats(nn.Module):
@@ -34,6 +37,8 @@ class Field(nn.Module):
     scale: Tensor
     key_type: str | None = None
     """The type of the key, as in `shape_meta`; None if nobody has said."""
+    meaning: Meaning | None = None
+    """What raw values of the key are, as its type says; None if nobody has said."""
     remark: str = ""
     """What to say about how the field was made, once the key is known."""
 
@@ -53,10 +58,24 @@ class Fields(nn.Module):
     _types: Mapping[str, str] = {}
     """Of the keys that `shape_meta` names."""
 
-    def __init__(self, types: Mapping[str, str]) -> None:
+    unscaled: Mapping[str, Meaning] = {}
+    """Of keys that have no field: they are not scaled."""
+    _meanings: Mapping[str, Meaning] = {}
+
+    def __init__(self, shape_meta: Mapping[str, Any] | None) -> None:
         super().__init__()
-        self._types = dict(types)
+        if shape_meta is not None:
+            keys = {key: obs_type(shape_meta, key) for key in shape_meta["obs"]}
+            meanings: dict[str, Meaning] = {key: built_modality(shape_meta, key) for key in keys}
+            self._types = keys | {"action": "low_dim"}
+            self._meanings = meanings | {"action": NUMBERS}
+            self.unscaled = {key: meaning for key, meaning in meanings.items() if not meaning.is_scaled}
         self.register_buffer("_marker", torch.empty(0), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the fields are."""
+        return self._marker.device
 
     def names(self) -> list[str]:
         """List the keys that have a field."""
@@ -74,8 +93,16 @@ class Fields(nn.Module):
         return [cast(Field, self._modules[key]) for key in keys]
 
     def set(self, key: str, field: Field) -> None:
-        """Put ``field`` in the place of ``key``, on the device of this normalizer."""
+        """Put ``field`` in the place of ``key``, on the device of this normalizer.
+
+        Raises:
+            InputError: the key is of a modality that is not scaled.
+        """
+        if key in self.unscaled:
+            raise InputError(f"normalizer: '{key}' is {self._types[key]}, which is not scaled; set no field for it")
         field.key_type = self._types.get(key, field.key_type)
+        known = field.meaning if field.key_type is None else _MEANINGS.get(field.key_type)
+        field.meaning = self._meanings.get(key, known)
         self._modules[key] = field.to(self._marker.device)
 
     def _no_statistics(self, unknown: list[str]) -> str:
@@ -108,6 +135,9 @@ class Fields(nn.Module):
         saved_types = local_metadata.get(_TYPES, {})
         fields = {key: self._field_for(key, tensors) for key, tensors in incoming.items()}
         self._modules.clear()
+        for key in [key for key in fields if key in self.unscaled]:
+            unexpected_keys.extend(f"{prefix}{key}.{name}" for name in incoming[key])
+            del fields[key]
         for key, field in fields.items():
             field.key_type = saved_types.get(key) or _type_by_numbers(incoming[key]) or field.key_type
             self.set(key, field)
@@ -133,11 +163,6 @@ class Fields(nn.Module):
                 for name in TENSORS
             }
         )
-
-
-def key_types(shape_meta: Mapping[str, Any]) -> dict[str, str]:
-    """Return the type, ``"rgb"`` or ``"low_dim"``, of every observation key and of ``action``."""
-    return {key: obs_type(shape_meta, key) for key in shape_meta["obs"]} | {"action": "low_dim"}
 
 
 def _type_by_numbers(tensors: Mapping[str, Tensor]) -> str | None:

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from dp_core.errors import InputError, quoted
-from dp_core.normalizer.fields import DEFAULT_KEY, IMAGE, STATS, TENSORS, Field, Fields, key_types
+from dp_core.normalizer.fields import DEFAULT_KEY, IMAGE, STATS, TENSORS, Field, Fields
 from dp_core.normalizer.precision import coarse_entries, constant_entries
-from dp_core.observations import as_float, as_tensor
+from dp_core.observations import IMAGES, NUMBERS, as_float, as_tensor
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ class SingleFieldLinearNormalizer(nn.Module):
             offset = -stats["mean"] * scale if mode == "gaussian" and fit_offset else torch.zeros_like(scale)
             remark = constant_entries(torch.zeros(len(size)), size.cpu(), range_eps)
             field = cls.create_manual(scale, offset, stats, remark=remark)
-        field.params_dict.key_type = "low_dim"
+        field.params_dict.key_type, field.params_dict.meaning = "low_dim", NUMBERS
         return field
 
     @classmethod
@@ -162,7 +162,7 @@ class SingleFieldLinearNormalizer(nn.Module):
         """Map images to [-1, 1]; the statistics are those of uniformly distributed values in [0, 1]."""
         stats = {name: [IMAGE[f"input_stats.{name}"]] for name in STATS}
         field = cls.create_manual([IMAGE["scale"]], [IMAGE["offset"]], stats)
-        field.params_dict.key_type = "rgb"
+        field.params_dict.key_type, field.params_dict.meaning = "rgb", IMAGES
         return field
 
     @property
@@ -206,6 +206,9 @@ class LinearNormalizer(nn.Module):
     there before, onto the device that this module was moved to. The tensors are buffers: data constants, which no
     optimizer has to skip.
 
+    Keys of modalities that are not scaled, such as ids and text, have no field: they come out of `normalize` as
+    networks get them, and out of `unnormalize` unchanged.
+
     The names have no place for what a key is. ``shape_meta`` says it; without, it is known of fields that
     `SingleFieldLinearNormalizer.create_image` or ``create_fit`` made, and of loaded ones that have the numbers of the
     former.
@@ -217,19 +220,21 @@ class LinearNormalizer(nn.Module):
         """Create a normalizer without fields.
 
         Args:
-            shape_meta: says which keys are images; a policy always gives it.
+            shape_meta: says which keys are images, and what else; a policy always gives it.
         """
         super().__init__()
-        self.params_dict = Fields({} if shape_meta is None else key_types(shape_meta))
+        self.params_dict = Fields(shape_meta)
 
     def fit(self, data: Any, **options: Unpack[FitOptions]) -> None:
-        """Fit every field of ``data``, a dictionary or a bare array, with the same options.
+        """Fit every field of ``data``, a dictionary or a bare array, with the same options; of keys that are scaled.
 
         Raises:
             InputError: see `SingleFieldLinearNormalizer.create_fit`.
         """
         fields = data if isinstance(data, Mapping) else {DEFAULT_KEY: data}
         for key, values in fields.items():
+            if key in self.params_dict.unscaled:
+                continue
             try:
                 self[key] = SingleFieldLinearNormalizer.create_fit(values, **options)
             except InputError as error:
@@ -274,7 +279,7 @@ class LinearNormalizer(nn.Module):
         Raises:
             InputError: a key has no statistics, or a value is on another device, has another size, or is no image.
         """
-        return self._apply_fields(_normalize, x)
+        return self._apply_fields(_normalize, x, self._unscaled)
 
     @overload
     def unnormalize(self, x: Tensor | np.ndarray) -> Tensor: ...
@@ -289,19 +294,32 @@ class LinearNormalizer(nn.Module):
         Raises:
             InputError: a key has no statistics, or a value is on another device or has another size.
         """
-        return self._apply_fields(_unnormalize, x)
+        return self._apply_fields(_unnormalize, x, lambda key, values: values)
 
     def forward(self, x: Any) -> Any:
         """Scale raw values, as `normalize` does."""
         return self.normalize(x)
 
-    def _apply_fields(self, function: Callable[[Any, Field, str], Tensor], x: Any) -> Tensor | dict[str, Tensor]:
+    def _apply_fields(
+        self, scale: Callable[[Any, Field, str], Tensor], x: Any, keep: Callable[[str, Any], Any]
+    ) -> Tensor | dict[str, Any]:
+        """Apply ``scale`` to what has a field, and ``keep`` to what is not scaled."""
         if not isinstance(x, Mapping):
-            return function(x, self.params_dict.get([DEFAULT_KEY])[0], "the data")
-        fields = self.params_dict.get(x)
+            return scale(x, self.params_dict.get([DEFAULT_KEY])[0], "the data")
+        scaled = [key for key in x if key not in self.params_dict.unscaled]
+        fields = dict(zip(scaled, self.params_dict.get(scaled), strict=True))
         return {
-            key: function(values, field, f"'{key}'") for (key, values), field in zip(x.items(), fields, strict=True)
+            key: scale(values, fields[key], f"'{key}'") if key in fields else keep(key, values)
+            for key, values in x.items()
         }
+
+    def _unscaled(self, key: str, values: Any) -> Any:
+        """Convert what is not scaled to what networks get."""
+        meaning = self.params_dict.unscaled[key]
+        received = meaning.received(values, f"normalizer: '{key}'", self.params_dict.device)
+        if not isinstance(received, Tensor):
+            return meaning.convert(received)
+        return as_float(received, meaning, f"normalizer: '{key}'")
 
 
 def array_to_stats(data: Any) -> dict[str, np.ndarray]:
@@ -314,7 +332,13 @@ def array_to_stats(data: Any) -> dict[str, np.ndarray]:
 
 
 def _normalize(x: Tensor | np.ndarray, field: Field, name: str) -> Tensor:
-    values = as_float(_on_device(x, field, name), field.key_type, f"normalizer: {name}", field.scale.dtype)
+    meaning = field.meaning
+    if meaning is None and field.key_type is not None:
+        raise InputError(
+            f"normalizer: {name} is of the type '{field.key_type}', and nothing says what its values mean; "
+            "build the normalizer as LinearNormalizer(shape_meta)"
+        )
+    values = as_float(_on_device(x, field, name), meaning, f"normalizer: {name}", field.scale.dtype)
     scale, offset = (_aligned(tensor, values, name) for tensor in (field.scale, field.offset))
     return values * scale + offset
 

@@ -18,12 +18,16 @@ from dp_core.errors import ConfigError, PluginError, Problem, quoted
 if TYPE_CHECKING:
     from dp_core.registry import Registry
 
+_ABSENT: Any = object()
+
 
 @attrs.frozen
 class NoiseProcess:
     """The noise process of a scheduler; its config class states it as ``process: ClassVar[NoiseProcess] = ...``.
 
-    Schedulers that state the same name can sample for each other, and have the options of the process in common.
+    Schedulers that state the same name can sample for each other, and have the options of the process in common. Where
+    the process depends on options, the class has a class method ``noise_process(block) -> NoiseProcess | None`` in its
+    place, which is given the block of a config as a plain mapping, complete or not.
     """
 
     name: str
@@ -32,6 +36,14 @@ class NoiseProcess:
     """The options that the weights depend on: a sampler must have the values of training."""
     data_options: tuple[str, ...] = ()
     """The options that describe the data, such as their range: carried over as well, but free to change."""
+    places: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    """Dotted paths inside the block of those options that are found elsewhere than under their name."""
+    defaults: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+    """What those options are where a block does not say, which may be so in a complete config, too."""
+
+    def place(self, option: str) -> str:
+        """Return the dotted path of an option inside the block."""
+        return self.places.get(option, option)
 
 
 def keep_process(
@@ -63,24 +75,30 @@ def _keep_one(registry: Registry, former: Mapping[str, Any], block: dict[str, An
     sampler = _resolve(registry, block)
     if sampler is None:
         return
-    if message := _why_not(registry, former, sampler):
+    if message := _why_not(registry, former, sampler, block):
         yield Problem(path, message)
         return
-    process = _process(sampler) or NoiseProcess("")
-    for name in (name for name in attrs.fields_dict(sampler.config) if name in former):
-        if name not in block and name in process.options + process.data_options:
-            block[name] = former[name]
-        elif name in process.options and without_marks(block[name]) != former[name]:
+    trained = _process(_resolve(registry, former), former) or NoiseProcess("")
+    process = _process(sampler, block) or NoiseProcess("")
+    for name in process.options + process.data_options:
+        was = _at(former, trained.place(name), trained.defaults.get(name, _ABSENT))
+        place = process.place(name)
+        now = _at(block, place, _ABSENT)
+        if was is _ABSENT:
+            continue
+        if now is _ABSENT:
+            _put(block, place, was)
+        elif name in process.options and without_marks(now) != was:
             yield Problem(
-                f"{path}.{name}",
-                f"{block[name]!r}, but the weights were trained with {former[name]!r}; leave it out, or train again",
+                f"{path}.{place}",
+                f"{now!r}, but the weights were trained with {was!r}; leave it out, or train again",
             )
 
 
-def _why_not(registry: Registry, former: Mapping[str, Any], sampler: Component) -> str | None:
-    """Why ``sampler`` cannot sample for weights trained with ``former``."""
+def _why_not(registry: Registry, former: Mapping[str, Any], sampler: Component, block: Mapping[str, Any]) -> str | None:
+    """Why ``sampler``, with the options in ``block``, cannot sample for weights trained with ``former``."""
     trainer = _resolve(registry, former)
-    if trainer == sampler:
+    if trainer == sampler and not hasattr(sampler.config, "noise_process"):
         return None
     if trainer is None:
         distribution = former["name"].partition("/")[0]
@@ -88,7 +106,7 @@ def _why_not(registry: Registry, former: Mapping[str, Any], sampler: Component) 
             f"whether '{sampler.name}' can sample is unknown: '{former['name']}', which the weights were trained with, "
             f"is not installed; install with: pip install {distribution}"
         )
-    trained, reversed_ = _process(trainer), _process(sampler)
+    trained, reversed_ = _process(trainer, former), _process(sampler, block)
     if trained is None or reversed_ is None:
         silent = trainer if trained is None else sampler
         return (
@@ -104,12 +122,16 @@ def _why_not(registry: Registry, former: Mapping[str, Any], sampler: Component) 
 
 
 def _samplers(registry: Registry, process: NoiseProcess) -> str:
-    found = [(component.name, _process(component)) for component in registry.components("scheduler")]
+    found = [(component.name, _process(component, {})) for component in registry.components("scheduler")]
     return quoted((name for name, other in found if other is not None and other.name == process.name), " or ")
 
 
-def _process(component: Component) -> NoiseProcess | None:
-    return getattr(component.config, "process", None)
+def _process(component: Component | None, block: Mapping[str, Any]) -> NoiseProcess | None:
+    config = None if component is None else component.config
+    if decide := getattr(config, "noise_process", None):
+        decided: NoiseProcess | None = decide(without_marks(dict(block)))
+        return decided
+    return getattr(config, "process", None)
 
 
 def _resolve(registry: Registry, block: Mapping[str, Any]) -> Component | None:
@@ -119,7 +141,18 @@ def _resolve(registry: Registry, block: Mapping[str, Any]) -> Component | None:
         return None
 
 
-def _at(data: Any, path: str) -> Any:
+def _at(data: Any, path: str, default: Any = None) -> Any:
     for key in path.split("."):
-        data = data.get(key) if isinstance(data, Mapping) else None
+        if not isinstance(data, Mapping) or key not in data:
+            return default
+        data = data[key]
     return data
+
+
+def _put(data: dict[str, Any], path: str, value: Any) -> None:
+    *outer, last = path.split(".")
+    for key in outer:
+        data = data.setdefault(key, {})
+        if not isinstance(data, dict):
+            return  # no block, which others report
+    data[last] = value

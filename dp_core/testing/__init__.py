@@ -9,8 +9,8 @@ A component keeps the rules of its kind if it passes the conformance class of it
 
 pytest collects one test for each rule and each example. There is a class for every kind: ``WorkspaceConformance``,
 ``PolicyConformance``, ``EncoderConformance``, ``DenoiserConformance``, ``SchedulerConformance``,
-``DatasetConformance``, ``RunnerConformance``, ``OptimizerConformance``, ``LrScheduleConformance`` and
-``CallbackConformance``; `dp_core.testing.conformance` says what can be set in them.
+``ModalityConformance``, ``DatasetConformance``, ``RunnerConformance``, ``OptimizerConformance``,
+``LrScheduleConformance`` and ``CallbackConformance``; `dp_core.testing.conformance` says what can be set in them.
 
 ``dp-run --check depth`` checks the same rules with default options, without pytest and without a test file.
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         DenoiserConformance,
         EncoderConformance,
         LrScheduleConformance,
+        ModalityConformance,
         OptimizerConformance,
         PolicyConformance,
         RunnerConformance,
@@ -43,6 +44,7 @@ __all__ = [
     "DenoiserConformance",
     "EncoderConformance",
     "LrScheduleConformance",
+    "ModalityConformance",
     "OptimizerConformance",
     "PolicyConformance",
     "RunnerConformance",

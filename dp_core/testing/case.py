@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import attrs
 
 from dp_core.component import Component
+from dp_core.config.declared import TOKENS, WINDOW, names_in, sees
 from dp_core.config.fields import Slot
 from dp_core.discovery.loading import PluginRecord
 from dp_core.errors import ComponentLoadError, ConfigError, DataError, DpError, MissingDependencyError
@@ -89,6 +90,8 @@ class Case:
 
         slot = self.slot(**runtime)
         keywords = {**self.setting.runtime, **runtime}
+        if self.component.kind == "encoder" and sees(slot) == WINDOW:
+            keywords["n_obs_steps"] = self.setting.context["n_obs_steps"]
         try:
             self.component.load()
         except (ComponentLoadError, MissingDependencyError) as error:
@@ -120,6 +123,7 @@ def cases_of(
         Case(component=component, registry=registry, options=options, setting=setting, title=title)
         for options in configs
         for title, setting in settings.items()
+        if "token_dim" not in setting.runtime or TOKENS in (names_in(component, "takes", (TOKENS,)) or ())
     ]
 
 

@@ -33,7 +33,7 @@ from dp_core.component import Component, Kind
 from dp_core.registry import Registry
 from dp_core.testing.case import Case, ConformanceError, NotChecked, NotImported, cases_of
 from dp_core.testing.checks import EACH, ONCE, Check
-from dp_core.testing.examples import SETTINGS, SHAPE_METAS, Setting, for_task
+from dp_core.testing.examples import SETTINGS, SHAPE_METAS, SHAPES, Setting, for_task, of_shape
 
 
 @cache
@@ -163,6 +163,18 @@ class SchedulerConformance(Conformance):
     """For schedulers."""
 
     kind = "scheduler"
+
+
+class ModalityConformance(Conformance):
+    """For modalities: of a number, a vector, a matrix, images, as far as their options allow such shapes."""
+
+    kind = "modality"
+    shapes: ClassVar[Mapping[str, Sequence[int]]] = SHAPES
+    """Shapes of an observation to try, by a name."""
+
+    @classmethod
+    def settings(cls) -> Mapping[str, Setting]:
+        return {name: of_shape(shape) for name, shape in cls.shapes.items()}
 
 
 class PolicyConformance(_ForTasks):

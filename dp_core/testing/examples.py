@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -26,7 +26,22 @@ SHAPE_METAS: dict[str, dict[str, Any]] = {
     "states": {"obs": _STATES, "action": {"shape": [2]}},
 }
 
-_KNOWN_OPTIONS: dict[str, Any] = {**WINDOW, "num_epochs": 1, "max_steps": 16, "shape_meta": SHAPE_METAS["states"]}
+SHAPES: dict[str, tuple[int, ...]] = {
+    "a number": (),
+    "a vector": (3,),
+    "a matrix": (16, 4),
+    "an image": (3, 8, 12),
+    "an image of one channel": (1, 8, 12),
+}
+"""Shapes of one observation, for modalities."""
+
+_KNOWN_OPTIONS: dict[str, Any] = {
+    **WINDOW,
+    "num_epochs": 1,
+    "max_steps": 16,
+    "shape_meta": SHAPE_METAS["states"],
+    "vocabulary_size": 10,
+}
 
 
 @attrs.frozen(kw_only=True)
@@ -44,12 +59,17 @@ def for_task(shape_meta: Mapping[str, Any]) -> Setting:
     return Setting(runtime={"shape_meta": shape_meta}, context=WINDOW)
 
 
-def _for_network(*, global_cond_dim: int | None = None, local_cond_dim: int | None = None) -> Setting:
+def of_shape(shape: Sequence[int]) -> Setting:
+    """Make the setting of a modality, which is built with ``shape``; rules of its options may ask for ``key``, too."""
+    return Setting(runtime={"shape": tuple(shape)}, context={"key": "observed"})
+
+
+def _for_network(*, global_cond_dim: int | None = None, local_cond_dim: int | None = None, **tokens: int) -> Setting:
     sizes = {"input_dim": 2, "horizon": WINDOW["horizon"], "n_obs_steps": WINDOW["n_obs_steps"]}
     return Setting(
-        runtime={**sizes, "global_cond_dim": global_cond_dim, "local_cond_dim": local_cond_dim},
+        runtime={**sizes, "global_cond_dim": global_cond_dim, "local_cond_dim": local_cond_dim, **tokens},
         context={
-            "obs_as_global_cond": global_cond_dim is not None,
+            "obs_as_global_cond": global_cond_dim is not None or bool(tokens),
             "obs_as_local_cond": local_cond_dim is not None,
             "trajectory_steps": WINDOW["horizon"],
         },
@@ -63,7 +83,9 @@ SETTINGS: dict[str, dict[str, Setting]] = {
         "conditioned globally": _for_network(global_cond_dim=10),
         "conditioned locally": _for_network(local_cond_dim=5),
         "unconditioned": _for_network(),
+        "given tokens": _for_network(token_dim=6, n_tokens=4),  # those that take them
     },
+    "modality": {name: of_shape(shape) for name, shape in SHAPES.items()},
     "policy": _TASKS,
     "dataset": _TASKS,
     "runner": _TASKS,

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dp_core.interfaces import modality_of
 from dp_core.normalizer import LinearNormalizer, SingleFieldLinearNormalizer
 from dp_core.shape_meta import action_dim
 
@@ -26,10 +27,10 @@ def generator(seed: int = 0, device: torch.device | str = "cpu") -> torch.Genera
     return torch.Generator(device).manual_seed(seed)
 
 
-def normalized_obs(shape_meta: Mapping[str, Any], count: int, seed: int = 0) -> dict[str, Tensor]:
-    """Draw what an encoder receives: ``{key: (count, *shape)}``, float32 in [-1, 1]."""
+def normalized_obs(shape_meta: Mapping[str, Any], count: int, seed: int = 0) -> dict[str, Any]:
+    """Draw what an encoder receives, ``{key: (count, *shape)}``: floats in [-1, 1], and what is not scaled as it is."""
     draw = generator(seed)
-    return {key: 2 * torch.rand(count, *spec["shape"], generator=draw) - 1 for key, spec in shape_meta["obs"].items()}
+    return {key: modality_of(shape_meta, key).normalized_sample(count, draw) for key in shape_meta["obs"]}
 
 
 def raw_obs(shape_meta: Mapping[str, Any], batch_size: int, n_steps: int, seed: int = 0) -> dict[str, Tensor]:

@@ -145,10 +145,20 @@ def count_windows(batch: Batch) -> int:
 
 
 def map_tensors(tree: Any, function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """Apply ``function`` to every tensor in nested dicts, and return the results in the same structure."""
+    """Apply ``function`` to every tensor in nested dicts, and return the results in the same structure.
+
+    What is no tensor, such as the strings of a modality, stays as it is.
+    """
     if isinstance(tree, dict):
         return {key: map_tensors(value, function) for key, value in tree.items()}
-    return function(tree)
+    return function(tree) if isinstance(tree, torch.Tensor) else tree
+
+
+def first_windows(batch: Any, count: int | None) -> Any:
+    """Take the first ``count`` windows of a batch, all for None, also of what is no tensor."""
+    if isinstance(batch, dict):
+        return {key: first_windows(value, count) for key, value in batch.items()}
+    return batch[:count]
 
 
 def to_device(batch: T, device: torch.device) -> T:

@@ -23,7 +23,7 @@ from dp_core.errors import UnsoundStateError
 from dp_core.interfaces import BaseCallback, BasePolicy, BaseRunner
 from dp_core.interfaces.workspace import Workspace
 from dp_core.profiling import section, steps
-from dp_core.training.data_loading import BatchOrder, count_windows, map_tensors, on_device
+from dp_core.training.data_loading import BatchOrder, count_windows, first_windows, on_device, to_device
 from dp_core.training.ema import EMAModel
 from dp_core.training.interrupts import Interrupts
 from dp_core.training.options import TrainingOptions
@@ -358,7 +358,7 @@ def validation_loss(
 @section("sampling")
 def sampling_error(policy: BasePolicy, batch: dict[str, Any], options: TrainingOptions) -> float:
     """Return the mean squared error of whole predictions on a training batch, in squared raw units of the action."""
-    batch = map_tensors(batch, lambda tensor: tensor[: options.sample_batch_size].to(policy.device))
+    batch = to_device(first_windows(batch, options.sample_batch_size), policy.device)
     generator = torch.Generator(policy.device).manual_seed(options.seed)
     predicted = policy.predict_action(batch["obs"], generator)["action_pred"]
     first = policy.first_predicted_step

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 from attrs.validators import deep_iterable, ge, min_len, optional
 
 from dp_core import option
 from dp_core.pretrained import pretrained_weights_wanted
-from dp_core.shape_meta import crop_problems, keys_of_type, obs_shape
+from dp_core.shape_meta import crop_problems, image_keys, obs_shape
 
 
 @attrs.frozen(kw_only=True)
 class CnnConfig:
     """A network per camera that a CPU can train; other keys unchanged. The defaults suit images of about 96 x 96."""
+
+    takes: ClassVar[tuple[str, ...]] = ("rgb", "depth", "low_dim")
 
     crop_shape: tuple[int, int] | None = option(
         None,
@@ -43,7 +45,7 @@ class CnnConfig:
         """Report images that are smaller than the crop, too small for all the halving, or not made of whole squares."""
         for message in crop_problems(self.crop_shape, shape_meta):
             yield "crop_shape", message
-        for key in keys_of_type(shape_meta, "rgb"):
+        for key in image_keys(shape_meta):
             image_size = obs_shape(shape_meta, key)[1:]
             yield from self._squares_problems(key, self.crop_shape or image_size)
             if min(self.map_size(image_size)) < 2:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dp_core.interfaces import BaseEncoder
 from dp_core.kit.nn.vision import RandomCrop
-from dp_core.shape_meta import keys_of_type, obs_shape
+from dp_core.shape_meta import image_keys, keys_of_type, obs_shape
 
 if TYPE_CHECKING:
     from dp_cnn.config import CnnConfig
@@ -22,7 +22,7 @@ class CnnEncoder(BaseEncoder):
     def __init__(self, config: CnnConfig, *, shape_meta: dict[str, Any]) -> None:
         super().__init__()
         self._keys = list(shape_meta["obs"])
-        cameras = keys_of_type(shape_meta, "rgb")
+        cameras = image_keys(shape_meta)
         self.nets = nn.ModuleDict({key: CameraNet(config, obs_shape(shape_meta, key)) for key in cameras})
         self.output_dim = len(cameras) * config.feature_dimension + sum(
             math.prod(obs_shape(shape_meta, key)) for key in keys_of_type(shape_meta, "low_dim")

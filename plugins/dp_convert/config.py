@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import attrs
 from attrs.validators import deep_iterable, ge, optional
@@ -18,6 +18,8 @@ RESNET_STRIDE = 32
 @attrs.frozen(kw_only=True)
 class LeRobotConfig:
     """The encoder of LeRobot's diffusion policy, for weights trained there; option names are LeRobot's."""
+
+    takes: ClassVar[tuple[str, ...]] = ("rgb", "low_dim")
 
     vision_backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] = option(
         "resnet18", help="the network, of torchvision, up to its last feature maps"

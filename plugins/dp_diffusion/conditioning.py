@@ -6,7 +6,7 @@ The policy asks its conditioning what the trajectory consists of, and what the d
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import attrs
@@ -26,23 +26,25 @@ class Condition(NamedTuple):
     """(B, G), given to the denoiser."""
     local_cond: Tensor | None = None
     """(B, T, L), given to the denoiser."""
+    tokens: Tensor | None = None
+    """(B, L, token_dim), given to the denoiser."""
     known: Inpaint | None = None
     """Entries of the trajectory itself."""
 
     def tensors(self) -> list[Tensor]:
         """List all tensors that there are, each (B, ...)."""
-        given = (self.global_cond, self.local_cond, *(self.known or ()))
+        given = (*self[:3], *(self.known or ()))
         return [tensor for tensor in given if tensor is not None]
 
     def shapes(self) -> list[tuple[int, ...] | None]:
         """List the shapes of all tensors that there could be; None for those that are not there."""
-        return [None if part is None else tuple(part.shape) for part in (*self[:2], *(self.known or (None, None)))]
+        return [None if part is None else tuple(part.shape) for part in (*self[:3], *(self.known or (None, None)))]
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Condition:
         """Replace every tensor, of any shape, by what ``function`` makes of it."""
-        global_cond, local_cond = (None if part is None else function(part) for part in self[:2])
+        global_cond, local_cond, tokens = (None if part is None else function(part) for part in self[:3])
         known = self.known and Inpaint(*map(function, self.known))
-        return Condition(global_cond, local_cond, known)
+        return Condition(global_cond, local_cond, tokens, known)
 
 
 @attrs.frozen
@@ -63,15 +65,18 @@ class ConditionedDenoiser:
         prediction: Tensor = self.model(self._cast(sample), timestep, **self._conditions(), **second)
         return prediction if self.dtype is None else prediction.to(sample.dtype)
 
-    def prepare(self, timesteps: Tensor) -> DenoiseStep:
-        """Return the same for times that are known beforehand, ``timesteps`` (N,), in the order of the steps."""
-        denoise = self.model.prepare(timesteps, **self._conditions())
+    def prepare(self, timesteps: Tensor, end_timesteps: Tensor | None = None) -> DenoiseStep:
+        """Return the same for times that are known beforehand, each (N,), in the order of the steps."""
+        ends = {} if end_timesteps is None else {"end_timesteps": end_timesteps}
+        denoise = self.model.prepare(timesteps, **self._conditions(), **ends)
         if self.dtype is None:
             return denoise
         return lambda sample, i: denoise(self._cast(sample), i).to(sample.dtype)
 
     def _conditions(self) -> dict[str, Tensor | None]:
         given = {"local_cond": self.condition.local_cond, "global_cond": self.condition.global_cond}
+        if self.condition.tokens is not None:
+            given["tokens"] = self.condition.tokens
         return {name: None if value is None else self._cast(value) for name, value in given.items()}
 
     def _cast(self, value: Tensor) -> Tensor:
@@ -79,7 +84,10 @@ class ConditionedDenoiser:
 
 
 class Conditioning(ABC):
-    """One way to condition. ``features`` are (B, To or more, Do), ``actions`` (B, T, Da), normalised."""
+    """One way to condition. ``features`` are (B, To or more, Do), ``actions`` (B, T, Da), normalised.
+
+    Of an encoder that sees the window, features are (B, 1, Do); of one that gives tokens, (B, To or 1, L, Do).
+    """
 
     # Set these in all subclasses, in the constructor; those that have a value here, where it is another.
     trajectory_dim: int
@@ -88,6 +96,8 @@ class Conditioning(ABC):
     """G, or None where the denoiser is given no such vector."""
     local_cond_dim: int | None = None
     """L, or None where the denoiser is given no such vectors."""
+    tokens: Mapping[str, int] = {}
+    """``token_dim`` and ``n_tokens``, where the denoiser is given tokens."""
     n_training_obs_steps: int
     """Observation steps that a training batch needs; sampling needs To."""
     training_hint: str = ""
@@ -105,9 +115,10 @@ class Conditioning(ABC):
 class GlobalConditioning(Conditioning):
     """The trajectory is actions; the denoiser sees the features of all To steps as one vector, oldest first."""
 
-    def __init__(self, action_dim: int, feature_dim: int, n_obs_steps: int) -> None:
+    def __init__(self, action_dim: int, feature_dim: int, n_obs_steps: int, n_features: int) -> None:
+        """Take the sizes, and the number of features: To, or 1 for all steps together."""
         self.trajectory_dim = action_dim
-        self.global_cond_dim = n_obs_steps * feature_dim
+        self.global_cond_dim = n_features * feature_dim
         self.n_training_obs_steps = n_obs_steps
 
     def trajectory(self, actions: Tensor, features: Tensor) -> Tensor:
@@ -117,6 +128,24 @@ class GlobalConditioning(Conditioning):
     def condition(self, features: Tensor) -> Condition:
         """Give the denoiser all features, flattened."""
         return Condition(global_cond=features.flatten(1))  # (B, To*Do)
+
+
+class TokenConditioning(Conditioning):
+    """The trajectory is actions; the denoiser attends to the tokens of all To steps, oldest first."""
+
+    def __init__(self, action_dim: int, token_dim: int, n_tokens: int, n_obs_steps: int, n_features: int) -> None:
+        """Take the sizes, the tokens of one feature, and the number of features: To, or 1 for all steps together."""
+        self.trajectory_dim = action_dim
+        self.tokens = {"token_dim": token_dim, "n_tokens": n_features * n_tokens}
+        self.n_training_obs_steps = n_obs_steps
+
+    def trajectory(self, actions: Tensor, features: Tensor) -> Tensor:
+        """Return the actions alone, (B, T, Da)."""
+        return actions
+
+    def condition(self, features: Tensor) -> Condition:
+        """Give the denoiser the tokens of all steps."""
+        return Condition(tokens=features.flatten(1, 2))  # (B, To*L, Do)
 
 
 class LocalConditioning(Conditioning):

@@ -9,6 +9,8 @@ import attrs
 from attrs.validators import ge
 
 from dp_core import Slot, option, slot
+from dp_core.config.checks import untaken_inputs, untaken_tokens
+from dp_core.config.declared import TOKENS, WINDOW, gives, sees
 
 
 @attrs.frozen(kw_only=True)
@@ -53,7 +55,7 @@ class DiffusionConfig:
         help="refuse to act on observations that are NaN, infinite, or images out of range; costs less than 0.1 ms "
         "on a CPU, on a GPU a few more kernels and no wait; false: actions come of them",
     )
-    encoder: Slot = slot("encoder", help="turns the observations of one step into a feature vector")
+    encoder: Slot = slot("encoder", help="turns the observations of a step into a feature vector, or into tokens")
     denoiser: Slot = slot("denoiser", help="the network that is trained to denoise trajectories")
     scheduler: Slot = slot("scheduler", "ddpm", help="the noise process and its sampler")
 
@@ -73,7 +75,9 @@ class DiffusionConfig:
         return self.n_action_steps if self.pred_action_steps_only else self.horizon
 
     def check(self, dataset: Any = None) -> Iterable[tuple[str, str]]:
-        """Yield steps that do not lie within a window, and ways to condition that exclude each other."""
+        """Yield steps that do not lie within a window, and parts or ways to condition that exclude each other."""
+        for message in untaken_inputs(self.denoiser, self.scheduler):
+            yield "denoiser", message
         limit = self.horizon - self.first_action_step
         if self.n_obs_steps > self.horizon:
             yield "n_obs_steps", f"{self.n_obs_steps} is larger than horizon {self.horizon}; choose at most that"
@@ -101,4 +105,27 @@ class DiffusionConfig:
                 "obs_as_global_cond",
                 "false inpaints observations, which is learnt from those of the whole horizon; "
                 "set dataset.full_obs_horizon: true, or condition globally or locally",
+            )
+        yield from self._encoder_problems()
+
+    def _encoder_problems(self) -> Iterable[tuple[str, str]]:
+        """What encoders of windows and of tokens do not go with."""
+        for message in untaken_tokens(self.encoder, self.denoiser):
+            yield "denoiser", message
+        sees_window = sees(self.encoder) == WINDOW
+        name = self.encoder.component.name
+        if not sees_window and gives(self.encoder) != TOKENS:
+            return
+        if not self.obs_as_global_cond:
+            does = "sees the window as a whole" if sees_window else "gives tokens"
+            yield (
+                "obs_as_local_cond" if self.obs_as_local_cond else "obs_as_global_cond",
+                f"{str(self.obs_as_local_cond).lower()} needs one vector for each step, and encoder '{name}' {does}; "
+                "set obs_as_global_cond: true, or choose another encoder",
+            )
+        if sees_window and self.cache_obs_features:
+            yield (
+                "cache_obs_features",
+                f"true keeps what was encoded step by step, and encoder '{name}' sees the window as a whole; "
+                "leave it out",
             )

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-Obs = dict[str, Tensor]
+from dp_core.observations import Raw
+
+Obs = dict[str, Raw]
 Encode = Callable[[Obs], Tensor]
 """``encode({key: (B, T, *shape)}) -> (B, T, Do)``, each step for itself."""
 
 
-def _form(value: Tensor) -> tuple[object, ...]:
-    return value.shape, value.dtype, value.device
+def _form(value: Raw) -> tuple[object, ...]:
+    return value.shape, value.dtype, getattr(value, "device", None)
+
+
+def _is_same(value: Raw, other: Raw) -> bool:
+    if isinstance(value, Tensor) and isinstance(other, Tensor):
+        return torch.equal(value, other)
+    return np.array_equal(value, other)
+
+
+def _copy(value: Raw) -> Raw:
+    return value.clone() if isinstance(value, Tensor) else value.copy()
 
 
 class FeatureCache:
@@ -42,7 +55,7 @@ class FeatureCache:
         if n_known < n_steps:
             parts.append(encode({key: value[:, n_known:] for key, value in obs.items()}))
         features = torch.cat(parts, dim=1)
-        self._obs = {key: value.clone() for key, value in obs.items()}  # callers reuse their buffers
+        self._obs = {key: _copy(value) for key, value in obs.items()}  # callers reuse their buffers
         self._features, self._version = features, self._current_version()
         return features
 
@@ -57,7 +70,7 @@ class FeatureCache:
         return next((count for count in counts if self._is_known(obs, count)), 0)
 
     def _is_known(self, obs: Obs, count: int) -> bool:
-        return all(torch.equal(value[:, :count], self._obs[key][:, -count:]) for key, value in obs.items())
+        return all(_is_same(value[:, :count], self._obs[key][:, -count:]) for key, value in obs.items())
 
     def _current_version(self) -> tuple[object, ...]:
         """Changes with every write to a tensor, and when tensors are replaced."""

@@ -9,18 +9,19 @@ import torch
 from torch import Tensor
 
 from dp_core.errors import InputError, quoted
-from dp_core.observations import as_tensor
+from dp_core.interfaces import modality_of
+from dp_core.observations import Raw
 from dp_core.shape_meta import action_dim, obs_shape
 
 
 def first_steps(
-    obs: Mapping[str, Tensor], shape_meta: Mapping[str, Any], n_steps: int, device: torch.device, hint: str = ""
-) -> dict[str, Tensor]:
+    obs: Mapping[str, Any], shape_meta: Mapping[str, Any], n_steps: int, device: torch.device, hint: str = ""
+) -> dict[str, Raw]:
     """Take what is observed of training windows: the first ``n_steps`` of every key of `shape_meta`.
 
     Args:
         obs: ``{key: (B, T, *shape)}``; other keys are ignored.
-        device: of the policy; arrays of numpy are brought there, tensors are left where they are.
+        device: of the policy; arrays of numbers are brought there, tensors are left where they are.
         hint: what to do about too few steps, for the message.
 
     Raises:
@@ -30,24 +31,24 @@ def first_steps(
 
 
 def last_steps(
-    obs: Mapping[str, Tensor], shape_meta: Mapping[str, Any], n_steps: int, device: torch.device
-) -> dict[str, Tensor]:
+    obs: Mapping[str, Any], shape_meta: Mapping[str, Any], n_steps: int, device: torch.device
+) -> dict[str, Raw]:
     """Take what is observed of a history that ends now: the last ``n_steps``; otherwise as `first_steps`."""
     given = _checked(obs, shape_meta, n_steps, device)
     return {key: value[:, value.shape[1] - n_steps :] for key, value in given.items()}
 
 
 def _checked(
-    obs: Mapping[str, Tensor], shape_meta: Mapping[str, Any], n_steps: int, device: torch.device, hint: str = ""
-) -> dict[str, Tensor]:
+    obs: Mapping[str, Any], shape_meta: Mapping[str, Any], n_steps: int, device: torch.device, hint: str = ""
+) -> dict[str, Raw]:
     if not isinstance(obs, Mapping):
         raise InputError(f"obs: is a {type(obs).__name__}; expected {{key: values}} with every key of shape_meta")
-    checked = {}
+    checked: dict[str, Raw] = {}
     for key in shape_meta["obs"]:
         if key not in obs:
             found = quoted(obs) or "nothing"
             raise InputError(f"obs: '{key}' is missing, found {found}; give every key of shape_meta")
-        value = as_tensor(obs[key], f"obs: '{key}'", device)
+        value = modality_of(shape_meta, key).received(obs[key], f"obs: '{key}'", device)
         _check_shape(key, value, obs_shape(shape_meta, key))
         if value.shape[1] < n_steps:
             found = f"obs: '{key}' has {value.shape[1]} steps, expected at least {n_steps}"
@@ -78,7 +79,7 @@ def check_prefix(prefix: Tensor, batch_size: int, n_action_steps: int, dim: int)
         )
 
 
-def _check_shape(key: str, value: Tensor, shape: tuple[int, ...]) -> None:
+def _check_shape(key: str, value: Raw, shape: tuple[int, ...]) -> None:
     if value.ndim != 2 + len(shape) or tuple(value.shape[2:]) != shape:
         expected = ", ".join(["B", "T", *map(str, shape)])
         is_channels_last = len(shape) == 3 and tuple(value.shape[2:]) == (*shape[1:], shape[0])

@@ -11,10 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dp_core.config.checks import needed_inputs
+from dp_core.config.declared import TOKENS, WINDOW, gives, sees
 from dp_core.errors import InputError, quoted
 from dp_core.interfaces import BaseDenoiser, BaseEncoder, BasePolicy, BaseScheduler, Generators, Inpaint
+from dp_core.kit.nn.encoding import build_encoder, encode_window
 from dp_core.normalizer import LinearNormalizer
-from dp_core.observations import ObservationCheck
+from dp_core.observations import ObservationCheck, Raw
 from dp_core.profiling import section
 from dp_core.shape_meta import action_dim
 from dp_diffusion.conditioning import (
@@ -24,6 +27,7 @@ from dp_diffusion.conditioning import (
     GlobalConditioning,
     InpaintingConditioning,
     LocalConditioning,
+    TokenConditioning,
 )
 from dp_diffusion.cuda_graph import SamplingGraph
 from dp_diffusion.feature_cache import FeatureCache
@@ -53,20 +57,27 @@ class DiffusionPolicy(BasePolicy):
         self.action_dim = action_dim(shape_meta)
         self.first_predicted_step = config.first_action_step if config.pred_action_steps_only else 0
 
-        encoder: BaseEncoder = config.encoder.build(shape_meta=shape_meta)
+        n_steps = config.n_obs_steps
+        encoder: BaseEncoder = build_encoder(config.encoder, shape_meta=shape_meta, n_obs_steps=n_steps)
+        self._sees_window = sees(config.encoder) == WINDOW
+        self._has_tokens = gives(config.encoder) == TOKENS
+        # The oldest of them first; but what is encoded of a whole window has no steps any more.
+        n_features = 1 if self._sees_window else n_steps
         # Known entries exist with inpainting only; but the original's state dict always has the mask generator.
         mask_generator = LowdimMaskGenerator(
             self.action_dim,
             obs_dim=encoder.output_dim if config.inpaints else 0,
-            max_n_obs_steps=config.n_obs_steps,
+            max_n_obs_steps=n_steps,
         )
         self.conditioning: Conditioning
-        if config.obs_as_global_cond:
-            self.conditioning = GlobalConditioning(self.action_dim, encoder.output_dim, config.n_obs_steps)
-        elif config.obs_as_local_cond:
-            self.conditioning = LocalConditioning(
-                self.action_dim, encoder.output_dim, config.horizon, config.n_obs_steps
+        if self._has_tokens:
+            self.conditioning = TokenConditioning(
+                self.action_dim, encoder.output_dim, encoder.n_tokens, n_steps, n_features
             )
+        elif config.obs_as_global_cond:
+            self.conditioning = GlobalConditioning(self.action_dim, encoder.output_dim, n_steps, n_features)
+        elif config.obs_as_local_cond:
+            self.conditioning = LocalConditioning(self.action_dim, encoder.output_dim, config.horizon, n_steps)
         else:
             self.conditioning = InpaintingConditioning(
                 self.action_dim, encoder.output_dim, config.horizon, mask_generator
@@ -76,9 +87,11 @@ class DiffusionPolicy(BasePolicy):
         self.model: BaseDenoiser = config.denoiser.build(
             input_dim=self.conditioning.trajectory_dim,
             horizon=config.trajectory_steps,
-            n_obs_steps=config.n_obs_steps,
+            n_obs_steps=n_features,
             global_cond_dim=self.conditioning.global_cond_dim,
             local_cond_dim=self.conditioning.local_cond_dim,
+            **self.conditioning.tokens,
+            **({"has_end_timestep": True} if "end_timestep" in needed_inputs(config.scheduler) else {}),
         )
         self.mask_generator = mask_generator
         self.normalizer = LinearNormalizer(shape_meta)
@@ -191,21 +204,26 @@ class DiffusionPolicy(BasePolicy):
         return slice(first, first + self.config.n_action_steps)
 
     @section("encode")
-    def _encode(self, obs: dict[str, Tensor]) -> Tensor:
-        """Encode every step of ``{key: (B, T, *shape)}``, to (B, T, Do)."""
-        n_steps = next(iter(obs.values())).shape[1]
-        obs = {key: value.flatten(0, 1) for key, value in self.normalizer.normalize(obs).items()}  # (B*T, *shape)
-        features = self.obs_encoder(obs)  # (B*T, Do)
-        if features.ndim != 2 or features.shape[1] != self.obs_encoder.output_dim:
+    def _encode(self, obs: dict[str, Raw]) -> Tensor:
+        """Encode every step of ``{key: (B, T, *shape)}``, to (B, T, Do); see `Conditioning` for other encoders."""
+        features = encode_window(self.obs_encoder, self.normalizer.normalize(obs), sees_window=self._sees_window)
+        self._check_features(features)
+        return features
+
+    def _check_features(self, features: Tensor) -> None:
+        encoder = self.obs_encoder
+        expected = (encoder.n_tokens, encoder.output_dim) if self._has_tokens else (encoder.output_dim,)
+        if tuple(features.shape[2:]) != expected:
+            found = tuple(features.flatten(0, 1).shape)
+            names, say = ("n_tokens and output_dim", "say") if self._has_tokens else ("output_dim", "says")
             raise InputError(
-                f"{self.config.encoder.component.label} gave features of shape {tuple(features.shape)}; expected "
-                f"(N, {self.obs_encoder.output_dim}), as its output_dim says; set output_dim in its constructor to the "
+                f"{self.config.encoder.component.label} gave features of shape {found}; expected "
+                f"(N, {', '.join(map(str, expected))}), as its {names} {say}; set {names} in its constructor to the "
                 "size of what forward returns"
             )
-        return features.unflatten(0, (-1, n_steps))
 
     @contextmanager
-    def _checked(self, given: dict[str, Tensor]) -> Iterator[None]:
+    def _checked(self, given: dict[str, Raw]) -> Iterator[None]:
         """Look at what was given while the sampling is launched, and refuse it afterwards if it is bad."""
         if not self.config.check_obs:
             yield
@@ -225,10 +243,10 @@ class DiffusionPolicy(BasePolicy):
             names = quoted(sorted(ignored))
             logger.warning("predict_action: ignores %s, which shape_meta does not name", names)
 
-    def _last_steps(self, obs: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _last_steps(self, obs: dict[str, Any]) -> dict[str, Raw]:
         return last_steps(obs, self.shape_meta, self.config.n_obs_steps, self.device)
 
-    def _observed(self, obs: dict[str, Tensor]) -> Condition:
+    def _observed(self, obs: dict[str, Raw]) -> Condition:
         """Encode the observations of To steps; from the cache where they were seen before."""
         cache = None if self.training else self._cache
         return self.conditioning.condition(self._encode(obs) if cache is None else cache.features(obs, self._encode))

@@ -54,6 +54,37 @@ class Attention(nn.Module):
         return self.out(heads.transpose(1, 2).flatten(2))
 
 
+class KeysValues(NamedTuple):
+    """What is attended to across: tokens, projected for one block."""
+
+    keys: Tensor
+    """(B, n_head, L, head_dim)."""
+    values: Tensor
+
+
+class CrossAttention(nn.Module):
+    """Attention of the steps of a trajectory to tokens of observations."""
+
+    def __init__(self, n_emb: int, n_head: int, p_drop: float) -> None:
+        super().__init__()
+        self.n_head = n_head
+        self.p_drop = p_drop
+        self.query = nn.Linear(n_emb, n_emb)
+        self.key_value = nn.Linear(n_emb, 2 * n_emb)
+        self.out = nn.Linear(n_emb, n_emb)
+
+    def project(self, tokens: Tensor) -> KeysValues:
+        """Project tokens (B, L, E), which are the same at every step of the sampling."""
+        projected = self.key_value(tokens).unflatten(-1, (2, self.n_head, -1))  # (B, L, 2, n_head, head_dim)
+        return KeysValues(*projected.permute(2, 0, 3, 1, 4))
+
+    def forward(self, x: Tensor, attended: KeysValues) -> Tensor:
+        """Attend from (B, T, E) to projected tokens; return (B, T, E)."""
+        query = self.query(x).unflatten(-1, (self.n_head, -1)).transpose(1, 2)  # (B, n_head, T, head_dim)
+        heads = F.scaled_dot_product_attention(query, *attended, dropout_p=self.p_drop if self.training else 0.0)
+        return self.out(heads.transpose(1, 2).flatten(2))
+
+
 class Modulation(nn.Module):
     """Predicts shifts, scales and gates from the condition (adaLN-zero, Peebles and Xie, ICCV 2023).
 
@@ -71,22 +102,32 @@ class Modulation(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then an MLP, each between a modulated normalisation and a gate."""
+    """Attention, then an MLP, each between a modulated normalisation and a gate; between them attention to tokens.
 
-    def __init__(self, n_emb: int, n_head: int, p_drop: float) -> None:
+    What is for tokens exists only where there are any.
+    """
+
+    def __init__(self, n_emb: int, n_head: int, p_drop: float, *, attends_to_tokens: bool = False) -> None:
         super().__init__()
         self.modulation = Modulation(n_emb, 6)
         self.norm1 = nn.LayerNorm(n_emb, elementwise_affine=False)
         self.attention = Attention(n_emb, n_head, p_drop)
+        if attends_to_tokens:
+            self.cross_modulation = Modulation(n_emb, 3)
+            self.cross_norm = nn.LayerNorm(n_emb, elementwise_affine=False)
+            self.cross_attention = CrossAttention(n_emb, n_head, p_drop)
         self.norm2 = nn.LayerNorm(n_emb, elementwise_affine=False)
         self.mlp = nn.Sequential(
             nn.Linear(n_emb, 4 * n_emb), nn.GELU(approximate="tanh"), nn.Dropout(p_drop), nn.Linear(4 * n_emb, n_emb)
         )
 
-    def forward(self, x: Tensor, cond: Tensor, rotation: Rotation | None) -> Tensor:
-        """Transform tokens (B, T, E) under the condition (B, E); return (B, T, E)."""
+    def forward(self, x: Tensor, cond: Tensor, rotation: Rotation | None, attended: KeysValues | None = None) -> Tensor:
+        """Transform (B, T, E) under the condition (B, E), and what tokens were projected to; return (B, T, E)."""
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(cond)
         x = x + gate1 * self.attention(modulated(self.norm1(x), shift1, scale1), rotation)
+        if attended is not None:
+            shift, scale, gate = self.cross_modulation(cond)
+            x = x + gate * self.cross_attention(modulated(self.cross_norm(x), shift, scale), attended)
         return x + gate2 * self.mlp(modulated(self.norm2(x), shift2, scale2))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import attrs
 from attrs.validators import and_, ge, lt
@@ -14,6 +14,8 @@ from dp_core import option
 @attrs.frozen(kw_only=True)
 class DiT1DConfig:
     """The size of the network."""
+
+    takes: ClassVar[tuple[str, ...]] = ("end_timestep", "tokens")
 
     n_layer: int = option(8, help="blocks, each self-attention and an MLP", validator=ge(1))
     n_head: int = option(4, help="heads of every attention; divides n_emb", validator=ge(1))

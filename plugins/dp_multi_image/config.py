@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import attrs
 from attrs.validators import gt
@@ -12,7 +12,7 @@ from attrs.validators import gt
 from dp_core import option
 from dp_core.errors import quoted
 from dp_core.pretrained import pretrained_weights_wanted
-from dp_core.shape_meta import keys_of_type, obs_shape
+from dp_core.shape_meta import image_keys, obs_shape
 
 Size = tuple[int, int]
 """A height and a width, in pixels."""
@@ -30,6 +30,8 @@ def _sizes_are_positive(_config: Any, _field: Any, value: Size | Mapping[str, Si
 @attrs.frozen(kw_only=True)
 class MultiImageConfig:
     """The encoder of the original's image policies: images are resized, cropped, normalised and encoded by a ResNet."""
+
+    takes: ClassVar[tuple[str, ...]] = ("rgb", "depth", "low_dim")
 
     rgb_model: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] = option(
         "resnet18", help="the network, of torchvision, without its classifier"
@@ -100,7 +102,7 @@ class MultiImageConfig:
 
     def check(self, shape_meta: dict[str, Any]) -> Iterable[tuple[str, str]]:
         """Report crops that do not fit, images that cannot share a network, and weights that do not suit the rest."""
-        images = {key: obs_shape(shape_meta, key) for key in keys_of_type(shape_meta, "rgb")}
+        images = {key: obs_shape(shape_meta, key) for key in image_keys(shape_meta)}
         yield from self._size_problems(images)
         yield from self._weights_problems(images)
         if self.normalize_twice and not self.has_imagenet_norm:

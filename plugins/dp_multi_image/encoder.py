@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dp_core.interfaces import BaseEncoder, ModuleAttrMixin
 from dp_core.kit.nn.image_statistics import IMAGENET_MEAN, IMAGENET_STD, Standardize
 from dp_core.kit.nn.vision import RandomCrop, encode_cameras
-from dp_core.shape_meta import keys_of_type, obs_shape
+from dp_core.shape_meta import image_keys, keys_of_type, obs_shape
 from dp_multi_image.resnet import create_resnet
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class MultiImageEncoder(ModuleAttrMixin, BaseEncoder):
 
     def __init__(self, config: MultiImageConfig, *, shape_meta: dict[str, Any]) -> None:
         super().__init__()
-        cameras = {key: obs_shape(shape_meta, key)[0] for key in sorted(keys_of_type(shape_meta, "rgb"))}
+        cameras = {key: obs_shape(shape_meta, key)[0] for key in sorted(image_keys(shape_meta))}
         self._low_dim = sorted(keys_of_type(shape_meta, "low_dim"))
         self._is_shared = config.share_rgb_model and bool(cameras)
         self._is_frozen = config.frozen

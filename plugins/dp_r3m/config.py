@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import attrs
 from attrs.validators import gt
@@ -21,6 +21,8 @@ class R3MConfig:
     The shorter side of images becomes 256 pixels, of which 224 x 224 are cut out, then come ImageNet's statistics. Of
     the longer side more is left out: of 480 x 640, evaluation sees the middle 420 x 420; 224 x 224 stay whole.
     """
+
+    takes: ClassVar[tuple[str, ...]] = ("rgb", "low_dim")
 
     model_name: Literal["resnet18", "resnet34", "resnet50"] = option("resnet18", help="which network of R3M")
     pretrained: bool = option(True, help="start from the weights of R3M; false: the same network from scratch")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,15 @@ import torch
 from numpy.typing import NDArray
 
 from dp_core.errors import DataError, InputError
-from dp_core.interfaces import BaseDataset
+from dp_core.interfaces import BaseDataset, modality_of
+from dp_core.kit.data.numbers import finite_float32, require_resolved, require_shape
 from dp_core.normalizer import LinearNormalizer, SingleFieldLinearNormalizer
-from dp_core.normalizer.precision import coarse_entries, constant_entries
-from dp_core.shape_meta import keys_of_type, obs_shape
+from dp_core.observations import Raw
+from dp_core.shape_meta import keys_of_type, keys_once_per_episode, obs_shape, obs_type
 from dp_replay.buffer import ReplayBuffer
 from dp_replay.config import ReplayConfig, WindowOptions
-from dp_replay.images import as_images
 from dp_replay.report import report_episodes, report_outliers
 from dp_replay.sampler import SequenceSampler, downsample_mask, get_val_mask
-
-logger = logging.getLogger(__name__)
 
 
 class ReplayDataset(BaseDataset):
@@ -46,25 +43,17 @@ class ReplayDataset(BaseDataset):
             source: where the buffer came from, for messages.
 
         Raises:
-            DataError: shapes are not those of ``shape_meta``, values are not finite, no images or finer than float32,
-                or no episode is long enough.
+            DataError: a key is absent, shapes are not those of ``shape_meta``, values are not finite, finer than
+                float32 or not what the modality of their key can be, or no episode is long enough.
         """
         self.shape_meta = shape_meta
         self._config = config
         self._episode_ends = buffer.episode_ends
         self._source = source
-        images = keys_of_type(shape_meta, "rgb")
-        self._data = {}
-        for key, shape in _shapes(shape_meta).items():
-            name = f"{source}: '{key}'"
-            array = (
-                as_images(buffer[key], name, shape)
-                if key in images
-                else _as_float32(buffer[key], name, shape, config.range_eps)
-            )
-            self._data[key] = torch.from_numpy(array)
-        low_dim = {key: values.numpy() for key, values in self._data.items() if key not in images}
-        report_outliers(low_dim, self._episode_ends, source)
+        self._data = _stored(buffer, shape_meta, source, config.range_eps)
+        once = keys_once_per_episode(shape_meta)
+        per_entry = [key for key in (*keys_of_type(shape_meta, "low_dim"), "action") if key not in once]
+        report_outliers({key: np.asarray(self._data[key]) for key in per_entry}, self._episode_ends, source)
         val_mask = get_val_mask(buffer.n_episodes, config.val_ratio, config.seed)
         train_mask = downsample_mask(~val_mask, config.max_train_episodes, config.seed)
         self._val_mask = val_mask
@@ -91,20 +80,25 @@ class ReplayDataset(BaseDataset):
         return _as_item(self._sampler.sample(indices))
 
     def get_normalizer(self) -> LinearNormalizer:
-        """Scale every entry of ``action`` and of low-dimensional keys by its limits, and images by their range.
+        """Scale every entry of ``action`` by its limits, and observations as their modalities do.
 
         Raises:
             DataError: float32 cannot resolve an entry.
         """
         normalizer = LinearNormalizer(self.shape_meta)
-        images = keys_of_type(self.shape_meta, "rgb")
         for key, values in self._data.items():
+            if key != "action" and not modality_of(self.shape_meta, key).is_scaled:
+                continue
             try:
-                field = SingleFieldLinearNormalizer.create_image() if key in images else self._field(key, values)
+                normalizer[key] = self._field_of(key, values)
             except InputError as error:
                 raise DataError(f"{self._source}: '{key}': {error}") from error
-            normalizer[key] = field
         return normalizer
+
+    def _field_of(self, key: str, values: Any) -> SingleFieldLinearNormalizer:
+        if key == "action" or obs_type(self.shape_meta, key) == "low_dim":
+            return self._field(key, values)
+        return modality_of(self.shape_meta, key).fit(values, range_eps=self._config.range_eps)
 
     def _field(self, key: str, values: torch.Tensor) -> SingleFieldLinearNormalizer:
         """Choose how to scale ``action`` or a low-dimensional key, whose values are (N, *shape)."""
@@ -119,16 +113,19 @@ class ReplayDataset(BaseDataset):
 
     def action_limits(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the smallest and largest action, (Da,) each, over all episodes, those held out included."""
-        low, high = self._data["action"].aminmax(dim=0)
+        actions = self._data["action"]
+        assert isinstance(actions, torch.Tensor)
+        low, high = actions.aminmax(dim=0)
         return low, high
 
     def keep_on_device(self, device: torch.device) -> bool:
         """Move to ``device`` what takes less than half of its free memory; see `BaseDataset`."""
-        needed = sum(array.nbytes for array in self._data.values())
+        needed = sum(array.nbytes for array in self._data.values() if isinstance(array, torch.Tensor))
         if device.type == "cuda" and needed > torch.cuda.mem_get_info(device)[0] // 2:
             return False
         for key in self._data:  # samplers have the same dict
-            self._data[key] = self._data[key].to(device)
+            if isinstance(array := self._data[key], torch.Tensor):  # text stays on the host
+                self._data[key] = array.to(device)
         return True
 
     def _sampler_of(self, episode_mask: NDArray[np.bool_]) -> SequenceSampler:
@@ -142,6 +139,7 @@ class ReplayDataset(BaseDataset):
             pad_after=config.n_action_steps - 1,
             key_first_k=dict.fromkeys(self.shape_meta["obs"], obs_steps),
             episode_mask=episode_mask,
+            once=keys_once_per_episode(self.shape_meta),
         )
 
 
@@ -150,41 +148,27 @@ class ReplayFileDataset(ReplayDataset):
 
     def __init__(self, config: ReplayConfig, *, shape_meta: dict[str, Any]) -> None:
         images = {key: obs_shape(shape_meta, key) for key in keys_of_type(shape_meta, "rgb")}
-        buffer = ReplayBuffer.load(config.path, keys=_shapes(shape_meta), images=images)
+        buffer = ReplayBuffer.load(config.path, keys=[*shape_meta["obs"], "action"], images=images)
         super().__init__(config, buffer, shape_meta=shape_meta, source=config.path)
 
 
-def _shapes(shape_meta: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Of one step of every key, ``action`` last."""
-    shapes = {key: obs_shape(shape_meta, key) for key in shape_meta["obs"]}
-    return shapes | {"action": tuple(shape_meta["action"]["shape"])}
+def _stored(buffer: ReplayBuffer, shape_meta: dict[str, Any], source: str | Path, range_eps: float) -> dict[str, Raw]:
+    """Bring what was recorded to the form in which it is batched: tensors, and arrays of what is no number."""
+    data: dict[str, Raw] = {}
+    once = keys_once_per_episode(shape_meta)
+    for key in shape_meta["obs"]:
+        name = f"{source}: '{key}'"
+        recorded = buffer.once_per_episode(key, name) if key in once else buffer.at_each_step(key, name)
+        stored = modality_of(shape_meta, key).stored(recorded, name, range_eps=range_eps)
+        data[key] = stored if stored.dtype.kind == "O" else torch.from_numpy(stored)
+    name = f"{source}: 'action'"
+    actions = buffer.at_each_step("action", name)
+    require_shape(actions, name, tuple(shape_meta["action"]["shape"]))
+    converted = finite_float32(actions, name)
+    require_resolved(actions, converted, name, range_eps=range_eps)
+    data["action"] = torch.from_numpy(converted)
+    return data
 
 
-def _as_float32(values: NDArray[Any], name: str, shape: tuple[int, ...], range_eps: float) -> NDArray[np.float32]:
-    """Check (N, *shape) and convert it; no copy where it is float32 already."""
-    if values.shape[1:] != shape:
-        raise DataError(f"{name} has shape {values.shape[1:]} in each step; shape_meta says {shape}")
-    if values.dtype.kind not in "fiub":
-        raise DataError(f"{name} is {values.dtype}; expected numbers")
-    with np.errstate(over="ignore"):  # becomes infinite, and is found below
-        converted = np.ascontiguousarray(values, dtype=np.float32)
-    finite = np.isfinite(converted).reshape(len(converted), -1).all(axis=1)
-    if not finite.all():
-        raise DataError(f"{name} has NaN or infinite values, first in step {np.argmin(finite)}; fix or remove them")
-    if len(values) and not np.can_cast(values.dtype, np.float32):
-        _check_rounding(values, converted, name, range_eps)
-    return converted
-
-
-def _check_rounding(values: NDArray[Any], rounded: NDArray[np.float32], name: str, range_eps: float) -> None:
-    """Refuse what float32 cannot resolve, and say which entries it made constant, as nobody else sees it later."""
-    low, high = values.min(axis=0), values.max(axis=0)
-    if problem := coarse_entries(low, high, range_eps):
-        raise DataError(f"{name}: {problem}")
-    vanished = rounded.min(axis=0) == rounded.max(axis=0)
-    if remark := constant_entries(low, np.where(vanished, high, low), range_eps):
-        logger.warning("%s: %s", name, remark)
-
-
-def _as_item(values: dict[str, torch.Tensor]) -> dict[str, Any]:
+def _as_item(values: dict[str, Raw]) -> dict[str, Any]:
     return {"obs": {key: value for key, value in values.items() if key != "action"}, "action": values["action"]}

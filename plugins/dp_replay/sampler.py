@@ -5,12 +5,17 @@ The numbers (which windows exist, which episodes are drawn) are those of the ori
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from dp_core.observations import Raw
+
+_SAME_BITS = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
+"""Types of equal size for those that torch can do little with."""
 
 
 def create_indices(
@@ -70,21 +75,25 @@ class SequenceSampler:
 
     def __init__(
         self,
-        data: Mapping[str, Tensor],
+        data: Mapping[str, Raw],
         episode_ends: NDArray[np.int64],
         sequence_length: int,
         pad_before: int = 0,
         pad_after: int = 0,
         key_first_k: Mapping[str, int] | None = None,
         episode_mask: NDArray[np.bool_] | None = None,
+        once: Collection[str] = (),
     ) -> None:
         """Hold ``data`` without copying it.
 
         Args:
             key_first_k: keys of which only the first k steps of a window are needed; the others are not read.
             episode_mask: (E,), the episodes to sample from; None for all.
+            once: keys whose arrays are (E, *shape), of an episode each; they are repeated at every step.
         """
         self._data = data
+        self._episode_ends = episode_ends
+        self._once = frozenset(once)
         self._length = sequence_length
         self._n_steps = {key: (key_first_k or {}).get(key, sequence_length) for key in data}
         self.indices = create_indices(episode_ends, sequence_length, episode_mask, pad_before, pad_after)
@@ -92,10 +101,14 @@ class SequenceSampler:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def sample(self, windows: Sequence[int]) -> dict[str, Tensor]:
+    def sample(self, windows: Sequence[int]) -> dict[str, Raw]:
         """Gather windows by their number, on the device of the arrays: per key (B, Tp, *shape), or (B, k, *shape)."""
-        steps = torch.from_numpy(self.steps(windows))
-        return {key: _gather(array, steps[:, : self._n_steps[key]]) for key, array in self._data.items()}
+        steps = self.steps(windows)
+        episodes = np.searchsorted(self._episode_ends, steps, side="right") if self._once else steps
+        return {
+            key: _gather(array, (episodes if key in self._once else steps)[:, : self._n_steps[key]])
+            for key, array in self._data.items()
+        }
 
     def steps(self, windows: Sequence[int]) -> NDArray[np.int64]:
         """Compute which steps of the arrays the windows consist of, (B, Tp)."""
@@ -105,6 +118,13 @@ class SequenceSampler:
         return clipped
 
 
-def _gather(array: Tensor, steps: Tensor) -> Tensor:
+def _gather(array: Raw, steps: NDArray[np.int64]) -> Raw:
+    if not isinstance(array, Tensor):
+        return array[steps]
     # index_select copies row by row, in several threads; indexing with a matrix is slower.
-    return array.index_select(0, steps.flatten().to(array.device)).reshape(*steps.shape, *array.shape[1:])
+    rows = torch.from_numpy(np.ascontiguousarray(steps).reshape(-1)).to(array.device)
+    plain = _SAME_BITS.get(array.dtype)
+    gathered = (
+        array.index_select(0, rows) if plain is None else array.view(plain).index_select(0, rows).view(array.dtype)
+    )
+    return gathered.reshape(*steps.shape, *array.shape[1:])

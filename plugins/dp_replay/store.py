@@ -1,7 +1,8 @@
 """`ReplayStore`: a zarr replay buffer on disk, opened for reading.
 
 The layout is that of the published data sets: ``data/<key>`` are arrays whose first dimension is time, all episodes
-one after the other, and ``meta/episode_ends`` says where each ends. Formats 2 and 3 of zarr are read.
+one after the other, and ``meta/episode_ends`` says where each ends. ``once/<key>``, which `ReplayBuffer.save` writes
+where there are any, are arrays whose first dimension is the episode. Formats 2 and 3 of zarr are read.
 
 What zarr puts in place of a chunk file that is absent, its fill value, is never taken for a recording in silence. A
 store's summary of metadata (consolidated metadata) is not read: it goes stale when the store is appended to.
@@ -24,12 +25,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dp_core.errors import DataError, quoted
+from dp_core.kit.data.images import Layout, NotUnitRangeError, convert_images, layout_of
 from dp_replay.chunks import Faults, FilesInFolder, FilesInZip, StoreFiles
 from dp_replay.episodes import checked_ends
-from dp_replay.images import Layout, NotUnitRangeError, convert_images, layout_of
 
 logger = logging.getLogger(__name__)
 
+DATA = "data"
+ONCE = "once"
+"""The group of arrays with a row for each episode."""
 EPISODE_ENDS = "meta/episode_ends"
 ALL_CHUNKS_WRITTEN = "all_chunks_written"
 """The attribute of a store that was written with a file for every chunk, even an empty one; an absent one was lost."""
@@ -44,12 +48,23 @@ class ReplayStore:
 
     def __init__(self, path: Path, root: zarr.Group, files: StoreFiles) -> None:
         self.path = path
-        self._arrays = _arrays_of(path, root)
+        per_step, once = _arrays_of(path, root, DATA), _arrays_of(path, root, ONCE)
+        if not per_step:
+            raise DataError(f"{path}: is not a replay buffer: there is no array in 'data'")
+        self.once = frozenset(once)
+        """Names of the arrays that have a row for each episode."""
+        self._arrays = {**per_step, **once}
         self._files = files
         self._has_all_chunks = root.attrs.get(ALL_CHUNKS_WRITTEN) is True
         self.episode_ends = _checked_ends(path, root, files)
         """Step after the last of each episode, (E,), int64, rising."""
-        for key, array in self._arrays.items():
+        for key, array in once.items():
+            if array.shape[:1] != self.episode_ends.shape or key in per_step:
+                raise DataError(
+                    f"{path}: '{ONCE}/{key}' has shape {array.shape}, and there are {len(self.episode_ends)} episodes; "
+                    f"expected a row for each, and no '{DATA}/{key}' beside it"
+                )
+        for key, array in per_step.items():
             if array.shape[:1] != (self.episode_ends[-1],):
                 raise DataError(
                     f"{path}: '{key}' has shape {array.shape}, but the episodes have {self.episode_ends[-1]} steps; "
@@ -184,17 +199,15 @@ def _open_group(path: Path, store: Any, inside: str = "") -> zarr.Group:
         raise DataError(f"{path}: cannot be opened ({error})") from error
 
 
-def _arrays_of(path: Path, root: zarr.Group) -> dict[str, zarr.Array[Any]]:
+def _arrays_of(path: Path, root: zarr.Group, name: str) -> dict[str, zarr.Array[Any]]:
+    """Return the arrays of a group by name; none if there is no such group."""
     try:
-        data = root["data"]
-        arrays = dict(data.arrays()) if isinstance(data, zarr.Group) else {}
+        group = root[name]
+        return dict(group.arrays()) if isinstance(group, zarr.Group) else {}
     except KeyError:
-        arrays = {}
+        return {}
     except Exception as error:  # a codec that is not installed, damaged metadata
         raise DataError(f"{path}: cannot be opened ({error})") from error
-    if not arrays:
-        raise DataError(f"{path}: is not a replay buffer: there is no array in 'data'")
-    return arrays
 
 
 def _checked_ends(path: Path, root: zarr.Group, files: StoreFiles) -> NDArray[np.int64]:

@@ -24,6 +24,8 @@ RESNET_STRIDE = 32
 class RobomimicConfig:
     """The encoder of the paper's hybrid policies; defaults are those of its Push-T policy."""
 
+    takes: ClassVar[tuple[str, ...]] = ("rgb", "low_dim")
+
     crop_shape: tuple[int, int] | None = option(
         (76, 76),
         help="height and width cut out of every image, at random in training; null: the whole image",

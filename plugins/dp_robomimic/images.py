@@ -19,9 +19,9 @@ from tqdm import tqdm
 
 from dp_core.atomic import whole_file
 from dp_core.errors import DataError
+from dp_core.kit.data.images import convert_images, layout_of
 from dp_core.kit.files.cache import cache_folder
 from dp_core.observations import UNIT_TOLERANCE
-from dp_replay.images import convert_images, layout_of
 from dp_robomimic.demonstrations import DemonstrationFile
 
 logger = logging.getLogger(__name__)

@@ -315,3 +315,54 @@ class FlowMatchingConfig:
         help="the network is given times from 0 (data) to this (noise); 100 is what denoisers for ddpm are built for",
         validator=gt(0),
     )
+
+
+@attrs.frozen(kw_only=True)
+class MeanFlowConfig:
+    """Configure the scheduler ``mean_flow``."""
+
+    needs: ClassVar[tuple[str, ...]] = ("end_timestep",)
+    process: ClassVar[NoiseProcess] = NoiseProcess("mean flow", options=("timestep_scale",))
+
+    num_inference_steps: int = option(1, help="steps from noise to data; one call of the network each", validator=ge(1))
+    interval_ratio: float = option(
+        0.5,
+        help="share of training samples that learn an average over an interval of times; the others learn the velocity "
+        "at a time, as in flow matching",
+        validator=[ge(0), le(1)],
+    )
+    time_mean: float = option(-0.4, help="of the logit-normal distribution of times; less is nearer to the data")
+    time_std: float = option(1.0, help="its standard deviation before the sigmoid", validator=gt(0))
+    adaptive_power: float = option(
+        0.0,
+        help="p of the weight 1 / (error + adaptive_eps)**p of a sample; 1, the paper's for images, prefers what is "
+        "learnt already, and so the mode that is demonstrated most",
+        validator=ge(0),
+    )
+    adaptive_eps: float = option(1e-3, help="see adaptive_power; in squared normalised units", validator=gt(0))
+    timestep_scale: float = option(
+        1.0,
+        help="the network is given times from 0 (data) to this (noise); it is differentiated with respect to them, so "
+        "that more, and embeddings that turn faster, make targets that vary more",
+        validator=gt(0),
+    )
+
+
+@attrs.frozen(kw_only=True)
+class MIPConfig:
+    """Configure the scheduler ``mip``."""
+
+    process: ClassVar[NoiseProcess] = NoiseProcess("two-step regression", options=("t_star", "timestep_scale"))
+
+    t_star: float = option(
+        0.9,
+        help="share of the trajectory in what the second step is given; the rest is noise in training, nothing in "
+        "sampling",
+        validator=[gt(0), lt(1)],
+    )
+    num_inference_steps: int = option(
+        2, help="network calls: 1 is plain regression, 2 the paper's; more repeat the second", validator=ge(1)
+    )
+    timestep_scale: float = option(
+        100.0, help="the first step is given this time, and the second (1 - t_star) of it", validator=gt(0)
+    )

@@ -6,20 +6,17 @@ import contextlib
 import logging
 import math
 import textwrap
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import timm
 import torch
-from huggingface_hub import constants as hub
 from timm.layers.norm_act import BatchNormAct2d, GroupNormAct
 from torch import Tensor, nn
 
 from dp_core.errors import DpError, did_you_mean
+from dp_core.kit.nn.hub import endpoint, impatient_hub
 from dp_core.kit.nn.image_probe import Border, border_text, probe
 from dp_core.kit.nn.vision import group_norm, replace_batch_norm
 from dp_core.pretrained import pretrained_weights_wanted, skip_pretrained_weights
@@ -29,9 +26,6 @@ if TYPE_CHECKING:
     from dp_timm.config import TimmConfig
 
 logger = logging.getLogger(__name__)
-
-HUB_TIMEOUT = 5.0
-"""The seconds to wait for a sign of life of the hub, whose own client keeps trying for most of a minute."""
 
 ImageStatistics = tuple[tuple[float, ...], tuple[float, ...]]
 """The mean and standard deviation of each channel of the images that a model was trained on, in [0, 1]."""
@@ -251,34 +245,13 @@ def _load_from_file(name: str, path: Path, arguments: dict[str, Any]) -> nn.Modu
 
 def _load_from_hub(name: str, arguments: dict[str, Any]) -> nn.Module:
     try:
-        with _impatient_hub():
+        with impatient_hub():
             return timm.create_model(name, pretrained=True, **arguments)
     except OSError as error:
         raise DpError(
-            f"encoder 'timm': the weights of '{name}' are not in the cache and cannot be fetched from {hub.ENDPOINT}; "
+            f"encoder 'timm': the weights of '{name}' are not in the cache and cannot be fetched from {endpoint()}; "
             "set 'checkpoint_path' to a file that holds them, or train from scratch with 'pretrained: false'"
         ) from error
-
-
-@contextlib.contextmanager
-def _impatient_hub() -> Iterator[None]:
-    """Use only what is in the cache where the hub cannot be reached."""
-    before = hub.HF_HUB_OFFLINE
-    hub.HF_HUB_OFFLINE = before or not _is_reachable(hub.ENDPOINT)
-    try:
-        yield
-    finally:
-        hub.HF_HUB_OFFLINE = before
-
-
-def _is_reachable(url: str) -> bool:
-    try:
-        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=HUB_TIMEOUT).close()
-    except urllib.error.HTTPError:
-        return True
-    except OSError:
-        return False
-    return True
 
 
 def _group_norm(old: nn.BatchNorm2d) -> nn.Module:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import attrs
 from attrs.validators import and_, deep_iterable, ge, gt, le, optional
 
 from dp_core import option
+from dp_core.config.declared import TOKENS, VECTOR
 from dp_core.pretrained import pretrained_weights_wanted
 from dp_core.shape_meta import crop_problems, keys_of_type, obs_shape
 
 Aggregation = Literal[
-    "avg", "max", "spatial_embedding", "soft_attention", "transformer", "attention_pool_2d", "spatial_softmax"
+    "avg", "max", "spatial_embedding", "soft_attention", "transformer", "attention_pool_2d", "spatial_softmax", "tokens"
 ]
 Normalization = Literal["data_config", "zero_one", "as_is"]
 
@@ -31,7 +32,9 @@ class ColorJitterOptions:
 
 @attrs.frozen(kw_only=True)
 class TimmConfig:
-    """Image backbones of timm, one per camera or one for all; other keys unchanged."""
+    """Image backbones of timm, one per camera or one for all; other keys unchanged, or as a token each."""
+
+    takes: ClassVar[tuple[str, ...]] = ("rgb", "low_dim")
 
     model_name: str = option(
         "resnet18",
@@ -84,8 +87,8 @@ class TimmConfig:
     )
     feature_aggregation: Aggregation | None = option(
         None,
-        help="from feature maps, or the tokens of patches, to features; "
-        "null: the class token of a ViT, and of others what the model itself does",
+        help="from feature maps, or the tokens of patches, to features; tokens: each place is one, for denoisers that "
+        "attend to them; null: the class token of a ViT, and of others what the model itself does",
     )
     downsample_ratio: Literal[16, 32] = option(
         32, help="pixels of an image per pixel of the feature maps of a ResNet; 16 leaves out its last stage"
@@ -99,6 +102,11 @@ class TimmConfig:
         "are the same for every image: UMI's defect, for its numbers",
     )
     num_kp: int = option(32, help="keypoints of the spatial softmax of one camera", validator=ge(1))
+
+    @property
+    def gives(self) -> str:
+        """Tokens where places are not pooled, see `BaseEncoder`."""
+        return TOKENS if self.feature_aggregation == "tokens" else VECTOR
 
     @property
     def has_pretrained_weights(self) -> bool:
@@ -135,6 +143,8 @@ class TimmConfig:
                     "color_jitter",
                     f"changes red, green and blue, and images of '{key}' have {channels} channels; leave it out",
                 )
+        if self.gives == TOKENS and not images:
+            yield "feature_aggregation", "'tokens' are of images, and shape_meta has none; choose another encoder"
         yield from self._frozen_problems()
         yield from self._aggregation_problems()
 

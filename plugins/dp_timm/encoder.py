@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor, nn
 
+from dp_core.config.declared import TOKENS
 from dp_core.interfaces import BaseEncoder, ModuleAttrMixin
 from dp_core.kit.nn.vision import run_networks
 from dp_core.shape_meta import keys_of_type, obs_shape
@@ -24,7 +25,8 @@ class TimmEncoder(ModuleAttrMixin, FeatureAggregation, BaseEncoder):
     """A model of timm per camera, or one for all; other keys unchanged.
 
     Features are those of the cameras, then the low-dimensional keys, each in the order of their names. That and the
-    names of parameters are those of UMI's ``TimmObsEncoder``.
+    names of parameters are those of UMI's ``TimmObsEncoder``. With ``feature_aggregation: tokens`` each place of an
+    image is a token, and each low-dimensional key is projected to one; which token is what, their order says.
     """
 
     def __init__(self, config: TimmConfig, *, shape_meta: dict[str, Any]) -> None:
@@ -46,11 +48,21 @@ class TimmEncoder(ModuleAttrMixin, FeatureAggregation, BaseEncoder):
             self.key_model_map[key] = backbone.model if config.share_rgb_model else copy.deepcopy(backbone.model)
         if backbones:
             size, *map_size = next(iter(backbones.values())).feature_shape
-            if config.feature_aggregation:
+            if config.gives == TOKENS:
+                maps = [backbones[config.model_input(shape)].feature_shape[1:] for shape in cameras.values()]
+                self._init_tokens(size, sum(map(math.prod, maps)), shape_meta)
+            elif config.feature_aggregation:
                 size = self.init_aggregation(config, size, (map_size[0], map_size[1]))
-            self.output_dim += len(cameras) * size
+            if config.gives != TOKENS:
+                self.output_dim += len(cameras) * size
         if config.frozen:
             self.key_model_map.requires_grad_(False).eval()
+
+    def _init_tokens(self, size: int, n_places: int, shape_meta: dict[str, Any]) -> None:
+        # By number, as keys may have dots; in the order of the keys' names.
+        sizes = [math.prod(obs_shape(shape_meta, key)) for key in self._low_dim]
+        self.low_dim_projections = nn.ModuleList([nn.Linear(each, size) for each in sizes])
+        self.output_dim, self.n_tokens = size, n_places + len(sizes)
 
     def train(self, mode: bool = True) -> Self:
         """Switch mode, but keep frozen models in evaluation, so that they neither drift nor drop anything."""
@@ -66,12 +78,19 @@ class TimmEncoder(ModuleAttrMixin, FeatureAggregation, BaseEncoder):
         return dict.fromkeys(names, factor) if factor != 1 else {}
 
     def forward(self, obs: dict[str, Tensor]) -> Tensor:
-        """Encode normalised observations {key: (N, *shape)} of one step as features (N, Do); see `BaseEncoder`."""
+        """Encode normalised observations {key: (N, *shape)} of one step as features (N, Do); see `BaseEncoder`.
+
+        Or as tokens (N, L, Do), those of the images first.
+        """
         models = list(self.key_model_map.values())
         # A shared model sees all images at once, because the statistics of a batch are those of all cameras.
         is_shared = self._config.share_rgb_model and bool(models)
         features = run_networks(obs, self.key_transform_map, models[0] if is_shared else models)
         if self._config.feature_aggregation:
             maps = [layout.to_maps(given) for layout, given in zip(self._layouts.values(), features, strict=True)]
+            if self._config.gives == TOKENS:
+                places = [each.flatten(2).transpose(1, 2) for each in maps]  # (N, H*W, C)
+                states = zip(self.low_dim_projections, self._low_dim, strict=True)
+                return torch.cat([*places, *(project(obs[key].flatten(1))[:, None] for project, key in states)], dim=1)
             features = [self.aggregate(given) for given in maps]
         return torch.cat([*features, *(obs[key].flatten(1) for key in self._low_dim)], dim=-1)

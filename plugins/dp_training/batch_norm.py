@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dp_core.errors import DataError
 from dp_core.interfaces import BasePolicy
-from dp_core.training.data_loading import map_tensors
+from dp_core.training.data_loading import first_windows, to_device
 from dp_core.training.loop import in_precision
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def require_trainable_batches(workspace: TrainWorkspace) -> None:
     if 1 not in _last_batch_sizes(workspace) or not any(isinstance(m, _BatchNorm) for m in workspace.model.modules()):
         return
     policy = copy.deepcopy(workspace.model).train()
-    batch = map_tensors(workspace.sampling_batch, lambda tensor: tensor[:1].to(workspace.device))
+    batch = to_device(first_windows(workspace.sampling_batch, 1), workspace.device)
     try:
         with torch.no_grad(), in_precision(workspace.options, workspace.device):
             policy.compute_loss(batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 import attrs
 from attrs.validators import and_, ge, lt
@@ -15,6 +16,8 @@ _IS_PROBABILITY = and_(ge(0), lt(1))
 @attrs.frozen(kw_only=True)
 class TransformerConfig:
     """The size of the network; names and defaults are those of the original's transformer policies."""
+
+    takes: ClassVar[tuple[str, ...]] = ("end_timestep", "tokens")
 
     n_layer: int = option(8, help="layers of the decoder", validator=ge(1))
     n_head: int = option(4, help="heads of every attention; divides n_emb", validator=ge(1))

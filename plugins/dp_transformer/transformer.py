@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from dp_core.errors import InputError
 from dp_core.interfaces import BaseDenoiser, ModuleAttrMixin
-from dp_core.kit.nn.time_embedding import SinusoidalPosEmb
+from dp_core.kit.nn.time_embedding import SinusoidalPosEmb, check_end_timestep
 
 if TYPE_CHECKING:
     from dp_transformer.config import TransformerConfig
@@ -20,9 +21,9 @@ INIT_STD = 0.02
 class TransformerForDiffusion(ModuleAttrMixin, BaseDenoiser):
     """Denoises trajectories of up to ``horizon`` steps, one token each.
 
-    Time and observations are tokens as well, one per observed step: ``global_cond`` is taken apart into (B, To, Do).
-    The trajectory attends to them across. With ``time_as_cond=False`` there is an encoder only, no observations, and
-    the time is the first token.
+    Time and observations are tokens as well, one per observed step: ``global_cond`` is taken apart into (B, To, Do),
+    and ``tokens`` follow as they are. The trajectory attends to them across. With ``time_as_cond=False`` there is an
+    encoder only, no observations, and the time is the first token.
     Parameter names, the order of registration (of optimizer states) and that of construction (of random
     initialisation) are the original's.
     """
@@ -30,7 +31,7 @@ class TransformerForDiffusion(ModuleAttrMixin, BaseDenoiser):
     mask: Tensor | None
     """The mask (tokens, tokens) added to scores of self-attention: 0 where a token may look, else minus infinity."""
     memory_mask: Tensor | None
-    """The same (T, 1 + To) for attention to the tokens of time and observations."""
+    """The same (T, 1 + To + L) for attention to the tokens of time and observations."""
 
     def __init__(
         self,
@@ -41,21 +42,28 @@ class TransformerForDiffusion(ModuleAttrMixin, BaseDenoiser):
         n_obs_steps: int,
         global_cond_dim: int | None,
         local_cond_dim: int | None = None,
+        has_end_timestep: bool = False,
+        token_dim: int | None = None,
+        n_tokens: int = 0,
     ) -> None:
         super().__init__()
         _check_dims(config, n_obs_steps, global_cond_dim, local_cond_dim)
+        _check_tokens(config, n_obs_steps, n_tokens)
         self.horizon = horizon
         self.n_obs_steps = n_obs_steps
-        n_emb, has_obs = config.n_emb, global_cond_dim is not None
-        n_tokens = horizon if config.time_as_cond else horizon + 1
-        n_cond_tokens = 1 + n_obs_steps if has_obs else 1
+        n_emb, has_obs = config.n_emb, global_cond_dim is not None or n_tokens > 0
+        n_places = horizon if config.time_as_cond else horizon + 1
+        # Column 0 is the time; a step sees the observations of no later step than its own.
+        obs_steps = [0, *_steps_of(n_obs_steps if global_cond_dim is not None else 0, n_obs_steps)]
+        obs_steps += _steps_of(n_tokens, n_obs_steps)
 
         self.input_emb = nn.Linear(input_dim, n_emb)
-        self.pos_emb = nn.Parameter(torch.zeros(1, n_tokens, n_emb))
+        self.pos_emb = nn.Parameter(torch.zeros(1, n_places, n_emb))
         self.drop = nn.Dropout(config.p_drop_emb)
         self.time_emb = SinusoidalPosEmb(n_emb)
         self.cond_obs_emb = nn.Linear(global_cond_dim // n_obs_steps, n_emb) if global_cond_dim is not None else None
-        self.cond_pos_emb = nn.Parameter(torch.zeros(1, n_cond_tokens, n_emb)) if config.time_as_cond else None
+        self.cond_token_emb = nn.Linear(token_dim, n_emb) if token_dim is not None else None
+        self.cond_pos_emb = nn.Parameter(torch.zeros(1, len(obs_steps), n_emb)) if config.time_as_cond else None
         self.encoder: nn.Module
         self.decoder: nn.TransformerDecoder | None
         if config.time_as_cond:
@@ -69,14 +77,14 @@ class TransformerForDiffusion(ModuleAttrMixin, BaseDenoiser):
         else:
             self.encoder = _encoder(config, config.n_layer)
             self.decoder = None
-        self.register_buffer("mask", _causal_mask(n_tokens, n_tokens) if config.causal_attn else None)
-        # Column 0 is the time. Observation s is column s + 1, and step t sees observations 0 to t.
+        self.register_buffer("mask", _causal_mask(n_places, range(n_places)) if config.causal_attn else None)
         self.register_buffer(
-            "memory_mask",
-            _causal_mask(n_tokens, n_cond_tokens, diagonal=1) if config.causal_attn and has_obs else None,
+            "memory_mask", _causal_mask(n_places, obs_steps) if config.causal_attn and has_obs else None
         )
         self.ln_f = nn.LayerNorm(n_emb)
         self.head = nn.Linear(n_emb, input_dim)
+        # The original has no such thing. Of the time that a step takes, added to the token of its start.
+        self.step_length_emb = _mlp(n_emb) if has_end_timestep else None
 
         self.apply(_init_weights)
         nn.init.normal_(self.pos_emb, std=INIT_STD)
@@ -89,20 +97,28 @@ class TransformerForDiffusion(ModuleAttrMixin, BaseDenoiser):
         timestep: Tensor,
         local_cond: Tensor | None = None,
         global_cond: Tensor | None = None,
+        *,
+        end_timestep: Tensor | None = None,
+        tokens: Tensor | None = None,
     ) -> Tensor:
         """Denoise a trajectory (B, T, D); see `BaseDenoiser`.
 
         Raises:
-            InputError: the trajectory is longer than the horizon, or conditions are not those it was built with.
+            InputError: the trajectory is longer than the horizon, or conditions and times are not those it was built
+                with.
         """
-        self._check_inputs(sample, local_cond, global_cond)
+        self._check_inputs(sample, local_cond, global_cond, tokens)
+        check_end_timestep(end_timestep, self.step_length_emb is not None, "transformer")
         time = self.time_emb(timestep.expand(len(sample))).to(sample.dtype)[:, None]  # (B, 1, n_emb)
+        if self.step_length_emb is not None and end_timestep is not None:
+            length = self.time_emb((timestep - end_timestep).expand(len(sample))).to(sample.dtype)
+            time = time + self.step_length_emb(length)[:, None]
         x = self.input_emb(sample)  # (B, T, n_emb)
         if self.decoder is None:
             x = self._embed(torch.cat([time, x], dim=1), self.pos_emb)
             x = self.encoder(x, **self._self_attention(x))[:, 1:]  # without the time
         else:
-            memory = self._encode_condition(time, global_cond)
+            memory = self._encode_condition(time, global_cond, tokens)
             x = self._embed(x, self.pos_emb)
             attention = {f"tgt_{name}": value for name, value in self._self_attention(x).items()}
             x = self.decoder(x, memory, memory_mask=_rows(self.memory_mask, x), **attention)
@@ -112,13 +128,14 @@ class TransformerForDiffusion(ModuleAttrMixin, BaseDenoiser):
         """Name biases, normalisation and positions: everything but matrices."""
         return {name for name, parameter in self.named_parameters() if parameter.ndim != 2}
 
-    def _encode_condition(self, time: Tensor, global_cond: Tensor | None) -> Tensor:
-        tokens = time
+    def _encode_condition(self, time: Tensor, global_cond: Tensor | None, tokens: Tensor | None) -> Tensor:
+        seen = [time]
         if self.cond_obs_emb is not None and global_cond is not None:
-            obs = self.cond_obs_emb(global_cond.unflatten(1, (self.n_obs_steps, -1)))  # (B, To, n_emb)
-            tokens = torch.cat([time, obs], dim=1)
+            seen.append(self.cond_obs_emb(global_cond.unflatten(1, (self.n_obs_steps, -1))))  # (B, To, n_emb)
+        if self.cond_token_emb is not None and tokens is not None:
+            seen.append(self.cond_token_emb(tokens))  # (B, L, n_emb)
         assert self.cond_pos_emb is not None
-        return self.encoder(self._embed(tokens, self.cond_pos_emb))  # (B, 1 + To, n_emb)
+        return self.encoder(self._embed(torch.cat(seen, dim=1), self.cond_pos_emb))  # (B, 1 + To + L, n_emb)
 
     def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
         return self.drop(tokens + positions[:, : tokens.shape[1]])
@@ -129,7 +146,9 @@ class TransformerForDiffusion(ModuleAttrMixin, BaseDenoiser):
         # Said rather than left to torch to find out, which would wait for the GPU at every call.
         return {"mask": _rows(self.mask[:, : tokens.shape[1]], tokens), "is_causal": True}
 
-    def _check_inputs(self, sample: Tensor, local_cond: Tensor | None, global_cond: Tensor | None) -> None:
+    def _check_inputs(
+        self, sample: Tensor, local_cond: Tensor | None, global_cond: Tensor | None, tokens: Tensor | None
+    ) -> None:
         if sample.shape[1] > self.horizon:
             raise InputError(
                 f"transformer: the trajectory has {sample.shape[1]} steps; at most {self.horizon}, the horizon it was "
@@ -140,6 +159,9 @@ class TransformerForDiffusion(ModuleAttrMixin, BaseDenoiser):
         if (global_cond is not None) != (self.cond_obs_emb is not None):
             found, built = ("is missing", "with") if global_cond is None else ("was given", "without")
             raise InputError(f"transformer: 'global_cond' {found}; the network was built {built} it")
+        if (tokens is not None) != (self.cond_token_emb is not None):
+            found, built = ("are missing", "with") if tokens is None else ("were given", "without")
+            raise InputError(f"transformer: 'tokens' {found}; the network was built {built} them")
 
 
 def _check_dims(
@@ -157,6 +179,18 @@ def _check_dims(
         )
 
 
+def _check_tokens(config: TransformerConfig, n_obs_steps: int, n_tokens: int) -> None:
+    if n_tokens and not config.time_as_cond:
+        raise InputError("transformer: 'time_as_cond: false' attends to no tokens; choose true")
+    if n_tokens % n_obs_steps:
+        raise InputError(f"transformer: {n_tokens} tokens do not divide into {n_obs_steps} observation steps")
+
+
+def _steps_of(count: int, n_obs_steps: int) -> list[int]:
+    """The observation step of each of ``count`` tokens, which come step by step."""
+    return [index * n_obs_steps // count for index in range(count)]
+
+
 def _mlp(n_emb: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(n_emb, 4 * n_emb), nn.Mish(), nn.Linear(4 * n_emb, n_emb))
 
@@ -168,9 +202,10 @@ def _encoder(config: TransformerConfig, n_layer: int) -> nn.TransformerEncoder:
     return nn.TransformerEncoder(layer, n_layer, enable_nested_tensor=False)
 
 
-def _causal_mask(n_rows: int, n_columns: int, diagonal: int = 0) -> Tensor:
-    """0 up to the diagonal, minus infinity after it, (n_rows, n_columns)."""
-    return torch.full((n_rows, n_columns), -torch.inf).triu(diagonal + 1)
+def _causal_mask(n_rows: int, steps: Sequence[int]) -> Tensor:
+    """0 where the step of a column is not later than that of the row, else minus infinity, (n_rows, columns)."""
+    is_later = torch.tensor(steps) > torch.arange(n_rows)[:, None]
+    return torch.zeros(is_later.shape).masked_fill(is_later, -torch.inf)
 
 
 def _rows(mask: Tensor | None, tokens: Tensor) -> Tensor | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 import attrs
 from attrs.validators import deep_iterable, ge, min_len
@@ -32,6 +33,8 @@ def _makes_pairs(config: UNet1DConfig, field: attrs.Attribute[int], dim: int) ->
 @attrs.frozen(kw_only=True)
 class UNet1DConfig:
     """The size of the network; the defaults are those of the original's hybrid policy."""
+
+    takes: ClassVar[tuple[str, ...]] = ("end_timestep",)
 
     down_dims: tuple[int, ...] = option(
         (256, 512, 1024),

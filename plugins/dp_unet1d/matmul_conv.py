@@ -95,7 +95,7 @@ def _autocast(layer: Conv1d | ConvTranspose1d, x: Tensor) -> Tensor:
     """In lower precision as a product where that is faster; CPUs have slow convolutions in it, so otherwise without."""
     dtype = torch.get_autocast_dtype("cpu")
     with torch.autocast("cpu", enabled=False):
-        if layer.weight.numel() < _FEWEST_WEIGHTS:
+        if layer.weight.numel() < _FEWEST_WEIGHTS or _is_differentiated_forward(x):
             return layer(x.to(layer.weight.dtype))
         bias = None if layer.bias is None else layer.bias.to(dtype)
         return layer.product(x.to(dtype), layer.weight.to(dtype), bias)
@@ -103,7 +103,7 @@ def _autocast(layer: Conv1d | ConvTranspose1d, x: Tensor) -> Tensor:
 
 def _is_faster_as_product(x: Tensor, weight: Tensor, rows: int) -> bool:
     """Measured on CPUs. Compilers choose for themselves."""
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or _is_differentiated_forward(x):
         return False
     if x.dtype in (torch.bfloat16, torch.float16):
         return True
@@ -112,6 +112,11 @@ def _is_faster_as_product(x: Tensor, weight: Tensor, rows: int) -> bool:
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
         return weight.numel() >= max(_FEWEST_WEIGHTS, _WEIGHTS_PER_ROW * rows)
     return rows >= _FEWEST_ROWS_WITHOUT_GRADIENT and weight.numel() >= _WEIGHTS_PER_ROW_WITHOUT_GRADIENT * rows
+
+
+def _is_differentiated_forward(x: Tensor) -> bool:
+    """Whether a Jacobian-vector product is being computed: torch's own convolutions can do that."""
+    return torch.autograd.forward_ad.unpack_dual(x).tangent is not None
 
 
 def _is_read_faster_packed(x: Tensor, weight: Tensor, rows: int) -> bool:

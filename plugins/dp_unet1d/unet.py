@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dp_core.errors import InputError
 from dp_core.interfaces import BaseDenoiser
 from dp_core.interfaces.scheduler import DenoiseStep
-from dp_core.kit.nn.time_embedding import SinusoidalPosEmb
+from dp_core.kit.nn.time_embedding import SinusoidalPosEmb, check_end_timestep
 from dp_unet1d.blocks import (
     ConditionalResidualBlock1D,
     Conv1dBlock,
@@ -44,6 +44,7 @@ class ConditionalUnet1D(BaseDenoiser):
         n_obs_steps: int,
         global_cond_dim: int | None,
         local_cond_dim: int | None = None,
+        has_end_timestep: bool = False,
     ) -> None:
         super().__init__()
         self._stride = config.stride
@@ -61,9 +62,7 @@ class ConditionalUnet1D(BaseDenoiser):
         steps_down = list(pairwise((input_dim, *config.down_dims)))
         steps_up = [(upper, lower) for lower, upper in reversed(steps_down[1:])]
 
-        diffusion_step_encoder = nn.Sequential(
-            SinusoidalPosEmb(time_dim), nn.Linear(time_dim, 4 * time_dim), nn.Mish(), nn.Linear(4 * time_dim, time_dim)
-        )
+        diffusion_step_encoder = _time_encoder(time_dim)
         local_cond_encoder = None
         if local_cond_dim is not None:
             # The original has a second one, for the way up, that its forward never reaches. Unused here as well: it is
@@ -91,6 +90,8 @@ class ConditionalUnet1D(BaseDenoiser):
         self.up_modules = up_modules
         self.down_modules = down_modules
         self.final_conv = final_conv
+        # The original has no such thing. Of the time that a step takes, added to what is known of its start.
+        self.step_length_encoder = _time_encoder(time_dim) if has_end_timestep else None
 
     def forward(
         self,
@@ -99,18 +100,23 @@ class ConditionalUnet1D(BaseDenoiser):
         local_cond: Tensor | None = None,
         global_cond: Tensor | None = None,
         films: Sequence[Tensor] | None = None,
+        *,
+        end_timestep: Tensor | None = None,
     ) -> Tensor:
         """Denoise a trajectory (B, T, D); see `BaseDenoiser`.
 
         Args:
+            end_timestep: () or (B,), for a network that was built with it.
             films: what times and condition are projected to in each block, where that is known already, see `prepare`.
 
         Raises:
-            InputError: the length of the trajectory cannot be halved at every level, or a condition is missing.
+            InputError: the length of the trajectory cannot be halved at every level, or a condition or second time is
+                missing.
         """
         self._check_inputs(sample, local_cond, global_cond)
         if films is None:
-            cond = self._encode_time(timestep.expand(sample.shape[0]), sample.dtype)
+            length = None if end_timestep is None else (timestep - end_timestep).expand(sample.shape[0])
+            cond = self._encode_time(timestep.expand(sample.shape[0]), length, sample.dtype)
             if global_cond is not None:
                 cond = torch.cat([cond, global_cond], dim=-1)
             films = [block.film(cond) for block in self._blocks()]
@@ -135,12 +141,17 @@ class ConditionalUnet1D(BaseDenoiser):
             x = upsample(block1(block0(x, next(film)), next(film)))
         return self.final_conv(x).transpose(1, 2)  # (B, T, D)
 
-    def prepare(
-        self, timesteps: Tensor, local_cond: Tensor | None = None, global_cond: Tensor | None = None
+    def prepare(  # type: ignore[override]  # it takes no tokens, and is given none
+        self,
+        timesteps: Tensor,
+        local_cond: Tensor | None = None,
+        global_cond: Tensor | None = None,
+        end_timesteps: Tensor | None = None,
     ) -> DenoiseStep:
-        """Project times (N,) and condition to all blocks once; see `BaseDenoiser.prepare`."""
+        """Project times, each (N,), and condition to all blocks once; see `BaseDenoiser.prepare`."""
         weight: Any = self.diffusion_step_encoder[1].weight
-        time = self._encode_time(timesteps, weight.dtype)
+        lengths = None if end_timesteps is None else timesteps - end_timesteps
+        time = self._encode_time(timesteps, lengths, weight.dtype)
         parts = [block.film_parts(time, global_cond) for block in self._blocks()]
 
         def denoise(sample: Tensor, i: int) -> Tensor:
@@ -169,13 +180,13 @@ class ConditionalUnet1D(BaseDenoiser):
         for block0, block1, _ in _levels(self.up_modules):
             yield from (block0, block1)
 
-    def _encode_time(self, timesteps: Tensor, dtype: torch.dtype) -> Tensor:
-        """(N,) -> (N, time_dim)."""
-        embed, *layers = self.diffusion_step_encoder
-        encoded = embed(timesteps).to(dtype)
-        for layer in layers:
-            encoded = layer(encoded)
-        return encoded
+    def _encode_time(self, timesteps: Tensor, lengths: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """Encode times (N,), and the lengths (N,) of the steps that begin there, to (N, time_dim)."""
+        check_end_timestep(lengths, self.step_length_encoder is not None, "unet1d")
+        encoded = _encoded(self.diffusion_step_encoder, timesteps, dtype)
+        if self.step_length_encoder is None or lengths is None:
+            return encoded
+        return encoded + _encoded(self.step_length_encoder, lengths, dtype)
 
     def _check_inputs(self, sample: Tensor, local_cond: Tensor | None, global_cond: Tensor | None) -> None:
         if message := length_problem(sample.shape[1], self._stride):
@@ -187,6 +198,20 @@ class ConditionalUnet1D(BaseDenoiser):
             if (cond is not None) != is_expected:
                 found, built = ("is missing", "with") if is_expected else ("was given", "without")
                 raise InputError(f"unet1d: '{name}' {found}; the network was built {built} it")
+
+
+def _time_encoder(time_dim: int) -> nn.Sequential:
+    return nn.Sequential(
+        SinusoidalPosEmb(time_dim), nn.Linear(time_dim, 4 * time_dim), nn.Mish(), nn.Linear(4 * time_dim, time_dim)
+    )
+
+
+def _encoded(encoder: nn.Sequential, times: Tensor, dtype: torch.dtype) -> Tensor:
+    embed, *layers = encoder
+    encoded: Tensor = embed(times).to(dtype)
+    for layer in layers:
+        encoded = layer(encoded)
+    return encoded
 
 
 def _levels(modules: nn.ModuleList) -> Iterator[tuple[nn.Module, nn.Module, nn.Module]]:

@@ -45,8 +45,8 @@ def component(**changes: Any) -> Component:
     [
         (
             {"kind": "encodr"},
-            "component 'depth': kind 'encodr' is not one of workspace, policy, encoder, denoiser, scheduler, dataset, "
-            "runner, optimizer, lr_schedule, callback",
+            "component 'depth': kind 'encodr' is not one of workspace, policy, encoder, denoiser, scheduler, modality, "
+            "dataset, runner, optimizer, lr_schedule, callback",
         ),
         ({"name": "Depth-Net"}, "component name 'Depth-Net' must be lower case letters, digits and underscores"),
         (

@@ -7,19 +7,19 @@ import pytest
 import torch
 
 from dp_core.errors import InputError
-from dp_core.observations import ObservationCheck, as_float, as_tensor
+from dp_core.observations import IMAGES, NUMBERS, ObservationCheck, as_float, as_tensor
 
 SHAPE_META = {"obs": {"image": {"shape": [1, 1, 2], "type": "rgb"}, "grip": {"shape": [1]}}, "action": {"shape": [1]}}
-NUMBERS = [torch.uint8, torch.int8, torch.int16, torch.int64, torch.float16, torch.float64, torch.float32]
+DTYPES = [torch.uint8, torch.int8, torch.int16, torch.int64, torch.float16, torch.float64, torch.float32]
 EXPECTED = (
     "expected an image: uint8 or other whole numbers in 0..255, bool, or floats in [0, 1]; divide floats in 0..255 by "
     "255, and clip what interpolation overshot"
 )
 
 
-@pytest.mark.parametrize("dtype", [*NUMBERS, torch.bool])
+@pytest.mark.parametrize("dtype", [*DTYPES, torch.bool])
 def test_a_number_is_the_same_in_every_type(dtype) -> None:
-    values = as_float(torch.tensor([0, 1]).to(dtype), "low_dim", "'grip'")
+    values = as_float(torch.tensor([0, 1]).to(dtype), NUMBERS, "'grip'")
 
     assert (values.dtype, values.tolist()) == (torch.float32, [0, 1])
 
@@ -37,7 +37,7 @@ def test_a_number_is_the_same_in_every_type(dtype) -> None:
     ids=lambda image: str(image.dtype),
 )
 def test_black_and_white_are_the_same_in_every_form(image) -> None:
-    values = as_float(image, "rgb", "'image'")
+    values = as_float(image, IMAGES, "'image'")
 
     assert (values.dtype, values.tolist()) == (torch.float32, [0, 1])
 
@@ -54,7 +54,7 @@ def test_black_and_white_are_the_same_in_every_form(image) -> None:
 )
 def test_what_is_no_image_is_refused_wherever_it_is_given(image, found) -> None:
     with pytest.raises(InputError) as converted:
-        as_float(image, "rgb", "'image'")
+        as_float(image, IMAGES, "'image'")
     with pytest.raises(InputError) as checked:
         ObservationCheck({"image": image}, SHAPE_META)
 
@@ -63,12 +63,12 @@ def test_what_is_no_image_is_refused_wherever_it_is_given(image, found) -> None:
 
 
 def test_the_rounding_of_interpolation_is_no_other_range() -> None:
-    assert as_float(torch.tensor([-1e-6, 1 + 1e-6]), "rgb", "'image'").shape == (2,)
+    assert as_float(torch.tensor([-1e-6, 1 + 1e-6]), IMAGES, "'image'").shape == (2,)
 
 
 def test_complex_numbers_are_refused() -> None:
     with pytest.raises(InputError) as caught:
-        as_float(torch.ones(1, dtype=torch.complex64), "low_dim", "'grip'")
+        as_float(torch.ones(1, dtype=torch.complex64), NUMBERS, "'grip'")
 
     assert str(caught.value) == (
         "'grip' is torch.complex64; expected finite numbers; check the sensor or the message that they come from"
@@ -114,7 +114,7 @@ def test_on_a_gpu_the_host_goes_on_and_is_told_at_the_end() -> None:
 
 
 def test_away_from_the_cpu_the_range_of_images_is_not_waited_for() -> None:
-    assert as_float(torch.tensor([0.0, 255.0], device="meta"), "rgb", "'image'").is_meta
+    assert as_float(torch.tensor([0.0, 255.0], device="meta"), IMAGES, "'image'").is_meta
 
 
 NUMPY = np.array([[1.0, 2.0], [3.0, 4.0]])

@@ -157,8 +157,8 @@ def test_without_any_plugin_the_installation_is_to_blame() -> None:
 
 def test_a_kind_that_does_not_exist() -> None:
     assert message(Registry([]), "timm", "encodr") == (
-        "unknown kind 'encodr'; the kinds are workspace, policy, encoder, denoiser, scheduler, dataset, runner, "
-        "optimizer, lr_schedule, callback"
+        "unknown kind 'encodr'; the kinds are workspace, policy, encoder, denoiser, scheduler, modality, dataset, "
+        "runner, optimizer, lr_schedule, callback"
     )
 
 

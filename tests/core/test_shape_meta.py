@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from dp_core.config.wording import show
 from dp_core.shape_meta import (
     action_dim,
     crop_problems,
@@ -37,12 +38,16 @@ def test_questions_about_a_task() -> None:
 @pytest.mark.parametrize(
     ("value", "problems"),
     [
-        (None, [("", "expected a mapping with 'obs' and 'action', got None")]),
+        (None, [("", "expected a mapping with 'obs' and 'action', got null")]),
         (
             {},
             [
-                ("obs", "expected a mapping of observation keys, got None"),
-                ("action", "expected a mapping with 'shape', got None"),
+                (
+                    "obs",
+                    "expected a mapping of observation keys, got null; to leave out an inherited one, set its key to "
+                    "null",
+                ),
+                ("action", "expected a mapping with 'shape', got null"),
             ],
         ),
         (
@@ -59,15 +64,22 @@ def test_questions_about_a_task() -> None:
         ),
         ({"obs": {"x": [2]}, "action": ACTION}, [("obs.x", "expected a mapping with 'shape', got [2]")]),
         (
-            {"obs": {"x": {"shape": [2], "kind": "rgb", "type": "depth"}}, "action": ACTION},
+            {
+                "obs": {"x": {"shape": [2], "type": "rbg", "when": "always"}, "y": {"shape": [1], "type": 3}},
+                "action": ACTION,
+            },
             [
-                ("obs.x.kind", "unknown key; expected 'shape' and 'type'"),
-                ("obs.x.type", "expected 'rgb' or 'low_dim', got 'depth'"),
+                ("obs.x.type", "unknown modality 'rbg'; did you mean 'rgb'?"),
+                ("obs.y.type", "expected the name of a modality, got 3"),
             ],
         ),
         (
-            {"obs": {"x": {"shape": [2]}}, "action": {"shape": [2], "type": "low_dim"}},
-            [("action.type", "unknown key; expected 'shape'")],
+            {"obs": {"x": {"shape": [2], "when": "sometimes"}}, "action": ACTION},
+            [("obs.x.when", "expected step or episode, got 'sometimes'")],
+        ),
+        (
+            {"obs": {"x": {"shape": [2], "type": "tokens"}}, "action": ACTION},
+            [("obs.x.vocabulary_size", "required, but missing")],
         ),
         (
             {"obs": {"x": {"shape": [96, 96], "type": "rgb"}}, "action": {"shape": [2, 3]}},
@@ -79,9 +91,9 @@ def test_questions_about_a_task() -> None:
         *(
             (
                 {"obs": {"x": {"shape": shape}}, "action": ACTION},
-                [("obs.x.shape", f"expected a list of positive whole numbers, got {shape!r}")],
+                [("obs.x.shape", f"expected a list of positive whole numbers, got {show(shape)}")],
             )
-            for shape in (2, [], [0], [2.0], [True], ["2"])
+            for shape in (2, None, [0], [2.0], [True], ["2"])
         ),
     ],
 )

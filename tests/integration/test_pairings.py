@@ -364,7 +364,8 @@ REJECTED = {
     "images for the encoder of states": (
         config("lowdim", "unet1d", "global", "ddim"),
         "shape_meta.obs.front={shape: [3, 40, 40], type: rgb}",
-        "policy.encoder.name: 'lowdim' cannot encode images, and shape_meta has 'front'; choose an encoder of images",
+        "policy.encoder: lowdim takes keys of type low_dim; 'front' is rgb; choose another encoder, or give it to "
+        "another part, see encoder 'concat'",
     ),
     "keypoints in a map of one pixel": (
         config("robomimic", "unet1d", "global", "ddim"),

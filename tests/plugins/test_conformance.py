@@ -34,7 +34,18 @@ ARM = {
     }
 }
 
+CLOUD = {
+    "points and a state": {
+        "obs": {"cloud": {"shape": [20, 3], "type": "points"}, "grip": {"shape": [2], "type": "low_dim"}},
+        "action": {"shape": [2]},
+    }
+}
+IDS = {"ids": {"obs": {"words": {"shape": [3], "type": "tokens", "vocabulary_size": 5}}, "action": {"shape": [2]}}}
+
 CROP = {"crop_shape": [36, 36]}
+SMALL_CNN = {"name": "cnn", "channels": [4, 8], "feature_dimension": 8}
+PATCHES = {"name": "timm", "model_name": "test_vit", "resize_shape": [32, 32], "feature_aggregation": "tokens"}
+OVER_TIME = {"name": "temporal", "encoder": "lowdim", "n_emb": 8, "n_layer": 1}
 SCHEDULER = "dp-core/tiny"
 EPISODES = {"n_train": 1, "n_train_vis": 0, "n_test": 1, "n_test_vis": 1, "max_steps": 10}
 WINDOW = {"horizon": 4, "n_obs_steps": 2, "n_action_steps": 2}
@@ -72,6 +83,14 @@ EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
         "configs": [{"channels": [4, 8], "feature_dimension": 8, **CROP}],
         "shape_metas": SMALL_IMAGE,
     },
+    ("encoder", "concat"): {
+        "configs": [
+            {"parts": {"rest": {"encoder": "lowdim"}, "eye": {"keys": ["front"], "encoder": SMALL_CNN}}},
+            {"parts": {"eye": {"keys": ["front"], "encoder": PATCHES}, "rest": {"encoder": "lowdim"}}, "token_dim": 8},
+            {"parts": {"eye": {"keys": ["front"], "encoder": PATCHES}, "rest": {"encoder": OVER_TIME}}},
+        ],
+        "shape_metas": SMALL_IMAGE,
+    },
     ("encoder", "lerobot"): {
         "configs": [{"spatial_softmax_num_keypoints": 4, **CROP}],
         "shape_metas": SMALL_IMAGE,
@@ -80,12 +99,21 @@ EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
         "configs": [{"use_group_norm": True, **CROP}],
         "shape_metas": SMALL_IMAGE,
     },
+    ("encoder", "pointnet"): {"configs": [{"channels": [8, 8], "feature_dimension": 4}], "shape_metas": CLOUD},
     ("encoder", "r3m"): {"configs": [{"frozen": True}], "shape_metas": SMALL_IMAGE},
     ("encoder", "robomimic"): {
         "configs": [{"feature_dimension": 8, "num_kp": 4, **CROP}],
         "shape_metas": SMALL_IMAGE,
     },
-    ("encoder", "timm"): {"configs": [{"model_name": "test_resnet", **CROP}], "shape_metas": SMALL_IMAGE},
+    ("encoder", "temporal"): {"configs": [{"encoder": "lowdim", "n_emb": 8, "n_layer": 1}]},
+    ("encoder", "token_embedding"): {
+        "configs": [{"embedding_dim": 4, "as_tokens": as_tokens} for as_tokens in (False, True)],
+        "shape_metas": IDS,
+    },
+    ("encoder", "timm"): {
+        "configs": [{"model_name": "test_resnet", **CROP}, {k: v for k, v in PATCHES.items() if k != "name"}],
+        "shape_metas": SMALL_IMAGE,
+    },
     ("policy", "diffusion"): {
         "configs": [
             {"scheduler": SCHEDULER},
@@ -98,11 +126,23 @@ EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
     ("runner", "blockpush"): {"configs": [EPISODES], "shape_metas": BLOCKS},
     ("runner", "kitchen"): {"configs": [{**EPISODES, "n_train": 0}], "shape_metas": KITCHEN},
     ("runner", "pusht"): {"configs": [EPISODES], "shape_metas": PUSHT},
+    ("scheduler", "diffusers"): {
+        "configs": [
+            {"scheduler": name, "options": {"num_train_timesteps": 100, **options}}
+            for name, options in (
+                ("DDPMScheduler", {"beta_schedule": "squaredcos_cap_v2"}),
+                ("UniPCMultistepScheduler", {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "sample"}),
+                ("HeunDiscreteScheduler", {"beta_end": 0.2, "prediction_type": "v_prediction"}),
+                ("FlowMatchEulerDiscreteScheduler", {}),
+                ("DPMSolverMultistepScheduler", {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}),
+            )
+        ]
+    },
     ("workspace", "train"): {"configs": [{"training": {"device": "cpu"}, "lr_schedule": "constant"}]},
 }
 """Small ones, by kind and name; the others pass with their defaults."""
-ELSEWHERE = {("runner", "robomimic")}
-"""Needs a file of its simulator; see dp_robomimic/test_runner.py."""
+ELSEWHERE = {("runner", "robomimic"), ("encoder", "sentence")}
+"""Need files, of a simulator and of an embedder; see dp_robomimic/test_runner.py and dp_language/test_sentence.py."""
 
 
 def conformance_class(kind: str, name: str) -> type[Conformance]:

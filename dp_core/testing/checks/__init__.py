@@ -16,6 +16,7 @@ from dp_core.testing.checks.denoiser import CHECKS as DENOISER
 from dp_core.testing.checks.description import CHECKS as DESCRIPTION
 from dp_core.testing.checks.encoder import CHECKS as ENCODER
 from dp_core.testing.checks.lr_schedule import CHECKS as LR_SCHEDULE
+from dp_core.testing.checks.modality import CHECKS as MODALITY
 from dp_core.testing.checks.optimizer import CHECKS as OPTIMIZER
 from dp_core.testing.checks.policy import CHECKS as POLICY
 from dp_core.testing.checks.runner import CHECKS as RUNNER
@@ -33,6 +34,7 @@ EACH: dict[str, tuple[Check, ...]] = {
     "encoder": ENCODER,
     "denoiser": DENOISER,
     "scheduler": SCHEDULER,
+    "modality": MODALITY,
     "dataset": DATASET,
     "runner": RUNNER,
     "optimizer": OPTIMIZER,

@@ -8,6 +8,7 @@ from dp_core.errors import quoted
 from dp_core.testing.case import Case
 from dp_core.testing.checks import modules
 from dp_core.testing.checks.description import it_is_built_as_its_kind_is, options_survive_a_config_file
+from dp_core.testing.samples import generator
 
 
 def predictions_have_the_shape_of_the_sample(case: Case) -> None:
@@ -53,6 +54,36 @@ def a_time_may_be_one_for_all_and_a_fraction(case: Case) -> None:
             )
 
 
+def the_end_of_a_step_matters(case: Case) -> None:
+    """Check that a denoiser that says it takes ``end_timestep`` tells ends apart, given as () or (B,), or prepared."""
+    if "end_timestep" not in getattr(case.component.config, "takes", ()):
+        return
+    denoiser = case.build(has_end_timestep=True).eval()
+    inputs = modules.network_of(case).inputs(case, 3)
+    conditions = {name: inputs[name] for name in ("local_cond", "global_cond", "tokens") if name in inputs}
+    _perturb(denoiser)  # some start as zeros
+
+    def asked(end: torch.Tensor) -> torch.Tensor:
+        prediction: torch.Tensor = denoiser(inputs["sample"], torch.tensor(7.0), end_timestep=end, **conditions)
+        return prediction
+
+    with torch.no_grad():
+        near, far, each = (asked(end) for end in (torch.tensor(6.0), torch.tensor(0.5), torch.full((3,), 6.0)))
+        prepared = denoiser.prepare(torch.tensor([9.0, 7.0]), **conditions, end_timesteps=torch.tensor([7.0, 6.0]))
+        again = prepared(inputs["sample"], 1)
+    if torch.allclose(near, far, rtol=1e-5, atol=1e-7):
+        case.fail(
+            "predicts the same wherever a step ends; expected predictions that depend on end_timestep",
+            "embed it, or timestep - end_timestep, beside timestep; or leave it out of 'takes'",
+        )
+    for other, name in ((each, "for each member"), (again, "prepared")):
+        if not torch.allclose(near, other, rtol=1e-4, atol=1e-5):
+            case.fail(
+                f"the end 6 gave another prediction as () than {name}; expected the same",
+                "write (timestep - end_timestep).expand(len(sample)), and let prepare give what forward gives",
+            )
+
+
 def what_is_not_decayed_exists(case: Case) -> None:
     """Check that ``no_weight_decay`` names parameters of the denoiser."""
     denoiser = modules.built(case)
@@ -63,11 +94,19 @@ def what_is_not_decayed_exists(case: Case) -> None:
         )
 
 
+def _perturb(denoiser: torch.nn.Module) -> None:
+    draw = generator()
+    with torch.no_grad():
+        for parameter in denoiser.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=draw))
+
+
 CHECKS = (
     it_is_built_as_its_kind_is,
     options_survive_a_config_file,
     predictions_have_the_shape_of_the_sample,
     a_time_may_be_one_for_all_and_a_fraction,
+    the_end_of_a_step_matters,
     what_is_not_decayed_exists,
     modules.members_of_a_batch_do_not_mix,
     *modules.CHECKS,

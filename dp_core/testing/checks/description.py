@@ -19,6 +19,7 @@ from dp_core.component import Component
 from dp_core.config.fields import HELP, Slot
 from dp_core.config.rules import RULES, USUAL_CONTEXT, public_names, questions
 from dp_core.config.schema import WorkspaceConfig
+from dp_core.config.task import MODALITY_CONTEXT
 from dp_core.config.tree import unstructure
 from dp_core.errors import ComponentLoadError, MissingDependencyError, quoted
 from dp_core.hooks import ENTRY_POINT_GROUP
@@ -27,6 +28,7 @@ from dp_core.interfaces import (
     BaseDataset,
     BaseDenoiser,
     BaseEncoder,
+    BaseModality,
     BasePolicy,
     BaseRunner,
     BaseScheduler,
@@ -41,6 +43,7 @@ INTERFACES: dict[str, type] = {
     "encoder": BaseEncoder,
     "denoiser": BaseDenoiser,
     "scheduler": BaseScheduler,
+    "modality": BaseModality,
     "dataset": BaseDataset,
     "runner": BaseRunner,
     "callback": BaseCallback,
@@ -108,24 +111,27 @@ def options_are_frozen_and_keyword_only(case: Case) -> None:
 
 
 def its_rules_ask_for_what_there_is(case: Case) -> None:
-    """Check that what ``check`` and ``advise`` ask for without a default is usual, or some component's option."""
+    """Check that what ``check``, ``advise`` and ``inside`` ask for without a default is usual, or some option."""
     configs = dict.fromkeys([case.component.config, *(cls for cls, _ in _options(case.component.config))])
     wanted = [
         (name, f"{config.__name__}.{rule}")
         for config in configs
-        for rule in RULES
+        for rule in (*RULES, "inside")
         for name, parameter in questions(config, rule).items()
         if parameter.default is parameter.empty
     ]
-    known = set(USUAL_CONTEXT)
-    for config in dict.fromkeys(component.config for component in case.registry.components()) if wanted else ():
+    is_modality = case.component.kind == "modality"  # which is asked before there are blocks around it
+    usual = MODALITY_CONTEXT if is_modality else USUAL_CONTEXT
+    known = set(usual)
+    others = dict.fromkeys(component.config for component in case.registry.components())
+    for config in others if wanted and not is_modality else ():
         known |= {name for cls in (config, *(cls for cls, _ in _options(config))) for name in public_names(cls)}
     for name, asking in wanted:
         if name not in known:
             close = difflib.get_close_matches(name, sorted(known), n=1)
             case.fail(
                 f"{asking} asks for '{name}', which no component has as an option; expected "
-                f"{', '.join(USUAL_CONTEXT)} or an option of a block around",
+                f"{', '.join(usual)}{'' if is_modality else ' or an option of a block around'}",
                 f"write '{close[0]}'" if close else "give it a default if it need not be there",
             )
     for name, asking in wanted:

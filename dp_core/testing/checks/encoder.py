@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from dp_core.config.declared import TOKENS, gives
 from dp_core.errors import quoted
 from dp_core.shape_meta import keys_of_type, obs_shape
 from dp_core.testing.case import Case, NotChecked
 from dp_core.testing.checks import modules
 from dp_core.testing.checks.description import it_is_built_as_its_kind_is, options_survive_a_config_file
-from dp_core.testing.samples import clone, normalized_obs
+from dp_core.testing.samples import clone
 
 _COUNT = 2
 """Observations that are changed at once."""
@@ -24,8 +25,9 @@ HasEffect = Callable[[str, tuple[Any, ...]], bool]
 
 
 def features_have_the_declared_size(case: Case) -> None:
-    """Check that N observations give finite features of shape (N, output_dim), float32."""
+    """Check that N observations give finite features (N, output_dim) or tokens (N, n_tokens, output_dim), float32."""
     encoder = modules.built(case)
+    has_tokens = gives(case.slot()) == TOKENS
     if not hasattr(encoder, "output_dim"):
         case.fail(
             "has no output_dim; expected the size of one feature vector",
@@ -33,11 +35,11 @@ def features_have_the_declared_size(case: Case) -> None:
         )
     for count in (1, 3):
         features = modules.output(case, encoder, modules.network_of(case).inputs(case, count))
-        expected = (count, encoder.output_dim)
+        expected = (count, encoder.n_tokens, encoder.output_dim) if has_tokens else (count, encoder.output_dim)
         if tuple(features.shape) != expected:
             case.fail(
                 f"a batch of {count} gave features of shape {tuple(features.shape)}; expected {expected}, "
-                "which is (N, output_dim)",
+                f"which is (N, {'n_tokens, ' if has_tokens else ''}output_dim)",
                 "set self.output_dim in the constructor to what forward returns, flattened",
             )
         if features.dtype != torch.float32 or not features.isfinite().all():
@@ -111,7 +113,7 @@ def _effects(case: Case) -> HasEffect:
     features = modules.output(case, encoder, obs)
     if not torch.equal(features, modules.output(case, encoder, obs, seed=1)):
         raise NotChecked("equal inputs give different outputs")
-    others = normalized_obs(case.setting.runtime["shape_meta"], _COUNT, seed=1)
+    others = modules.encoder_inputs(case, _COUNT, seed=1)
 
     def has_effect(key: str, place: tuple[Any, ...]) -> bool:
         changed = clone(obs)

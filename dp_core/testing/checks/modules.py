@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dp_core.config.declared import WINDOW as SEES_WINDOW
+from dp_core.config.declared import sees
 from dp_core.errors import quoted
 from dp_core.testing.case import Case, NotChecked
 from dp_core.testing.examples import WINDOW
@@ -42,6 +44,16 @@ class Network(NamedTuple):
     """Does what is needed between construction and use, and returns the network."""
 
 
+def encoder_inputs(case: Case, batch_size: int, seed: int = 0) -> dict[str, Tensor]:
+    """Make normalised observations, of a step or of a window, as the encoder of ``case`` sees them."""
+    shape_meta = case.setting.runtime["shape_meta"]
+    if sees(case.slot()) != SEES_WINDOW:
+        return normalized_obs(shape_meta, batch_size, seed)
+    n_steps = case.setting.context["n_obs_steps"]
+    steps = normalized_obs(shape_meta, batch_size * n_steps, seed)
+    return {key: value.unflatten(0, (batch_size, n_steps)) for key, value in steps.items()}  # type: ignore[no-untyped-call]
+
+
 def _output_of_encoder(module: nn.Module, inputs: Any) -> Tensor:
     features: Tensor = module(inputs)
     return features
@@ -53,6 +65,8 @@ def _denoiser_inputs(case: Case, batch_size: int) -> dict[str, Tensor]:
         "sample": torch.randn(batch_size, sizes["horizon"], sizes["input_dim"], generator=draw),
         "timestep": torch.arange(7, 7 + batch_size),
     }
+    if sizes.get("token_dim"):
+        inputs["tokens"] = torch.randn(batch_size, sizes["n_tokens"], sizes["token_dim"], generator=draw)
     if sizes.get("local_cond_dim"):
         inputs["local_cond"] = torch.randn(batch_size, sizes["horizon"], sizes["local_cond_dim"], generator=draw)
     if sizes.get("global_cond_dim"):
@@ -93,7 +107,7 @@ def _with_normalizer(case: Case, policy: Any) -> Any:
 
 NETWORKS = {
     "encoder": Network(
-        lambda case, batch_size: normalized_obs(case.setting.runtime["shape_meta"], batch_size),
+        lambda case, batch_size: encoder_inputs(case, batch_size),
         _output_of_encoder,
         _mixed_output,
         lambda case, module: module,

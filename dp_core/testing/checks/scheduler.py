@@ -56,14 +56,36 @@ def noise_and_target_have_the_shape_of_the_data(case: Case) -> None:
             case.fail(f"{name} changed what it was given; expected it left as it is", "make new tensors")
 
 
+def the_loss_is_a_scalar(case: Case) -> None:
+    """Check that `loss` is a finite scalar that the network learns from, and draws from the generator alone."""
+    scheduler, (x0, _, _) = case.build(), _training_inputs(case.build())
+    weight = torch.tensor(0.1, requires_grad=True)
+    losses = []
+    for seed in (0, 1):
+        with seeded(seed):
+            losses.append(scheduler.loss(lambda sample, timestep, *end: weight * sample, x0, generator()))
+    shape, is_finite, learns = tuple(losses[0].shape), bool(losses[0].isfinite().all()), losses[0].requires_grad
+    if shape or not is_finite or not learns:
+        case.fail(
+            f"loss returned shape {shape}, finite: {is_finite}, with a gradient: {learns}; "
+            "expected a finite scalar with a gradient",
+            "return a mean over the batch, and detach nothing but targets",
+        )
+    if not torch.equal(losses[0].detach(), losses[1].detach()):
+        case.fail(
+            "with the same generator, losses differed; expected the same",
+            "pass it to everything that draws: torch.randn(..., generator=generator)",
+        )
+
+
 def samples_have_the_shape_asked_for(case: Case) -> None:
     """Check that `sample` returns finite (B, T, D) for any number of steps, and asks about samples of that shape."""
     scheduler = case.build()
     for count in (None, 3):
         asked: list[tuple[int, ...]] = []
 
-        def denoise(sample: Tensor, timestep: Tensor, asked: list[tuple[int, ...]] = asked) -> Tensor:
-            asked.append((*sample.shape, timestep.ndim))
+        def denoise(sample: Tensor, timestep: Tensor, *end: Tensor, asked: list[tuple[int, ...]] = asked) -> Tensor:
+            asked.append((*sample.shape, *{timestep.ndim, *(time.ndim for time in end)}))
             return torch.zeros_like(sample)
 
         made = scheduler.sample(denoise, SHAPE, count, generator())
@@ -87,7 +109,7 @@ def sampling_draws_from_the_generator_alone(case: Case) -> None:
     made = []
     for seed in (0, 1):
         with seeded(seed):
-            made.append(scheduler.sample(lambda sample, timestep: 0.1 * sample, SHAPE, None, generator()))
+            made.append(scheduler.sample(lambda sample, timestep, *end: 0.1 * sample, SHAPE, None, generator()))
     if not torch.equal(*made):
         case.fail(
             "with the same generator, samples differed; expected the same",
@@ -101,7 +123,9 @@ def rows_draw_from_generators_of_their_own(case: Case) -> None:
 
     def sampled(count: int, generators: Any) -> Tensor:
         with seeded():
-            made: Tensor = scheduler.sample(lambda sample, time: 0.1 * sample, (count, *SHAPE[1:]), None, generators)
+            made: Tensor = scheduler.sample(
+                lambda sample, time, *end: 0.1 * sample, (count, *SHAPE[1:]), None, generators
+            )
         return made
 
     try:
@@ -119,7 +143,7 @@ def known_entries_are_kept(case: Case) -> None:
     mask = torch.zeros(SHAPE, dtype=torch.bool)
     mask[:, :2] = True
     known = Inpaint(mask, torch.full(SHAPE, 0.25))
-    made = scheduler.sample(lambda sample, timestep: 0.1 * sample, SHAPE, None, generator(), known)
+    made = scheduler.sample(lambda sample, timestep, *end: 0.1 * sample, SHAPE, None, generator(), known)
     wrong = (made - known.values)[mask].abs().max()
     if wrong:
         case.fail(
@@ -160,7 +184,7 @@ def it_can_be_pickled(case: Case) -> None:
     made = []
     for each in (scheduler, pickled(case, scheduler)):
         with seeded():
-            made.append(each.sample(lambda sample, timestep: 0.1 * sample, SHAPE, None, generator()))
+            made.append(each.sample(lambda sample, timestep, *end: 0.1 * sample, SHAPE, None, generator()))
     if not torch.equal(*made):
         case.fail("what was pickled sampled otherwise; expected the same", "leave nothing out in __getstate__")
 
@@ -181,6 +205,7 @@ CHECKS = (
     options_survive_a_config_file,
     times_are_one_for_each_member,
     noise_and_target_have_the_shape_of_the_data,
+    the_loss_is_a_scalar,
     samples_have_the_shape_asked_for,
     sampling_draws_from_the_generator_alone,
     rows_draw_from_generators_of_their_own,
@@ -203,7 +228,7 @@ def _training_inputs(scheduler: BaseScheduler) -> tuple[Any, Any, Any]:
 def _sampled_by_the_right_network(scheduler: Any, x0: Tensor) -> Tensor:
     """Sample with a network that knows that the data are ``x0`` (B, T, D)."""
 
-    def denoise(sample: Tensor, timestep: Tensor) -> Tensor:
+    def denoise(sample: Tensor, timestep: Tensor, *end: Tensor) -> Tensor:
         times = timestep.expand(SHAPE[0])
         ones, zeros = torch.ones(SHAPE), torch.zeros(SHAPE)
         signal, sigma = scheduler.add_noise(ones, zeros, times), scheduler.add_noise(zeros, ones, times)

@@ -120,8 +120,8 @@ def test_it_asks_for_this_version() -> None:
         ),
         (
             ["dp-depth", "--kind", "encoder", "--kind", "camera"],
-            "unknown kind 'camera'; the kinds are workspace, policy, encoder, denoiser, scheduler, dataset, runner, "
-            "optimizer, lr_schedule, callback",
+            "unknown kind 'camera'; the kinds are workspace, policy, encoder, denoiser, scheduler, modality, dataset, "
+            "runner, optimizer, lr_schedule, callback",
         ),
         *(
             (

@@ -229,3 +229,53 @@ def test_conditions_must_be_those_it_was_built_with(build):
 
     assert str(missing.value) == "dit1d: 'global_cond' is missing; the network was built with it"
     assert str(unexpected.value) == "dit1d: 'local_cond' was given; the network was built without it"
+
+
+@pytest.fixture
+def with_tokens(registry):
+    """A network past its start that attends to four tokens of six numbers; in eval mode."""
+    torch.manual_seed(0)
+    sizes = {"input_dim": 2, "horizon": 8, "n_obs_steps": 2, "global_cond_dim": None, "local_cond_dim": None}
+    network = registry.build("denoiser", {"name": "dit1d", **SMALL}, **sizes, token_dim=6, n_tokens=4)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    return network.eval()
+
+
+def test_every_step_depends_on_every_token_and_on_their_order(with_tokens):
+    sample, tokens = torch.randn(1, 8, 2), torch.randn(1, 4, 6)
+    before = with_tokens(sample, torch.tensor(7), tokens=tokens)
+
+    for index in range(4):
+        changed = tokens.clone()
+        changed[:, index] += 1
+        assert (with_tokens(sample, torch.tensor(7), tokens=changed) != before).any(-1).all()
+    assert not torch.allclose(with_tokens(sample, torch.tensor(7), tokens=tokens.flip(1)), before)
+
+
+def test_prepared_tokens_change_nothing(with_tokens):
+    sample, tokens, times = torch.randn(3, 8, 2), torch.randn(3, 4, 6), torch.tensor([50, 3])
+    denoise = with_tokens.prepare(times, tokens=tokens)
+
+    for i, time in enumerate(times):
+        assert torch.equal(denoise(sample, i), with_tokens(sample, time, tokens=tokens))
+
+
+def test_tokens_change_no_name_of_what_is_there_without(build, with_tokens):
+    further = set(with_tokens.state_dict()) - set(build().state_dict())
+
+    assert set(build().state_dict()) < set(with_tokens.state_dict())
+    assert {name.split(".")[-3] if "blocks" in name else name for name in further} == {
+        "token_emb.weight", "token_emb.bias", "token_pos", "cross_modulation", "cross_attention"
+    }  # fmt: skip
+
+
+def test_tokens_are_there_exactly_if_it_was_built_with_them(build, with_tokens):
+    sample, time = torch.randn(1, 8, 2), torch.tensor(7)
+    with pytest.raises(InputError) as missing:
+        with_tokens(sample, time)
+    with pytest.raises(InputError) as given:
+        build()(sample, time, tokens=torch.zeros(1, 4, 6))
+
+    assert str(missing.value) == "dit1d: 'tokens' are missing; the network was built with them"
+    assert str(given.value) == "dit1d: 'tokens' were given; the network was built without them"

@@ -33,5 +33,6 @@ def test_it_rejects_images(registry):
 
     assert str(error.value) == (
         "encoder 'lowdim' has 1 problem\n"
-        "  name: 'lowdim' cannot encode images, and shape_meta has 'front', 'wrist'; choose an encoder of images"
+        "  lowdim takes keys of type low_dim; 'front' and 'wrist' are rgb; choose another encoder, or give them to "
+        "another part, see encoder 'concat'"
     )

@@ -425,7 +425,7 @@ def test_episode_ends_that_make_no_sense_are_refused(tmp_path, ends):
         ),
         (
             {"img": np.zeros((3, 5, 6, 3), np.uint8), "pos": [["a", "b"]] * 3},
-            "episode 1: 'pos' is <U1; expected numbers",
+            "episode 1: 'pos' is strings (2,) in each step; in the episodes before it is float32 (2,)",
         ),
     ],
 )

@@ -302,3 +302,54 @@ def test_inputs_that_it_was_not_built_for_are_reported(build, length, conditions
         network(torch.randn(1, length, 2), torch.tensor(0), **given)
 
     assert str(error.value) == f"transformer: {problem}"
+
+
+TOKENS = {"input_dim": 2, "horizon": 6, "n_obs_steps": 2, "global_cond_dim": None, "token_dim": 5, "n_tokens": 4}
+
+
+def test_a_step_sees_the_tokens_of_no_later_one(registry):
+    network = registry.build("denoiser", {"name": "transformer", **SMALL}, **TOKENS).eval()
+    sample, tokens = torch.randn(1, 6, 2), torch.randn(1, 4, 5)
+    before = network(sample, torch.tensor(7), tokens=tokens)
+    changed = tokens.clone()
+    changed[:, 2:] += 1  # of the second of the two steps
+
+    is_other = (network(sample, torch.tensor(7), tokens=changed) != before).any(-1)[0].tolist()
+    assert is_other == [False, True, True, True, True, True]
+    assert network.prepare(torch.tensor([7]), tokens=tokens)(sample, 0).equal(before)
+
+
+def test_tokens_add_one_layer_and_places(registry, build):
+    shapes = {name: list(p.shape) for name, p in build(**SMALL, horizon=6).named_parameters()}
+    network = registry.build("denoiser", {"name": "transformer", **SMALL}, **TOKENS)
+    found = {name: list(p.shape) for name, p in network.named_parameters()}
+
+    assert found == shapes | {
+        "cond_token_emb.weight": [32, 5], "cond_token_emb.bias": [32], "cond_pos_emb": [1, 1 + 4, 32]
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "sizes", "message"),
+    [
+        ({"time_as_cond": False}, {}, "transformer: 'time_as_cond: false' attends to no tokens; choose true"),
+        ({}, {"n_tokens": 3}, "transformer: 3 tokens do not divide into 2 observation steps"),
+    ],
+)
+def test_tokens_that_nothing_can_attend_to_are_refused(registry, options, sizes, message):
+    with pytest.raises(InputError) as caught:
+        registry.build("denoiser", {"name": "transformer", **SMALL, **options}, **TOKENS | sizes)
+
+    assert str(caught.value) == message
+
+
+def test_tokens_are_there_exactly_if_the_network_was_built_with_them(registry, build):
+    network = registry.build("denoiser", {"name": "transformer", **SMALL}, **TOKENS)
+    sample, time = torch.randn(1, 6, 2), torch.tensor(7)
+    with pytest.raises(InputError) as missing:
+        network(sample, time)
+    with pytest.raises(InputError) as given:
+        build(**SMALL)(sample, time, tokens=torch.zeros(1, 4, 5))
+
+    assert str(missing.value) == "transformer: 'tokens' are missing; the network was built with them"
+    assert str(given.value) == "transformer: 'tokens' were given; the network was built without them"

@@ -1,0 +1,1 @@
+"""The encoder that consists of others, each for its own observations."""

@@ -1,0 +1,1 @@
+"""Encoders of language: sentences, and ids of words."""

@@ -1,0 +1,1 @@
+"""The encoder of point clouds: a small PointNet."""

@@ -1,0 +1,152 @@
+"""`DiffusersScheduler`: any scheduler of the library diffusers that corrupts and steps as its usual ones do."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import diffusers
+import torch
+from torch import Tensor
+
+from dp_core.errors import InputError
+from dp_core.interfaces import BaseScheduler, Generators, Inpaint, draw_noise
+from dp_core.interfaces.scheduler import Denoise, prepared
+from dp_schedulers.sampling import number_of_steps, with_known
+
+if TYPE_CHECKING:
+    from dp_schedulers.diffusers_config import DiffusersConfig
+
+
+class DiffusersScheduler(BaseScheduler):
+    """Train with the mixtures and the prediction of a class of diffusers, and sample with its steps.
+
+    A network is trained with what the class shows it while sampling: ``sqrt(a_t) x0 + sqrt(1 - a_t) noise``, with its
+    ``alphas_cumprod`` at whole times, or ``(1 - sigma) x0 + sigma noise`` where it matches flows. Those are its
+    ``add_noise`` and ``scale_noise``, scaled as by its ``scale_model_input``, without the search for every time.
+    """
+
+    def __init__(self, config: DiffusersConfig) -> None:
+        self.config = config
+        self._process = _made(config)
+        self._prediction = self._process.config.get("prediction_type", "flow_prediction")
+        self._takes_generator = "generator" in inspect.signature(self._process.step).parameters
+        self._on: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._training_times, self._signals = self._read()
+
+    @property
+    def largest_sample(self) -> float | None:
+        """Return what the class clips predicted trajectories to; None where it does not."""
+        options = self._process.config
+        if options.get("thresholding"):
+            return 1.0
+        return options.get("clip_sample_range", 1.0) if options.get("clip_sample") else None
+
+    def sample_timesteps(
+        self, batch_size: int, device: torch.device, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draw training times of the class evenly, (B,), on ``device``, int64 or float32 as the class has them."""
+        times, _ = self._tables(device)
+        return times[torch.randint(0, len(times), (batch_size,), device=device, generator=generator)]
+
+    def add_noise(self, x0: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """Mix what the network sees, (B, T, D), in the dtype of ``x0``; see `BaseScheduler`."""
+        of_x0, of_noise = self._mixture(timesteps, x0)
+        return of_x0 * x0 + of_noise * noise
+
+    def target(self, x0: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """Return what the class expects to be predicted, (B, T, D); see its ``prediction_type``."""
+        if self._prediction == "epsilon":
+            return noise
+        if self._prediction == "sample":
+            return x0
+        if self._prediction == "flow_prediction":
+            return noise - x0
+        of_x0, of_noise = self._mixture(timesteps, x0)
+        return of_x0 * noise - of_noise * x0
+
+    def sample(
+        self,
+        denoise: Denoise,
+        shape: tuple[int, ...],
+        num_inference_steps: int | None = None,
+        generator: Generators = None,
+        inpaint: Inpaint | None = None,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Tensor:
+        """Generate trajectories (B, T, D), normalised, on ``device`` and of ``dtype``; see `BaseScheduler`.
+
+        Draws the initial noise, then what the class draws. Calls ``denoise`` once for each of its times, of shape ().
+
+        Raises:
+            InputError: the class cannot take that number of steps.
+        """
+        count = number_of_steps(num_inference_steps, self.config.num_inference_steps)
+        process = copy.deepcopy(self._process)  # it keeps what the steps of one chunk have in common
+        try:
+            process.set_timesteps(count, device=device)
+        except Exception as error:
+            raise InputError(f"num_inference_steps: {count} does not fit {self.config.scheduler}: {error}") from error
+        times = process.timesteps
+        denoise_step = prepared(denoise, times.float() if times.is_floating_point() else times)
+        many = list(generator) if isinstance(generator, tuple) else generator  # the library knows lists
+        draws = {"generator": many} if self._takes_generator else {}
+        sample = draw_noise(shape, generator, device=device, dtype=dtype) * getattr(process, "init_noise_sigma", 1.0)
+        for i, time in enumerate(times):
+            seen = process.scale_model_input(sample, time) if hasattr(process, "scale_model_input") else sample
+            output = denoise_step(with_known(seen, inpaint).to(dtype), i)
+            sample = process.step(output, time, sample, **draws, return_dict=False)[0]
+        return with_known(sample.to(dtype), inpaint)
+
+    def _read(self) -> tuple[Tensor, Tensor]:
+        """Read the training times, rising, and the share of the data at each of them that is left, each (N,).
+
+        Raises:
+            InputError: the options do not say how data and noise are mixed.
+        """
+        options, process = self._process.config, self._process
+        if self._prediction != "flow_prediction":
+            return torch.arange(options.num_train_timesteps), process.alphas_cumprod.sqrt()
+        if "prediction_type" in options:
+            if not options.get("use_flow_sigmas"):
+                raise InputError(
+                    f"scheduler: {self.config.scheduler} with prediction_type 'flow_prediction' steps along straight "
+                    "paths with use_flow_sigmas: true alone; set it"
+                )
+            process.set_timesteps(options.num_train_timesteps)
+        times = process.timesteps.unique().float()
+        return times, 1 - times / options.num_train_timesteps
+
+    def _mixture(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the shares of x0 and of noise at ``timesteps`` (B,), each (B, 1, 1); in line between known times."""
+        if self._prediction == "flow_prediction":
+            of_noise = timesteps / self._process.config.num_train_timesteps
+            of_x0 = 1 - of_noise
+        else:
+            _, signals = self._tables(like.device)
+            below = timesteps.floor().long() if timesteps.is_floating_point() else timesteps
+            of_x0 = torch.lerp(
+                signals[below], signals[(below + 1).clamp(max=len(signals) - 1)], (timesteps - below).float()
+            )
+            of_noise = (1 - of_x0.square()).sqrt()
+        return of_x0.to(like.dtype)[:, None, None], of_noise.to(like.dtype)[:, None, None]
+
+    def _tables(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        if device not in self._on:
+            self._on[device] = self._training_times.to(device), self._signals.to(device)
+        return self._on[device]
+
+
+def _made(config: DiffusersConfig) -> Any:
+    options = dict(config.options)
+    count = options.get("num_train_timesteps")
+    if isinstance(count, float) and count.is_integer():
+        options["num_train_timesteps"] = int(count)  # taken over from a flow, whose times have a scale
+    try:
+        return getattr(diffusers, config.scheduler)(**options)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"scheduler: {config.scheduler} cannot be made with these options: {reason}") from error

@@ -1,0 +1,1 @@
+"""The encoder that sees how observations change within the window."""
