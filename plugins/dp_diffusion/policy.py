@@ -27,6 +27,7 @@ from dp_diffusion.conditioning import (
 )
 from dp_diffusion.cuda_graph import SamplingGraph
 from dp_diffusion.feature_cache import FeatureCache
+from dp_diffusion.finite import FiniteFeatures
 from dp_diffusion.inputs import check_action, check_prefix, first_steps, last_steps
 from dp_diffusion.mask_generator import LowdimMaskGenerator
 
@@ -83,6 +84,7 @@ class DiffusionPolicy(BasePolicy):
         self.mask_generator = mask_generator
         self.normalizer = LinearNormalizer(shape_meta)
         self.scheduler: BaseScheduler = config.scheduler.build()
+        self._finite_features = FiniteFeatures()
         self._ignored: frozenset[str] = frozenset()
         self._denoiser_dtype: torch.dtype | None = None
         self._graph: SamplingGraph | None = None
@@ -125,6 +127,8 @@ class DiffusionPolicy(BasePolicy):
     def train(self, mode: bool = True) -> Self:
         """Switch mode; what was kept from before is forgotten, as the weights may be about to change."""
         self.reset()
+        if mode != self.training:
+            self._finite_features.renew()
         return super().train(mode)
 
     def compute_loss(self, batch: dict[str, Any], generator: torch.Generator | None = None) -> Tensor:
@@ -213,6 +217,7 @@ class DiffusionPolicy(BasePolicy):
                 f"(N, {self.obs_encoder.output_dim}), as its output_dim says; set output_dim in its constructor to the "
                 "size of what forward returns"
             )
+        self._finite_features.check(self.obs_encoder, features, obs)
         return features.unflatten(0, (-1, n_steps))
 
     @contextmanager
