@@ -167,6 +167,15 @@ def copy_to_cpu(value: Any, path: str = "") -> Any:
     return value
 
 
+def stateful(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Pick what is part of every checkpoint, since it can return its state and take it back."""
+    return {
+        key: value
+        for key, value in attributes.items()
+        if hasattr(value, "state_dict") and hasattr(value, "load_state_dict")
+    }
+
+
 class CheckpointWriter:
     """Writes payloads one after another in the background. Errors surface at the next call."""
 

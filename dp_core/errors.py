@@ -1,5 +1,7 @@
 """The errors that users can cause. The command line prints these without a traceback and exits with status 2.
 
+One is not the user's: of a `ComponentError`, the status is 1, and the traceback is in the run's directory.
+
 Texts say where, what was found, what was expected and what to do: lower case, no full stop, names in quotes.
 Invariants that only we can break are `assert`s.
 """
@@ -44,6 +46,22 @@ class ConfigError(DpError, ValueError):
 
 class PluginError(DpError):
     """A plugin does not follow the rules, or a component cannot be found."""
+
+
+class ComponentError(PluginError):
+    """The code of a component failed: for those who wrote it. What it raised is the cause, if it raised something.
+
+    The text names the place in the config, the component and what ships it; so do the attributes.
+    """
+
+    def __init__(self, message: str, *, path: str = "", component: str = "", provider: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+        """The dotted path of the block in the config, such as ``policy.encoder``; empty if it is not known."""
+        self.component = component
+        """The component, such as ``encoder 'depth'``."""
+        self.provider = provider
+        """The distribution and its version, such as ``dp-lab 0.3``."""
 
 
 class MissingDependencyError(DpError, ImportError):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from dp_core.atomic import whole_file
+from dp_core.atomic import new_folder, numbered, whole_file
 from dp_core.config.compose import compose, leaves, parse_override
 from dp_core.config.schema import WorkspaceConfig
 from dp_core.config.structure import structure_run
@@ -92,6 +93,14 @@ def save_config(config: WorkspaceConfig, path: Path, *, exclusive: bool = False)
     text = f"{dump_config(config)}# What it was made with, to be compared when it is read.\n{provenance}"
     with whole_file(path, exclusive=exclusive) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def run_folder(config: WorkspaceConfig) -> Path:
+    """Return the run directory that a config names; if it names none, make a new one below ``runs``."""
+    if config.output_dir is not None:
+        return config.output_dir
+    now = datetime.datetime.now().astimezone()
+    return new_folder(numbered(Path("runs", f"{now:%Y-%m-%d_%H-%M-%S}_{config.run_name}")))
 
 
 def _with_origin(problem: Problem, given: Iterable[str]) -> Problem:

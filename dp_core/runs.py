@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from dp_core.atomic import new_folder, numbered, remove_leftovers, whole_file
+from dp_core.border import Origin
+from dp_core.border.log import naming_the_end
 from dp_core.config.checks import step_mismatches
 from dp_core.config.compose import apply_overrides, compose, leaves, parse_override, resolve
 from dp_core.config.fields import Slot
@@ -36,7 +38,7 @@ from dp_core.pretrained import skip_pretrained_weights
 from dp_core.provenance.manifest import as_manifest
 from dp_core.provenance.noise_process import keep_process
 from dp_core.registry import Registry
-from dp_core.run_config import MANIFEST, RESOLVED_CONFIG, check_config, load_config, save_config
+from dp_core.run_config import MANIFEST, RESOLVED_CONFIG, check_config, load_config, run_folder, save_config
 
 if TYPE_CHECKING:
     import torch
@@ -86,7 +88,8 @@ def build(config: str | Path, overrides: Sequence[str] = ()) -> BaseWorkspace:
     _require_ready(cfg, config)
     if cfg.output_dir is not None and (cfg.output_dir / RESOLVED_CONFIG).exists():
         raise _is_taken(cfg.output_dir)  # before weights are made
-    workspace: BaseWorkspace = cfg.workspace.load()(cfg)
+    with naming_the_end(Origin.of(cfg.workspace, "workspace"), lambda: run_folder(cfg)):
+        workspace: BaseWorkspace = cfg.workspace.load()(cfg)
     try:
         save_config(workspace.cfg, workspace.output_dir / RESOLVED_CONFIG, exclusive=True)
     except FileExistsError as error:
@@ -155,7 +158,8 @@ def restore(run_dir: str | Path, overrides: Sequence[str] = (), *, trust_pickles
     with skip_pretrained_weights() if has_weights else contextlib.nullcontext():
         cfg = check_config(registry, data, path, overrides)
         _require_ready(cfg, path)
-        workspace: BaseWorkspace = cfg.workspace.load()(cfg, output_dir=folder)
+        with naming_the_end(Origin.of(cfg.workspace, "workspace"), lambda: folder):
+            workspace: BaseWorkspace = cfg.workspace.load()(cfg, output_dir=folder)
     if has_weights:
         payload = workspace.load_checkpoint(checkpoint, trust_pickles=trust_pickles)
         # Once more with what the weights themselves say: the file of the run may have been edited by hand.
@@ -244,7 +248,7 @@ def evaluate(
     output = Path(output_dir) if output_dir is not None else new_folder(numbered(_beside(path)))
     runner = parts["runner"].build(shape_meta=data["shape_meta"], output_dir=output)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), naming_the_end(runner, lambda: output):
             evaluation = Evaluation(runner.run(policy), output)
     finally:
         runner.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import logging
 import pickle
 from abc import ABC, abstractmethod
@@ -13,7 +12,9 @@ from typing import Any, Self
 
 import dill
 
-from dp_core.atomic import new_folder, numbered, whole_file
+from dp_core.atomic import whole_file
+from dp_core.border.log import naming_the_end, recorded
+from dp_core.border.origin import Origin, remember
 from dp_core.checkpoint import (
     FORMAT,
     CheckpointWriter,
@@ -21,6 +22,7 @@ from dp_core.checkpoint import (
     payload_config,
     read_payload,
     restore_state,
+    stateful,
     unpickle,
     write_payload,
 )
@@ -33,6 +35,7 @@ from dp_core.pretrained import skip_pretrained_weights
 from dp_core.profiling import section
 from dp_core.provenance.manifest import manifest
 from dp_core.registry import Registry
+from dp_core.run_config import run_folder
 from dp_core.soundness import require_sound_start, unsound
 
 _SAVED = "the state is saved"
@@ -85,9 +88,7 @@ class BaseWorkspace(ABC):
     def output_dir(self) -> Path:
         """The run directory. Unless its name is given, the first access makes it, so that no other run gets it."""
         if self._output_dir is None:
-            now = datetime.datetime.now().astimezone()
-            default = Path("runs", f"{now:%Y-%m-%d_%H-%M-%S}_{self.cfg.run_name}")
-            self._output_dir = self.cfg.output_dir or new_folder(numbered(default))
+            self._output_dir = run_folder(self.cfg)
         return self._output_dir
 
     # -- running --------------------------------------------------------------------------------------------------
@@ -97,10 +98,13 @@ class BaseWorkspace(ABC):
 
         Raises:
             UnsoundStateError: what it starts from is not finite.
+            ComponentError: the code of a component failed, the workspace's own included. The traceback is in the run
+                directory, in ``error.log``.
         """
         if self._has_run:
             self.stop_reason = None  # a run that was stopped continues
         self._has_run = True
+        remember(self, Origin.of(self.cfg.workspace, "workspace"))
         try:
             require_sound_start(self.unsound(), next(reversed(self._positions), "the new workspace"), self.remedy)
             self.hooks.dp_run(workspace=self)
@@ -108,10 +112,12 @@ class BaseWorkspace(ABC):
                 self._writer.wait()
             self.hooks.dp_after_run(workspace=self)
         except BaseException as error:
+            end = recorded(error, self, lambda: self.output_dir)
             # What fails now must not hide why the run ends.
-            attempt_all(self.settle, partial(self.hooks.dp_on_run_error, workspace=self, error=error), self.close)
-            raise
-        self.close()
+            attempt_all(self.settle, partial(self.hooks.dp_on_run_error, workspace=self, error=end), self.close)
+            raise end  # noqa: B904 -- it has its cause
+        with naming_the_end(self, lambda: self.output_dir):
+            self.close()
 
     @abstractmethod
     def loop(self) -> None:
@@ -174,7 +180,7 @@ class BaseWorkspace(ABC):
     def unsound(self, exclude_keys: Iterable[str] | None = None) -> list[str]:
         """Name what of the state must not be kept, since it is not finite; see `dp_core.soundness.unsound`."""
         excluded = set(self.exclude_keys if exclude_keys is None else exclude_keys)
-        return unsound({key: value for key, value in self._stateful().items() if key not in excluded})
+        return unsound({key: value for key, value in stateful(self.__dict__).items() if key not in excluded})
 
     def require_sound(self, exclude_keys: Iterable[str] | None = None) -> None:
         """Refuse a state that must not be kept. Asked before every save, and before an epoch is evaluated.
@@ -308,7 +314,7 @@ class BaseWorkspace(ABC):
         for key, state in payload["state_dicts"].items():
             if key not in excluded:
                 self._load_state(key, state, strict)
-        for key in self._stateful():
+        for key in stateful(self.__dict__):
             if key not in {*excluded, *self.exclude_keys, *payload["state_dicts"]}:
                 logger.warning("the checkpoint has no state for '%s', which stays as it is", key)
         for key, value in values.items():
@@ -371,20 +377,13 @@ class BaseWorkspace(ABC):
     def _payload(self, exclude_keys: Iterable[str] | None, include_keys: Iterable[str] | None) -> dict[str, Any]:
         excluded = set(self.exclude_keys if exclude_keys is None else exclude_keys)
         included = self.include_keys if include_keys is None else include_keys
-        states = self._deferred | {key: value.state_dict() for key, value in self._stateful().items()}
+        states = self._deferred | {key: value.state_dict() for key, value in stateful(self.__dict__).items()}
         return {
             "format": FORMAT,
             "cfg": unstructure(self.cfg),
             "state_dicts": {key: state for key, state in states.items() if key not in excluded},
             "pickles": {key: dill.dumps(getattr(self, key)) for key in included},
             "manifest": manifest(self.cfg),
-        }
-
-    def _stateful(self) -> dict[str, Any]:
-        return {
-            key: value
-            for key, value in self.__dict__.items()
-            if hasattr(value, "state_dict") and hasattr(value, "load_state_dict")
         }
 
     def _load_state(self, key: str, state: Any, strict: bool) -> None:

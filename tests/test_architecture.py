@@ -21,7 +21,7 @@ ALLOWED = {(data_set, "dp_replay") for data_set in ("dp_pusht", "dp_robomimic", 
 
 FLOORS = [
     ("errors", "moved", "profiling", "pretrained", "atomic"),
-    ("component", "hooks"),
+    ("component", "hooks", "border"),
     ("config",),
     ("discovery", "registry"),
     ("provenance", "run_config", "shape_meta"),

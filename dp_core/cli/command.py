@@ -1,6 +1,7 @@
 """The common ground of all commands: some options, their log, and how they end.
 
-When something is wrong, that is one clear message and status 2; tracebacks only when asked for.
+When something is wrong, that is one clear message, and a traceback only when asked for. The status is 2 for what the
+user can mend, and 1 where the code of a component failed.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from importlib.metadata import version
 from typing import Any
 
 from dp_core.discovery.switches import DISABLE, LOAD, NO_AUTOLOAD, STRICT, TRACE, switched
-from dp_core.errors import DpError
+from dp_core.errors import ComponentError, DpError
 
+COMPONENT_ERROR = 1
 USAGE_ERROR = 2
 """The exit status of a mistake in the input."""
 INTERRUPTED = 130
@@ -70,7 +72,7 @@ def run_command(
         if show_traceback:
             traceback.print_exc()
         print(f"{program}: error: {_with_notes(error, str(error))}", file=sys.stderr)
-        return USAGE_ERROR
+        return COMPONENT_ERROR if isinstance(error, ComponentError) else USAGE_ERROR
     except KeyboardInterrupt:
         print(f"\n{program}: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``dp-eval``. Status 0: done; 2: a mistake in the input; 130: interrupted."""
+    """Run ``dp-eval``. Status 0: done; 1: a component failed; 2: a mistake in the input; 130: interrupted."""
     parser = argparse.ArgumentParser(
         prog="dp-eval",
         description="Evaluate the policy in a checkpoint; the averaged weights if there are any.",

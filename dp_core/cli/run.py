@@ -21,7 +21,10 @@ _GOES_WITH = {"--json": ("--list", "--describe"), "--verbose": ("--list",), "--t
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``dp-run``. Status 0: done; 2: a mistake in the input, or training diverged; 130: interrupted."""
+    """Run ``dp-run``. Status 0: done; 2: a mistake in the input, or training diverged; 130: interrupted.
+
+    It is 1 where the code of a component failed.
+    """
     parser = _parser()
     arguments = parser.parse_intermixed_args(argv)
     return run_command("dp-run", lambda: _dispatch(parser, arguments), arguments.traceback, arguments.plugins)

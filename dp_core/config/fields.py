@@ -9,6 +9,8 @@ from typing import Any
 
 import attrs
 
+from dp_core.border import Origin, naming
+from dp_core.border.origin import remember
 from dp_core.component import Component, Kind
 from dp_core.errors import PluginError
 
@@ -25,10 +27,26 @@ class Slot:
 
     component: Component
     config: Any
+    path: str = attrs.field(default="", eq=False, repr=False)
+    """The dotted path of the place, such as ``policy.encoder``, for messages; empty where it is not known."""
+
+    @property
+    def origin(self) -> Origin:
+        """What messages say about what is built here."""
+        return Origin.of(self.component, self.path)
 
     def build(self, **runtime: Any) -> Any:
-        """Import the component and construct it as ``target(config, **runtime)``."""
-        return self.component.load()(self.config, **runtime)
+        """Import the component and construct it as ``target(config, **runtime)``.
+
+        Raises:
+            MissingDependencyError, ComponentLoadError: the component cannot be imported.
+            ComponentError: its constructor raises something, be it on its own or in what it builds in turn.
+        """
+        target = self.component.load()
+        with naming(self.origin):
+            built = target(self.config, **runtime)
+        remember(built, self.origin, target)
+        return built
 
 
 def option(

@@ -126,7 +126,7 @@ class _Structurer:
         except PluginError as error:
             return self._fail(join_path(path, "name"), str(error))
         options = {key: value for key, value in block.items() if key != "name"}
-        return Slot(component, self.component_options(component, options, path))
+        return Slot(component, self.component_options(component, options, path), path)
 
     def component_options(self, component: Component, options: Mapping[str, Any], path: str) -> Any:
         if component.kind != "workspace":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
+from dp_core.border import Origin, named, origin_of
 from dp_core.discovery.switches import is_tracing, trace
 from dp_core.errors import PluginError, did_you_mean, quoted
 from dp_core.hooks import PROJECT, RunHooks, hookimpl
@@ -91,7 +92,7 @@ def run_hooks(callbacks: Mapping[str, Any], workspace: Runnable) -> pluggy.HookR
     manager.register(_OwnLoop(), name="own loop")
     for key, callback in reversed(list(callbacks.items())):  # pluggy calls the last registered first
         try:
-            manager.register(Listener(callback, _naming_what_is_absent(key, workspace)), name=key)
+            manager.register(Listener(callback, _naming(key, callback, workspace)), name=key)
         except PluginError as error:
             raise PluginError(f"callbacks.{key}: {error}") from error
     return manager.hook
@@ -109,8 +110,9 @@ class Listener:
                 setattr(self, name, around(method) if inspect.isroutine(method) else method)
 
 
-def _naming_what_is_absent(key: str, workspace: Runnable) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Let the hooks of a callback end with its name where it asks for what its workspace does not have."""
+def _naming(key: str, callback: Any, workspace: Runnable) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Let what the hooks of a callback raise name it; and say so where it asks for what its workspace does not have."""
+    origin = origin_of(callback) or Origin(f"callbacks.{key}", f"callback '{type(callback).__name__}'")
 
     def around(method: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(method)
@@ -119,15 +121,18 @@ def _naming_what_is_absent(key: str, workspace: Runnable) -> Callable[[Callable[
                 return method(*arguments)
             except AttributeError as error:
                 if error.obj is not workspace:
-                    raise
+                    raise named(error, origin)  # noqa: B904 -- it has its cause
                 raise PluginError(
                     f"callbacks.{key}: asked for '{error.name}' of the workspace, which "
                     f"{workspace.cfg.workspace.label} does not have; leave the callback out or use another workspace; "
                     "for authors of the callback: dp_core.interfaces.workspace says what it may rely on, and how it "
                     "declares what it needs"
                 ) from error
+            except Exception as error:
+                raise named(error, origin)  # noqa: B904
 
-        # What wraps other hooks is a generator: the errors of what it wraps come through it, and are not its own.
+        # What wraps other hooks is a generator: the errors of what it wraps come through it, and are not its own. Where
+        # they come from is told at the end of the run.
         return method if inspect.isgeneratorfunction(method) else call
 
     return around

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from dp_core.border import Failure, named, naming
 from dp_core.interfaces.dataset import BaseDataset, Batch
 from dp_core.training.options import LoaderOptions
 from dp_core.training.random_state import seed_everything
@@ -102,7 +103,7 @@ def make_loader(
     """
     has_workers = options.num_workers > 0
     batches: Sampler[Any] = _SeededBatches(order) if has_workers else order
-    return DataLoader(
+    return _NamingLoader(
         _SeededDataset(dataset) if has_workers else dataset,
         batch_sampler=batches,
         collate_fn=_as_it_is,
@@ -112,6 +113,17 @@ def make_loader(
         # Each pass over a loader draws a seed; from the global state, that would make a resumed run differ.
         generator=torch.Generator(),
     )
+
+
+class _NamingLoader(DataLoader[Any]):
+    """Raises what a process of its own met, as the data set's error and with the traceback of that process."""
+
+    def __iter__(self) -> Any:
+        for batch in super().__iter__():
+            if isinstance(batch, Failure):
+                with naming(getattr(self.dataset, "wrapped", self.dataset)):
+                    batch.reraise()
+            yield batch
 
 
 class _SeededBatches(Sampler[tuple[int, list[int]]]):
@@ -131,12 +143,16 @@ class _SeededDataset(Dataset[Any]):
     """Makes a batch with global generators that are seeded for it."""
 
     def __init__(self, dataset: BaseDataset) -> None:
-        self._dataset = dataset
+        self.wrapped = dataset
 
     def __getitems__(self, batch: tuple[int, list[int]]) -> Any:
+        """Return a batch, or what went wrong: torch would pack the traceback into the text of the error."""
         seed, indices = batch
         seed_everything(seed)
-        return self._dataset.__getitems__(indices)
+        try:
+            return self.wrapped.__getitems__(indices)
+        except Exception as error:
+            return Failure.of(named(error))
 
 
 def count_windows(batch: Batch) -> int:

@@ -31,6 +31,7 @@ from dp_diffusion.conditioning import (
 )
 from dp_diffusion.cuda_graph import SamplingGraph
 from dp_diffusion.feature_cache import FeatureCache
+from dp_diffusion.finite import FiniteFeatures
 from dp_diffusion.inputs import check_action, check_prefix, first_steps, last_steps
 from dp_diffusion.mask_generator import LowdimMaskGenerator
 
@@ -96,6 +97,7 @@ class DiffusionPolicy(BasePolicy):
         self.mask_generator = mask_generator
         self.normalizer = LinearNormalizer(shape_meta)
         self.scheduler: BaseScheduler = config.scheduler.build()
+        self._finite_features = FiniteFeatures()
         self._ignored: frozenset[str] = frozenset()
         self._denoiser_dtype: torch.dtype | None = None
         self._graph: SamplingGraph | None = None
@@ -138,6 +140,8 @@ class DiffusionPolicy(BasePolicy):
     def train(self, mode: bool = True) -> Self:
         """Switch mode; what was kept from before is forgotten, as the weights may be about to change."""
         self.reset()
+        if mode != self.training:
+            self._finite_features.renew()
         return super().train(mode)
 
     def compute_loss(self, batch: dict[str, Any], generator: torch.Generator | None = None) -> Tensor:
@@ -206,8 +210,10 @@ class DiffusionPolicy(BasePolicy):
     @section("encode")
     def _encode(self, obs: dict[str, Raw]) -> Tensor:
         """Encode every step of ``{key: (B, T, *shape)}``, to (B, T, Do); see `Conditioning` for other encoders."""
-        features = encode_window(self.obs_encoder, self.normalizer.normalize(obs), sees_window=self._sees_window)
+        normalized = self.normalizer.normalize(obs)
+        features = encode_window(self.obs_encoder, normalized, sees_window=self._sees_window)
         self._check_features(features)
+        self._finite_features.check(self.obs_encoder, features.flatten(0, 1), normalized)
         return features
 
     def _check_features(self, features: Tensor) -> None:

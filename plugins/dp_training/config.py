@@ -66,5 +66,5 @@ class TrainConfig(WorkspaceConfig):
         """Return the config that ``training.debug`` stands for."""
         runner = self.runner
         if runner is not None and hasattr(runner.config, "in_debug_mode"):
-            runner = Slot(runner.component, runner.config.in_debug_mode())
+            runner = attrs.evolve(runner, config=runner.config.in_debug_mode())
         return attrs.evolve(self, training=self.training.in_debug_mode(), runner=runner)

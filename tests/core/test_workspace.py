@@ -15,7 +15,7 @@ import torch
 from dp_core import Component, Slot, hookimpl
 from dp_core.checkpoint import read_payload, write_payload
 from dp_core.config.schema import WorkspaceConfig
-from dp_core.errors import CheckpointError, ConfigError, PluginError, UnsoundStateError
+from dp_core.errors import CheckpointError, ComponentError, ConfigError, PluginError, UnsoundStateError
 from dp_core.interfaces import BaseCallback
 from dp_core.registry import Registry
 from dp_core.workspace import BaseWorkspace
@@ -427,7 +427,7 @@ class Small(BaseWorkspace):
         component = Component(
             kind="workspace", name="small", target="a:B", config=WorkspaceConfig, summary="", distribution="dp-toys"
         )
-        slots = {key: Slot(_Ready(callback), None) for key, callback in callbacks.items()}
+        slots = {key: Slot(_Ready(callback), None, f"callbacks.{key}") for key, callback in callbacks.items()}
         super().__init__(WorkspaceConfig(workspace=component, callbacks=slots), folder)
         self.work = loop
 
@@ -437,6 +437,8 @@ class Small(BaseWorkspace):
 
 class _Ready:
     """Stands where a config has a component, and gives what is there already."""
+
+    label, distribution, version = "callback 'ready'", "dp-toys", "1.0"
 
     def __init__(self, callback: BaseCallback) -> None:
         self.callback = callback
@@ -468,7 +470,7 @@ def fail() -> None:
 def test_a_callback_may_wrap_the_loop(tmp_path: Path) -> None:
     wrapping = Wrapping()
 
-    with pytest.raises(RuntimeError, match="in the loop"):
+    with pytest.raises(ComponentError, match="workspace 'small' of dp-toys raised RuntimeError: in the loop"):
         Small(tmp_path, {"wrap": wrapping}, fail).run()
 
     assert wrapping.seen == ["in the loop"]
@@ -478,10 +480,12 @@ def test_an_error_is_announced_and_what_is_being_written_finished(make_workspace
     workspace = make_workspace(callbacks={"first": "note"})
     workspace.train_step = lambda: (workspace.save_checkpoint(include_keys=()), fail())
 
-    with pytest.raises(RuntimeError, match="in the loop"):
+    with pytest.raises(ComponentError) as caught:
         workspace.run()
 
-    assert "error RuntimeError('in the loop')" in workspace.callbacks["first"].notes
+    text = "workspace: workspace 'toy' of dp-toys 1.0 raised RuntimeError: in the loop"
+    assert str(caught.value) == text
+    assert f'error ComponentError("{text}")' in workspace.callbacks["first"].notes
     assert workspace.get_checkpoint_path().is_file()
     assert "done" not in workspace.callbacks["first"].notes
 
@@ -529,12 +533,13 @@ def test_what_fails_while_a_run_is_ended_does_not_hide_why_it_ends(
     def fail() -> None:
         raise reason
 
-    with pytest.raises(type(reason)) as caught:
+    with pytest.raises((ComponentError, KeyboardInterrupt)) as caught:
         Unclosable(tmp_path, {"hopeless": Hopeless()}, fail).run()
 
-    assert caught.value is reason
+    assert reason in (caught.value, caught.value.__cause__)
     assert caplog.messages == [
-        "besides, OSError: [Errno 28] No space left on device",
+        "besides, ComponentError: callbacks.hopeless: callback 'ready' of dp-toys 1.0 raised OSError: [Errno 28] No "
+        "space left on device",
         "besides, RuntimeError: the simulator does not answer",
     ]
 
@@ -616,8 +621,13 @@ def test_what_a_callback_asks_of_the_workspace_in_vain_is_said_with_its_name(tmp
 
 
 def test_what_a_callback_asks_of_something_else_in_vain_is_its_own_error(tmp_path: Path) -> None:
-    with pytest.raises(AttributeError, match="'int' object has no attribute 'progress'"):
+    with pytest.raises(ComponentError) as caught:
         Small(tmp_path, {"mine": Asking(of=3)}).run()
+
+    assert str(caught.value) == (
+        "callbacks.mine: callback 'ready' of dp-toys 1.0 raised AttributeError: 'int' object has no attribute "
+        "'progress'"
+    )
 
 
 # -- where ------------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from dp_core import hookimpl
 from dp_core.checkpoint import read_payload
 from dp_core.cli.run import main
 from dp_core.discovery.hook_manager import run_hooks
+from dp_core.errors import ComponentError
 from dp_core.interfaces import BaseCallback
 from dp_core.registry import Registry
 from dp_core.run_config import load_config
@@ -185,20 +187,48 @@ def assert_same(expected: Any, found: Any, path: str = "") -> None:
         assert expected == found, path
 
 
-def note_of(error: BaseException) -> str:
-    return "\n".join(error.__notes__)
+class Failing:
+    """Starts a run whose component fails, and returns what the command says of it."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys = capsys
+
+    def __call__(self, config: Path, folder: Path, *overrides: str) -> list[str]:
+        self.capsys.readouterr()
+        assert main([str(config), f"output_dir={folder}", *overrides]) == 1
+        lines = self.capsys.readouterr().err.splitlines()
+        first = next(index for index, line in enumerate(lines) if line.startswith("dp-run: error: "))
+        assert lines[-1] == f"the traceback is in {folder}/error.log"
+        return [lines[first].removeprefix("dp-run: error: "), *lines[first + 1 : -1]]
 
 
-def test_a_rollout_that_raises_in_the_first_epoch_costs_nothing(config: Path, mood: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def failing(capsys: pytest.CaptureFixture[str]) -> Failing:
+    return Failing(capsys)
+
+
+def saved_in(folder: Path) -> str:
+    return f"the state is saved. Continue with: dp-run --resume {folder}"
+
+
+RUNNER = "runner: runner 'trouble' of dp-trouble 1.0 raised RuntimeError: the simulator broke"
+CALLBACK = "callbacks.trouble: callback 'trouble' of dp-trouble 1.0 raised RuntimeError: the simulator broke"
+POLICY = f"policy: policy 'diffusion' of dp-core {version('dp-core')} raised RuntimeError: out of memory"
+LOOP = f"workspace: workspace 'train' of dp-core {version('dp-core')} raised RuntimeError: out of memory"
+DATA = f"dataset: dataset 'replay' of dp-core {version('dp-core')} raised OSError: the disk is gone"
+
+
+def test_a_rollout_that_raises_in_the_first_epoch_costs_nothing(
+    config: Path, mood: Path, tmp_path: Path, failing: Failing
+) -> None:
     straight, folder = run(config, tmp_path / "straight"), tmp_path / "run"
 
     mood.write_text("rollout raises")
-    with pytest.raises(RuntimeError, match="the simulator broke") as caught:
-        main([str(config), f"output_dir={folder}"])
+    said = failing(config, folder)
     saved = progress_of(folder)
     mood.unlink()
 
-    assert note_of(caught.value) == f"the state is saved. Continue with: dp-run --resume {folder}"
+    assert said == [RUNNER, saved_in(folder)]
     assert (saved["epoch"], saved["global_step"]) == (0, 9)
     assert main(["--resume", str(folder)]) == 0
     assert_same(left_by(straight), left_by(folder))
@@ -207,7 +237,7 @@ def test_a_rollout_that_raises_in_the_first_epoch_costs_nothing(config: Path, mo
 @pytest.mark.parametrize("place", ["dp_after_epoch", "dp_before_epoch"])
 @pytest.mark.parametrize("start", [0, 1])
 def test_a_callback_that_raises_between_epochs_costs_nothing(
-    place: str, start: int, config: Path, mood: Path, tmp_path: Path
+    place: str, start: int, config: Path, mood: Path, tmp_path: Path, failing: Failing
 ) -> None:
     """The first epoch has a rollout and is saved; the second is neither. All callbacks hear of it once, or again."""
     straight, folder = run(config, tmp_path / "straight"), tmp_path / "run"
@@ -220,19 +250,20 @@ def test_a_callback_that_raises_between_epochs_costs_nothing(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "train_epoch", train_and_change_mood)
-        with pytest.raises(RuntimeError, match="the simulator broke") as caught:
-            main([str(config), f"output_dir={folder}"])
+        said = failing(config, folder)
     saved = progress_of(folder)
     mood.unlink()
 
-    assert note_of(caught.value) == f"the state is saved. Continue with: dp-run --resume {folder}"
+    assert said == [CALLBACK, saved_in(folder)]
     assert saved["global_step"] == 9 * (start + 1)
     assert saved["epoch"] == (start if place == "dp_after_epoch" else start + 1)
     assert main(["--resume", str(folder)]) == 0
     assert_same(left_by(straight), left_by(folder))
 
 
-def test_a_validation_that_raises_costs_nothing(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_validation_that_raises_costs_nothing(
+    config: Path, tmp_path: Path, failing: Failing, monkeypatch: pytest.MonkeyPatch
+) -> None:
     straight, folder = run(config, tmp_path / "straight"), tmp_path / "run"
     original, calls = loop.validation_loss, []
 
@@ -245,10 +276,9 @@ def test_a_validation_that_raises_costs_nothing(config: Path, tmp_path: Path, mo
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "validation_loss", validate_once)
-        with pytest.raises(RuntimeError, match="out of memory") as caught:
-            main([str(config), f"output_dir={folder}"])
+        said = failing(config, folder)
 
-    assert note_of(caught.value) == f"the state is saved. Continue with: dp-run --resume {folder}"
+    assert said == [LOOP, saved_in(folder)]
     assert progress_of(folder)["global_step"] == 18
     assert main(["--resume", str(folder)]) == 0
     assert_same(left_by(straight), left_by(folder))
@@ -256,7 +286,7 @@ def test_a_validation_that_raises_costs_nothing(config: Path, tmp_path: Path, mo
 
 @pytest.mark.parametrize("accumulated", [1, 2])
 def test_data_that_cannot_be_loaded_in_the_middle_of_an_epoch_cost_nothing(
-    accumulated: int, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    accumulated: int, config: Path, tmp_path: Path, failing: Failing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = f"training.gradient_accumulate_every={accumulated}"
     straight, folder = run(config, tmp_path / "straight", options), tmp_path / "run"
@@ -270,16 +300,16 @@ def test_data_that_cannot_be_loaded_in_the_middle_of_an_epoch_cost_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(ReplayDataset, "__getitems__", load_a_few)
-        with pytest.raises(OSError, match="the disk is gone"):
-            main([str(config), f"output_dir={folder}", options])
+        said = failing(config, folder, options)
 
+    assert said == [DATA, saved_in(folder)]
     assert progress_of(folder)["global_step"] == 5 // accumulated * accumulated
     assert main(["--resume", str(folder)]) == 0
     assert_same(left_by(straight), left_by(folder))
 
 
 def test_a_training_step_that_raises_costs_nothing_but_itself(
-    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Path, tmp_path: Path, failing: Failing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its noise is drawn already; the resumed run draws the same again."""
     options = "training.gradient_accumulate_every=2"
@@ -295,16 +325,17 @@ def test_a_training_step_that_raises_costs_nothing_but_itself(
 
     with monkeypatch.context() as patch:
         patch.setattr(DiffusionPolicy, "compute_loss", fail_in_the_sixth)
-        with pytest.raises(RuntimeError, match="out of memory") as caught:
-            main([str(config), f"output_dir={folder}", options])
+        said = failing(config, folder, options)
 
-    assert note_of(caught.value) == f"the state is saved. Continue with: dp-run --resume {folder}"
+    assert said == [POLICY, saved_in(folder)]
     assert progress_of(folder)["global_step"] == 4
     assert main(["--resume", str(folder)]) == 0
     assert_same(left_by(straight), left_by(folder))
 
 
-def test_an_error_in_the_middle_of_an_update_saves_nothing_and_says_so(config: Path, tmp_path: Path) -> None:
+def test_an_error_in_the_middle_of_an_update_saves_nothing_and_says_so(
+    config: Path, tmp_path: Path, failing: Failing
+) -> None:
     folder = tmp_path / "run"
     calls = []
 
@@ -315,24 +346,26 @@ def test_an_error_in_the_middle_of_an_update_saves_nothing_and_says_so(config: P
 
     handle = register_optimizer_step_post_hook(step)
     try:
-        with pytest.raises(RuntimeError, match="out of memory") as caught:
-            main([str(config), f"output_dir={folder}"])
+        said = failing(config, folder)
     finally:
         handle.remove()
 
-    assert note_of(caught.value) == (
+    assert said == [
+        LOOP,
         "the state is not saved: the error came in the middle of an update; the last checkpoint is "
-        f"{folder}/checkpoints/latest.ckpt, of the end of epoch 0. Continue with: dp-run --resume {folder}"
-    )
+        f"{folder}/checkpoints/latest.ckpt, of the end of epoch 0. Continue with: dp-run --resume {folder}",
+    ]
 
 
-def test_a_callback_that_raises_after_a_step_does_not_undo_it(config: Path, mood: Path, tmp_path: Path) -> None:
+def test_a_callback_that_raises_after_a_step_does_not_undo_it(
+    config: Path, mood: Path, tmp_path: Path, failing: Failing
+) -> None:
     folder = tmp_path / "run"
     mood.write_text("dp_after_train_step raises")
 
-    with pytest.raises(RuntimeError, match="the simulator broke"):
-        main([str(config), f"output_dir={folder}", "training.gradient_accumulate_every=2"])
+    said = failing(config, folder, "training.gradient_accumulate_every=2")
 
+    assert said == [CALLBACK, saved_in(folder)]
     assert progress_of(folder)["global_step"] == 2
 
 
@@ -357,9 +390,13 @@ def test_a_run_that_is_killed_in_a_rollout_loses_nothing(
 @pytest.mark.parametrize(
     ("what", "status", "error"),
     [
-        ("rollout says what is wrong", 2, "dp-run: error: the simulator broke"),
-        ("rollout raises", 1, "RuntimeError: the simulator broke"),
-        ("rollout loses its pipe", 1, "BrokenPipeError: of a process that is gone"),
+        ("rollout says what is wrong", 2, "the simulator broke"),
+        ("rollout raises", 1, RUNNER),
+        (
+            "rollout loses its pipe",
+            1,
+            RUNNER.replace("RuntimeError: the simulator broke", "BrokenPipeError: of a process that is gone"),
+        ),
     ],
 )
 def test_the_command_says_what_is_saved_and_how_to_resume(
@@ -371,21 +408,24 @@ def test_the_command_says_what_is_saved_and_how_to_resume(
     ended = in_a_process(packages, str(config), f"output_dir={folder}")
 
     assert ended.returncode == status
-    assert ended.stderr.splitlines()[-2:] == [error, f"the state is saved. Continue with: dp-run --resume {folder}"]
+    said = [f"dp-run: error: {error}", saved_in(folder)]
+    said += [f"the traceback is in {folder}/error.log"] if status == 1 else []
+    assert ended.stderr.splitlines()[-len(said) :] == said
 
 
-def test_an_error_before_anything_is_trained_saves_nothing(config: Path, mood: Path, tmp_path: Path) -> None:
+def test_an_error_before_anything_is_trained_saves_nothing(
+    config: Path, mood: Path, tmp_path: Path, failing: Failing
+) -> None:
     mood.write_text("dp_before_epoch raises")
 
-    with pytest.raises(RuntimeError, match="the simulator broke") as caught:
-        main([str(config), f"output_dir={tmp_path / 'run'}"])
+    said = failing(config, tmp_path / "run")
 
-    assert not hasattr(caught.value, "__notes__")
+    assert said == [CALLBACK]
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 def test_where_the_state_cannot_be_written_the_first_error_is_the_one_that_is_raised(
-    config: Path, mood: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Path, mood: Path, tmp_path: Path, failing: Failing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is on disk stays, and the note says of when it is."""
     folder = tmp_path / "run"
@@ -407,14 +447,14 @@ def test_where_the_state_cannot_be_written_the_first_error_is_the_one_that_is_ra
     io_open = Path.open
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train_epoch", train_and_fill_the_disk)
-        with pytest.raises(RuntimeError, match="and the disk is full") as caught:
-            main([str(config), f"output_dir={folder}"])
+        said = failing(config, folder)
 
     latest = folder / "checkpoints" / "latest.ckpt"
-    assert note_of(caught.value) == (
+    assert said == [
+        LOOP.replace("out of memory", "and the disk is full"),
         f"the state is not saved: {latest}: cannot be written: No space left on device; the last checkpoint is "
-        f"{latest}, of the end of epoch 0. Continue with: dp-run --resume {folder}"
-    )
+        f"{latest}, of the end of epoch 0. Continue with: dp-run --resume {folder}",
+    ]
 
 
 def test_a_checkpoint_made_for_a_rollout_is_completed_after_it(
@@ -478,7 +518,7 @@ def test_gradients_that_an_error_leaves_are_not_those_of_a_run_that_is_called_ag
     workspace = a_run(config, folder, BaseCallback(), accumulated)
     with monkeypatch.context() as patch:
         patch.setattr(DiffusionPolicy, "compute_loss", raising_in_call(4, DiffusionPolicy.compute_loss))
-        with pytest.raises(RuntimeError, match="out of memory"):
+        with pytest.raises(ComponentError, match="out of memory"):
             workspace.run()
 
     workspace.run()
@@ -523,8 +563,9 @@ def test_a_file_that_failed_earlier_does_not_keep_the_state_from_being_saved(con
     folder = tmp_path / "run"
     options = ("runner=null", "callbacks.topk=null", "training.sample_every=1", "training.val_every=9")
 
-    with pytest.raises(RuntimeError, match="a later error") as caught:
+    with pytest.raises(ComponentError) as caught:
         a_run(config, folder, Upload(), *options).run()
 
-    assert note_of(caught.value) == f"the state is saved. Continue with: dp-run --resume {folder}"
+    assert str(caught.value) == "callbacks.own: callback 'Upload' raised RuntimeError: a later error"
+    assert caught.value.__notes__[0] == saved_in(folder)
     assert progress_of(folder)["global_step"] == 12

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from dp_core.border import say_when
 from dp_core.kit.rollout.environment import Environment, Start
 from dp_core.kit.rollout.video import VideoWriter
 
@@ -66,6 +68,7 @@ class Episode:
 
     def __init__(self, environment: Environment, start: Start, options: EpisodeOptions) -> None:
         self.environment = environment
+        self._start = start
         self._options = options
         self._rewards: list[float] = []
         self._is_success: bool | None = None
@@ -80,15 +83,16 @@ class Episode:
         for index, action in enumerate(actions.astype(np.float64), start=1):
             if self.is_over:
                 break
-            step = self.environment.step(action)
-            self._rewards.append(step.reward)
-            if step.is_success is not None:
-                self._is_success = bool(self._is_success or step.is_success)
-            self._is_ended = step.is_over
-            self._film()
-            # Nobody gets to see what is followed by To more observations, or by the end.
-            if not self.is_over and index > len(actions) - self._options.n_obs_steps:
-                self._recent.append(self.environment.observe())
+            with _saying_when(f"in step {len(self._rewards) + 1} of {_named(self._start)}"):
+                step = self.environment.step(action)
+                self._rewards.append(step.reward)
+                if step.is_success is not None:
+                    self._is_success = bool(self._is_success or step.is_success)
+                self._is_ended = step.is_over
+                self._film()
+                # Nobody gets to see what is followed by To more observations, or by the end.
+                if not self.is_over and index > len(actions) - self._options.n_obs_steps:
+                    self._recent.append(self.environment.observe())
         if self.is_over and self._video is not None:
             self._video.finish()
             self._video = None
@@ -131,6 +135,19 @@ class Episode:
         return {key: np.stack([step[key] for step in steps]) for key in steps[0]}
 
 
+@contextmanager
+def _saying_when(when: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        say_when(error, when)
+        raise
+
+
+def _named(start: Start) -> str:
+    return f"the {start.split} episode with seed {start.seed}"
+
+
 class EpisodeGroup:
     """Run several episodes at a time, each under a number of the caller's choice.
 
@@ -146,10 +163,11 @@ class EpisodeGroup:
     def start(self, starts: Mapping[int, Start]) -> dict[int, Report]:
         """Start some episodes beside those that are running."""
         for number, start in starts.items():
-            if not self._idle:
-                self._environments.append(self._options.make_environment())
-                self._idle.append(self._environments[-1])
-            self._running[number] = Episode(self._idle.popleft(), start, self._options)
+            with _saying_when(f"at the start of {_named(start)}"):
+                if not self._idle:
+                    self._environments.append(self._options.make_environment())
+                    self._idle.append(self._environments[-1])
+                self._running[number] = Episode(self._idle.popleft(), start, self._options)
         return {number: self._running[number].report() for number in starts}
 
     def execute(self, actions: Mapping[int, NDArray[Any]]) -> dict[int, Report]:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import pickle
-import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-import attrs
 from numpy.typing import NDArray
 
+from dp_core.border import Failure
 from dp_core.errors import DpError
 from dp_core.kit.rollout.environment import Start
 from dp_core.kit.rollout.episode import EpisodeGroup, EpisodeOptions, Report
@@ -23,21 +21,6 @@ _PATIENCE = 5.0
 """Seconds that a worker has to end by itself."""
 _KILLED = -9
 """Exit code of a process that SIGKILL has ended."""
-
-
-@attrs.frozen
-class _Failure:
-    """Carry an error from a worker to its parent; pickled, an error loses where it was raised."""
-
-    error: Exception
-    traceback: str
-
-
-class _WorkerError(Exception):
-    """Shows, as the cause of an error, where in a worker it was raised."""
-
-    def __str__(self) -> str:
-        return f"\n{self.args[0]}"
 
 
 class WorkerGroup:
@@ -109,8 +92,8 @@ class WorkerGroup:
                 replies.append(self._connections[worker].recv())
         reports: dict[int, Report] = {}
         for reply in replies:
-            if isinstance(reply, _Failure):
-                raise reply.error from _WorkerError(reply.traceback)
+            if isinstance(reply, Failure):
+                reply.reraise()
             reports |= reply
         return {number: reports[number] for number in what}
 
@@ -142,16 +125,7 @@ def _serve(connection: Connection, options: EpisodeOptions) -> None:
                 try:
                     reply = getattr(group, method)(share)
                 except Exception as error:
-                    reply = _Failure(_portable(error), traceback.format_exc())
+                    reply = Failure.of(error)
                 connection.send(reply)
     finally:
         group.close()
-
-
-def _portable(error: Exception) -> Exception:
-    """Return ``error``, or one that says the same if it cannot be pickled, or not be made again from its text alone."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return DpError(str(error)) if isinstance(error, DpError) else RuntimeError(f"{type(error).__name__}: {error}")
-    return error

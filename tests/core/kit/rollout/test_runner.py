@@ -17,6 +17,7 @@ import pytest
 import torch
 from torch import nn
 
+from dp_core.border.carried import UnportableError
 from dp_core.config.metrics import is_measured
 from dp_core.errors import DpError, InputError
 from dp_core.interfaces import BasePolicy, Generators, draw_noise
@@ -267,7 +268,7 @@ def test_what_fails_in_an_episode_is_reported_and_leaves_no_film(tmp_path: Path,
     [
         (InputError, InputError, "it broke"),
         (TableError, DpError, "table has 1 problem\n  legs: it broke"),
-        (RobotError, RuntimeError, "RobotError: ('it broke', None)"),
+        (RobotError, UnportableError, "RobotError: ('it broke', None)"),
     ],
 )
 def test_whatever_a_worker_raises_arrives_with_its_place_and_leaves_no_film(
