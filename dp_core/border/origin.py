@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 import weakref
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -63,10 +64,21 @@ def remember(built: Any, origin: Origin, target: Any = None) -> None:
     _built[key] = _Built(reference, origin, type(built) is target)
 
 
+def remember_copies(originals: Iterable[object], copies: Iterable[object]) -> None:
+    """Note that copies come from where their originals do, one by one: ``model.modules()``, ``ema_model.modules()``.
+
+    Needed only where several originals are of one class, such as two encoders that are alike: see `origin_of`.
+    """
+    for original, copy in zip(originals, copies, strict=True):
+        if (known := _built.get(id(original))) is not None and known.reference() is original:
+            remember(copy, known.origin, type(copy) if known.is_own else None)
+
+
 def origin_of(thing: object) -> Origin | None:
     """Tell where an object comes from; a copy (averaged weights, a validation set) comes from where the original does.
 
-    Where several objects of the class of a copy are alive, the path names the places of all.
+    Where several objects of the class of a copy are alive, and nobody called `remember_copies`, the path names the
+    places of all.
     """
     if (exact := _exactly(thing)) is not None:
         return exact

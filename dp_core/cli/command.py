@@ -76,9 +76,7 @@ def run_command(
     except KeyboardInterrupt:
         print(f"\n{program}: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError as error:
-        if _notes(error):
-            raise  # a run that it ended says what is saved: it was not our output
+    except BrokenPipeError:
         # The reader of our output (head, less) is gone; Python must not complain when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -94,11 +92,7 @@ def run_command(
 
 def _with_notes(error: BaseException, text: str) -> str:
     """Append what was added to an error on its way, such as what a run has saved."""
-    return "\n".join([text, *_notes(error)])
-
-
-def _notes(error: BaseException) -> list[str]:
-    return getattr(error, "__notes__", [])
+    return "\n".join([text, *getattr(error, "__notes__", [])])
 
 
 def set_up_logging() -> None:
