@@ -21,7 +21,9 @@ from dp_core.checkpoint import (
     payload_config,
     read_payload,
     restore_state,
+    stateful,
     unpickle,
+    upgrade_payload,
     write_payload,
 )
 from dp_core.config.schema import WorkspaceConfig
@@ -174,7 +176,7 @@ class BaseWorkspace(ABC):
     def unsound(self, exclude_keys: Iterable[str] | None = None) -> list[str]:
         """Name what of the state must not be kept, since it is not finite; see `dp_core.soundness.unsound`."""
         excluded = set(self.exclude_keys if exclude_keys is None else exclude_keys)
-        return unsound({key: value for key, value in self._stateful().items() if key not in excluded})
+        return unsound({key: value for key, value in stateful(self.__dict__).items() if key not in excluded})
 
     def require_sound(self, exclude_keys: Iterable[str] | None = None) -> None:
         """Refuse a state that must not be kept. Asked before every save, and before an epoch is evaluated.
@@ -290,10 +292,10 @@ class BaseWorkspace(ABC):
         strict: bool = True,
         trust_pickles: bool = False,
     ) -> None:
-        """Restore what a payload holds.
+        """Restore what a payload holds, after it was upgraded to the versions that are here.
 
         Args:
-            exclude_keys: state dicts and callbacks to leave as they are.
+            exclude_keys: state dicts and callbacks to leave as they are, or that this config leaves out.
             include_keys: values to unpickle; None for those of the class's ``include_keys`` that the payload has.
             strict: whether the weights of modules have to match exactly.
             trust_pickles: allow unpickling, which can run any code that is in the file.
@@ -302,13 +304,14 @@ class BaseWorkspace(ABC):
             CheckpointError: the payload has a state that does not fit or that this config leaves out, or pickles that
                 are not trusted.
         """
+        payload = upgrade_payload(payload, self.cfg, self.__dict__, "the payload")
         excluded = set(exclude_keys or ())
         pickled = [key for key in self.include_keys if key in payload.get("pickles", {})]
         values = unpickle(payload, pickled if include_keys is None else list(include_keys), trust_pickles)
         for key, state in payload["state_dicts"].items():
             if key not in excluded:
                 self._load_state(key, state, strict)
-        for key in self._stateful():
+        for key in stateful(self.__dict__):
             if key not in {*excluded, *self.exclude_keys, *payload["state_dicts"]}:
                 logger.warning("the checkpoint has no state for '%s', which stays as it is", key)
         for key, value in values.items():
@@ -328,10 +331,13 @@ class BaseWorkspace(ABC):
         strict: bool = True,
         trust_pickles: bool = False,
     ) -> dict[str, Any]:
-        """Restore from a file, see `load_payload`. Tensors go to the device of what they are loaded into."""
+        """Restore from a file, see `load_payload`, and return its payload, upgraded.
+
+        Tensors go to the device of what they are loaded into.
+        """
         self._writer.wait()
         path = Path(path) if path is not None else self.get_checkpoint_path(tag)
-        payload = read_payload(path)
+        payload = upgrade_payload(read_payload(path), self.cfg, self.__dict__, path)
         self.load_payload(payload, exclude_keys, include_keys, strict=strict, trust_pickles=trust_pickles)
         self._positions[path.absolute()] = self.position()
         return payload
@@ -355,6 +361,7 @@ class BaseWorkspace(ABC):
             raise CheckpointError(f"{path}: was written by '{cfg.workspace.qualified_name}', not by {cls.__name__}")
         with skip_pretrained_weights():
             workspace = target(cfg, output_dir=output_dir)
+        payload = upgrade_payload(payload, cfg, workspace.__dict__, path)
         workspace.load_payload(payload, exclude_keys, include_keys, strict=strict, trust_pickles=trust_pickles)
         return workspace
 
@@ -371,20 +378,13 @@ class BaseWorkspace(ABC):
     def _payload(self, exclude_keys: Iterable[str] | None, include_keys: Iterable[str] | None) -> dict[str, Any]:
         excluded = set(self.exclude_keys if exclude_keys is None else exclude_keys)
         included = self.include_keys if include_keys is None else include_keys
-        states = self._deferred | {key: value.state_dict() for key, value in self._stateful().items()}
+        states = self._deferred | {key: value.state_dict() for key, value in stateful(self.__dict__).items()}
         return {
             "format": FORMAT,
             "cfg": unstructure(self.cfg),
             "state_dicts": {key: state for key, state in states.items() if key not in excluded},
             "pickles": {key: dill.dumps(getattr(self, key)) for key in included},
             "manifest": manifest(self.cfg),
-        }
-
-    def _stateful(self) -> dict[str, Any]:
-        return {
-            key: value
-            for key, value in self.__dict__.items()
-            if hasattr(value, "state_dict") and hasattr(value, "load_state_dict")
         }
 
     def _load_state(self, key: str, state: Any, strict: bool) -> None:
@@ -394,7 +394,6 @@ class BaseWorkspace(ABC):
         value = getattr(self, key)
         if not hasattr(value, "load_state_dict"):
             raise CheckpointError(
-                f"the checkpoint has a state for '{key}', which this config leaves out; keep what the run had, or in "
-                f"Python pass exclude_keys=('{key}',)"
+                f"the checkpoint has a state for '{key}', which this config leaves out; keep what the run had"
             )
         restore_state(key, value, state, strict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from dp_core.errors import PluginError
 
 HELP = "dp_help"
 SLOT = "dp_slot"
+_COMPONENT = "dp_component"
+"""Attribute of what was built for a slot and has a state."""
 
 
 @attrs.frozen
@@ -28,7 +31,26 @@ class Slot:
 
     def build(self, **runtime: Any) -> Any:
         """Import the component and construct it as ``target(config, **runtime)``."""
-        return self.component.load()(self.config, **runtime)
+        return _marked(self.component.load()(self.config, **runtime), self.component)
+
+
+def component_of(built: object) -> Component | None:
+    """Return the component that built something with a state, or the original of a copy; None if none did."""
+    # Not getattr: a module that hands on the attributes of what it wraps is not what it wraps.
+    component = getattr(built, "__dict__", {}).get(_COMPONENT)
+    return component if isinstance(component, Component) else None
+
+
+def _marked(built: Any, component: Component) -> Any:
+    """Let what is saved know its component, so that the state of an earlier version finds its upgrade.
+
+    An attribute, so that a copy, such as averaged weights, has it too. What a component passes on from another keeps
+    the first.
+    """
+    if hasattr(built, "load_state_dict") and component_of(built) is None:
+        with contextlib.suppress(AttributeError, TypeError):  # of what takes no further attributes
+            object.__setattr__(built, _COMPONENT, component)
+    return built
 
 
 def option(

@@ -98,6 +98,8 @@ class _Structurer:
         self.advice: list[Problem] = []
         self._unknown: dict[str, tuple[str, list[str]]] = {}
         """By its path, an unknown option, and those that there are in its place."""
+        self._renamed: dict[str, str] = {}
+        """By the path that an option had in an earlier version, its name today."""
         self._origins: dict[str, str] = {}
         """Variables that values come from, by the path of the option that they are for."""
         self._unsound: dict[int, tuple[Any, set[str]]] = {}
@@ -137,6 +139,7 @@ class _Structurer:
         return Slot(component, self.component_options(component, options, path))
 
     def component_options(self, component: Component, options: Mapping[str, Any], path: str) -> Any:
+        self._renamed |= {join_path(path, former): today for former, today in component.renamed.items()}
         if component.kind != "workspace":
             return self.options(component.config, options, path)
         if not issubclass(component.config, WorkspaceConfig):
@@ -354,6 +357,8 @@ class _Structurer:
     def _worded(self, problem: Problem, there: list[str]) -> Problem:
         if problem.message != _UNKNOWN:
             return problem
+        if problem.path in self._renamed:
+            return Problem(problem.path, f"unknown option; it was renamed '{self._renamed[problem.path]}'")
         return Problem(problem.path, unknown_option(*self._unknown[problem.path], there))
 
     def _judge_one(self, config: Any, path: str, scopes: tuple[Any, ...], owner: str, is_whole: bool) -> None:
