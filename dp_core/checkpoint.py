@@ -129,11 +129,12 @@ def upgrade_payload(
     found = migrate_config(payload["cfg"], payload.get("manifest"), components)
     migration = StateMigration(found.made_with)
     states = migration.upgrade(payload["state_dicts"], [("", cfg.workspace)], "")
-    # A part that is made later is the one that the config names like it.
-    built = {key: attributes.get(key, getattr(cfg, key, None)) for key in states}
-    states = {key: migration.upgrade(state, parts_of(built[key]), key) for key, state in states.items()}
+    states = {
+        key: migration.upgrade(state, _parts_of(attributes.get(key), getattr(cfg, key, None)), key)
+        for key, state in states.items()
+    }
     callbacks = {
-        key: migration.upgrade(state, parts_of(cfg.callbacks.get(key)), f"callbacks.{key}")
+        key: migration.upgrade(state, _parts_of(None, cfg.callbacks.get(key)), f"callbacks.{key}")
         for key, state in payload.get("callbacks", {}).items()
     }
     for line in migration.lines:
@@ -151,23 +152,10 @@ def upgrade_weights(payload: Mapping[str, Any], key: str, module: torch.nn.Modul
         PluginError: an upgrade of a component fails.
     """
     migration = StateMigration(as_manifest(payload.get("manifest")))
-    state = migration.upgrade(payload["state_dicts"][key], parts_of(module), key)
+    state = migration.upgrade(payload["state_dicts"][key], _parts_of(module), key)
     for line in migration.lines:
         logger.info("%s: %s", source, line)
     return state
-
-
-def parts_of(built: Any) -> Iterator[tuple[str, Component]]:
-    """Yield the components whose states are in that of ``built``, with their prefixes; parents come first.
-
-    Args:
-        built: a module, something else that was built for a slot, or the slot that it is to be built for.
-    """
-    modules = built.named_modules(remove_duplicate=False) if isinstance(built, torch.nn.Module) else [("", built)]
-    for prefix, part in modules:
-        component = part.component if isinstance(part, Slot) else component_of(part)
-        if component is not None:
-            yield prefix, component
 
 
 def payload_parts(
@@ -314,6 +302,21 @@ class CheckpointWriter:
             # Raised again by the next call; a program that ends now would never make one.
             logger.error("%s", error)
             raise
+
+
+def _parts_of(value: Any, slot: Any = None) -> Iterator[tuple[str, Component]]:
+    """Yield the components whose states are in that of ``value``, with their prefixes; parents come first.
+
+    Args:
+        slot: what the config has under the name of ``value``: of a part of the run that is no module, such as the
+            optimizer, or that is not made yet, it says the component.
+    """
+    if isinstance(value, torch.nn.Module):
+        for prefix, module in value.named_modules(remove_duplicate=False):
+            if (component := component_of(module)) is not None:
+                yield prefix, component
+    elif isinstance(slot, Slot):
+        yield "", slot.component
 
 
 def _with_version(source: str | Path, payload: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from dp_core.errors import PluginError
 HELP = "dp_help"
 SLOT = "dp_slot"
 _COMPONENT = "dp_component"
-"""Attribute of what was built for a slot and has a state."""
+"""Attribute of modules that were built for a slot."""
 
 
 @attrs.frozen
@@ -34,22 +33,21 @@ class Slot:
         return _marked(self.component.load()(self.config, **runtime), self.component)
 
 
-def component_of(built: object) -> Component | None:
-    """Return the component that built something with a state, or the original of a copy; None if none did."""
+def component_of(module: object) -> Component | None:
+    """Return the component that built a module, or the original of a copy; None if none did."""
     # Not getattr: a module that hands on the attributes of what it wraps is not what it wraps.
-    component = getattr(built, "__dict__", {}).get(_COMPONENT)
+    component = vars(module).get(_COMPONENT)
     return component if isinstance(component, Component) else None
 
 
 def _marked(built: Any, component: Component) -> Any:
-    """Let what is saved know its component, so that the state of an earlier version finds its upgrade.
+    """Let a module know its component, so that weights of an earlier version find their upgrade at any depth.
 
-    An attribute, so that a copy, such as averaged weights, has it too. What a component passes on from another keeps
-    the first.
+    In the module, so that copies, such as averaged weights, know it too. Of others, the state may be all attributes.
+    What a component passes on from another keeps the first.
     """
-    if hasattr(built, "load_state_dict") and component_of(built) is None:
-        with contextlib.suppress(AttributeError, TypeError):  # of what takes no further attributes
-            object.__setattr__(built, _COMPONENT, component)
+    if hasattr(built, "named_modules") and component_of(built) is None:
+        setattr(built, _COMPONENT, component)
     return built
 
 

@@ -269,7 +269,7 @@ def test_loading_can_be_lenient_with_modules(make_workspace: MakeWorkspace) -> N
     payload = read_payload(workspace.save_checkpoint(use_thread=False, include_keys=()))
     del payload["state_dicts"]["model"]["layer.bias"]
 
-    with pytest.raises(CheckpointError, match="'layer.bias' is missing"):
+    with pytest.raises(CheckpointError, match=r"'layer\.bias' is missing"):
         workspace.load_payload(payload)
     workspace.load_payload(payload, strict=False)
 
