@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import textwrap
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from pickle import UnpicklingError
@@ -21,17 +22,22 @@ import numpy as np
 import torch
 
 from dp_core.atomic import whole_file
+from dp_core.border import component_of
+from dp_core.component import Component
 from dp_core.config.fields import Slot
 from dp_core.config.schema import WorkspaceConfig
 from dp_core.config.structure import structure_parts, structure_run
+from dp_core.config.tree import components_of
 from dp_core.errors import CheckpointError, quoted
 from dp_core.pretrained import skip_pretrained_weights
 from dp_core.provenance.manifest import as_manifest, compare
+from dp_core.provenance.migrations import StateMigration, migrate_config
 from dp_core.registry import Registry
 
 FORMAT = 1
 """The format of the files that are written, and of those that can be read."""
 
+_LONGEST_REASON = 400
 _PLAIN = (bool, int, float, str, bytes, type(None))
 
 logger = logging.getLogger(__name__)
@@ -86,10 +92,72 @@ def payload_config(payload: Mapping[str, Any], registry: Registry, source: str |
         CheckpointError: components that are not available here, all of them, with what to install.
         ConfigError: the config does not fit the components as they are installed here.
     """
+    payload = upgrade_config(payload, registry, source)
     data = payload["cfg"]
     _require_components(payload, registry, source, data, data)
     with skip_pretrained_weights():
         return structure_run(registry, data, _with_version(source, payload))
+
+
+def upgrade_config(payload: Mapping[str, Any], registry: Registry, source: str | Path) -> dict[str, Any]:
+    """Return a payload whose config is what the components here know; logs what became of options.
+
+    Its states, and the versions in its manifest, are those of the file.
+
+    Raises:
+        PluginError: an upgrade of a component fails.
+    """
+    found = migrate_config(payload["cfg"], payload.get("manifest"), registry.components())
+    found.log(source)
+    return {**payload, "cfg": found.config, "manifest": found.made_with}
+
+
+def upgrade_payload(
+    payload: Mapping[str, Any], cfg: WorkspaceConfig, attributes: Mapping[str, Any], source: object
+) -> dict[str, Any]:
+    """Return a payload as the components of a workspace would have written it; logs what became of states.
+
+    Its manifest has their versions, so that it can be given once more.
+
+    Args:
+        cfg: of the workspace.
+        attributes: of the workspace, by name; what is not made yet may be missing.
+        source: where the payload is from, for the log.
+
+    Raises:
+        PluginError: an upgrade of a component fails.
+    """
+    components = [component for _, component in components_of(cfg)]
+    found = migrate_config(payload["cfg"], payload.get("manifest"), components)
+    migration = StateMigration(found.made_with)
+    states = migration.upgrade(payload["state_dicts"], [("", cfg.workspace)], "")
+    states = {
+        key: migration.upgrade(state, _parts_of(attributes.get(key), getattr(cfg, key, None)), key)
+        for key, state in states.items()
+    }
+    callbacks = {
+        key: migration.upgrade(state, _parts_of(None, cfg.callbacks.get(key)), f"callbacks.{key}")
+        for key, state in payload.get("callbacks", {}).items()
+    }
+    for line in migration.lines:
+        logger.info("%s: %s", source, line)
+    here = {component.distribution: component.version for component in components if component.version}
+    versions = found.made_with["distributions"]
+    manifest = found.made_with | {"distributions": versions | {name: here[name] for name in versions if name in here}}
+    return {**payload, "cfg": found.config, "state_dicts": states, "callbacks": callbacks, "manifest": manifest}
+
+
+def upgrade_weights(payload: Mapping[str, Any], key: str, module: torch.nn.Module, source: object) -> Any:
+    """Return a state of a payload from `upgrade_config`, as ``module`` would have saved it; logs what became of it.
+
+    Raises:
+        PluginError: an upgrade of a component fails.
+    """
+    migration = StateMigration(as_manifest(payload.get("manifest")))
+    state = migration.upgrade(payload["state_dicts"][key], _parts_of(module), key)
+    for line in migration.lines:
+        logger.info("%s: %s", source, line)
+    return state
 
 
 def payload_parts(
@@ -141,7 +209,39 @@ def restore_state(name: str, value: Any, state: Any, strict: bool) -> None:
         else:
             value.load_state_dict(state, strict=False)
     except (RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise CheckpointError(f"the state of '{name}' does not fit this config: {error}") from error
+        raise CheckpointError(
+            f"the state of '{name}' does not fit this config: {misfit(value, state, error)}; leave out what changes it"
+        ) from error
+
+
+def misfit(value: Any, state: Any, error: Exception) -> str:
+    """Say in one line why ``value`` cannot load ``state``, where ``error`` takes a page for a network."""
+    if not isinstance(value, torch.nn.Module) or not isinstance(state, Mapping):
+        return textwrap.shorten(str(error), _LONGEST_REASON)
+    own = value.state_dict()
+    shapes = {
+        key: (tuple(state[key].shape), tuple(own[key].shape))
+        for key in own
+        if isinstance(own[key], torch.Tensor) and isinstance(state.get(key), torch.Tensor)
+    }
+    others = [f"'{key}' has shape {there}, here {here}" for key, (there, here) in shapes.items() if there != here]
+    missing = [f"'{key}' is missing" for key in own if key not in state]
+    unknown = [f"there is no '{key}' here" for key in state if key not in own]
+    groups = [
+        group[0] + (f" (and {len(group) - 1} more)" if group[1:] else "")
+        for group in (others, missing, unknown)
+        if group
+    ]
+    return ", ".join(groups) or textwrap.shorten(str(error), _LONGEST_REASON)
+
+
+def stateful(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Pick what is part of every checkpoint, since it can return its state and take it back."""
+    return {
+        key: value
+        for key, value in attributes.items()
+        if hasattr(value, "state_dict") and hasattr(value, "load_state_dict")
+    }
 
 
 def copy_to_cpu(value: Any, path: str = "") -> Any:
@@ -165,15 +265,6 @@ def copy_to_cpu(value: Any, path: str = "") -> Any:
             f"{path}: {type(value).__name__} cannot be saved; return tensors, numbers, strings and plain containers"
         )
     return value
-
-
-def stateful(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Pick what is part of every checkpoint, since it can return its state and take it back."""
-    return {
-        key: value
-        for key, value in attributes.items()
-        if hasattr(value, "state_dict") and hasattr(value, "load_state_dict")
-    }
 
 
 class CheckpointWriter:
@@ -213,6 +304,21 @@ class CheckpointWriter:
             # Raised again by the next call; a program that ends now would never make one.
             logger.error("%s", error)
             raise
+
+
+def _parts_of(value: Any, slot: Any = None) -> Iterator[tuple[str, Component]]:
+    """Yield the components whose states are in that of ``value``, with their prefixes; parents come first.
+
+    Args:
+        slot: what the config has under the name of ``value``: of a part of the run that is no module, such as the
+            optimizer, or that is not made yet, it says the component.
+    """
+    if isinstance(value, torch.nn.Module):
+        for prefix, module in value.named_modules(remove_duplicate=False):
+            if (component := component_of(module)) is not None:
+                yield prefix, component
+    elif isinstance(slot, Slot):
+        yield "", slot.component
 
 
 def _with_version(source: str | Path, payload: Mapping[str, Any]) -> str:

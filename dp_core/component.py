@@ -37,8 +37,8 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
-def _as_dict(commands: Mapping[str, str]) -> dict[str, str]:
-    return dict(commands)
+def _as_dict(texts: Mapping[str, str]) -> dict[str, str]:
+    return dict(texts)
 
 
 @attrs.frozen(kw_only=True)
@@ -66,6 +66,16 @@ class Component:
     """The command that installs what is required, where an extra cannot say it."""
     data_commands: Mapping[str, str] = attrs.field(factory=dict, converter=_as_dict, hash=False)
     """For data sets: ``dp-data <command> <name>`` calls ``"package.module:function"`` with the remaining arguments."""
+    formerly: tuple[str, ...] = attrs.field(default=())
+    """Names that the component had in earlier versions of its distribution; saved files may have them."""
+    renamed: Mapping[str, str] = attrs.field(factory=dict, converter=_as_dict, hash=False)
+    """Options by the names that they had in earlier versions: ``{"width": "channels"}``."""
+    upgrade: str | None = attrs.field(default=None)
+    """``"package.module:function"``, called as ``function(options, from_version)`` with the options that an earlier
+    version saved, under today's names; returns today's. The module must not import anything heavy."""
+    upgrade_state: str | None = attrs.field(default=None)
+    """``"package.module:function"``, called as ``function(state, from_version)`` with the state that an earlier version
+    saved; returns today's. See `dp_core.provenance.migrations`."""
     distribution: str = "local"
     """The distribution that pip installed the component with; filled in by the registry."""
     version: str = ""
@@ -118,6 +128,28 @@ class Component:
         if dotted := [name for name in requires if not name.isidentifier()]:
             # Looking for a submodule would import the package, for every listing.
             raise PluginError(f"{self.label}: requires must hold top-level names of packages, got '{dotted[0]}'")
+
+    @formerly.validator
+    def _check_formerly(self, _: Any, formerly: tuple[str, ...]) -> None:
+        if not isinstance(formerly, tuple) or not all(isinstance(name, str) for name in formerly):
+            raise PluginError(f"{self.label}: formerly must be a tuple such as ('old_name',), got {formerly!r}")
+        if self.name in formerly:
+            raise PluginError(f"{self.label}: formerly names '{self.name}', which is its name today; leave it out")
+
+    @renamed.validator
+    def _check_renamed(self, _: Any, renamed: dict[str, str]) -> None:
+        today = attrs.fields_dict(self.config)
+        for former, name in renamed.items():
+            if name not in today:
+                raise PluginError(f"{self.label}: renamed says that '{former}' is '{name}' now, which is no option")
+            if former in today:
+                raise PluginError(f"{self.label}: renamed says that '{former}' is '{name}' now, but both are options")
+
+    @upgrade.validator
+    @upgrade_state.validator
+    def _check_upgrade(self, field: attrs.Attribute[str | None], target: str | None) -> None:
+        if target is not None and not (isinstance(target, str) and _TARGET.fullmatch(target)):
+            raise PluginError(f"{self.label}: {field.name} must look like 'package.module:function', got {target!r}")
 
     @property
     def label(self) -> str:

@@ -131,6 +131,8 @@ class Registry:
         names = sorted({component.name for component in self.components(kind)})
         installed = f"installed are {', '.join(names)}" if names else f"no {kind} is installed"
         hint = did_you_mean(name.rpartition("/")[2], names, installed)
+        if heirs := [c for c in self.components(kind) for former in c.formerly if _names(name, c.distribution, former)]:
+            return f"unknown {kind} '{name}'; it was renamed {quoted((c.name for c in heirs), ' or ')}"
         if why := self.why_absent(name):
             return f"unknown {kind} '{name}'; {why}; {hint}"
         if off := sorted({p.distribution for p in self.plugins if p.cause.startswith(f"by {NO_AUTOLOAD}")}):
@@ -151,6 +153,10 @@ class Registry:
         if len(suspects) > 3:
             return f"{len(suspects)} plugins of {distribution} are not in use, see dp-run --list"
         return "; ".join(map(str, suspects))
+
+
+def _names(name: str, distribution: str, short: str) -> bool:
+    return name in (short, f"{distribution}/{short}")
 
 
 def _ambiguous(components: list[Component]) -> str:

@@ -10,12 +10,13 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from dp_core.atomic import new_folder, numbered, whole_file
-from dp_core.config.compose import compose, leaves, parse_override
+from dp_core.config.compose import apply_overrides, override_paths, read_config, resolve
 from dp_core.config.schema import WorkspaceConfig
 from dp_core.config.structure import structure_run
 from dp_core.config.tree import unstructure
 from dp_core.errors import ConfigError, Problem
 from dp_core.provenance.manifest import compare, manifest
+from dp_core.provenance.migrations import migrate_config
 from dp_core.registry import Registry
 
 RESOLVED_CONFIG = "config.resolved.yaml"
@@ -27,23 +28,44 @@ MANIFEST = "manifest"
 def load_config(registry: Registry, path: str | Path, overrides: Sequence[str] = ()) -> WorkspaceConfig:
     """Compose, structure and check a config. Imports no component.
 
-    Warns of what its blocks advise against, and where a resolved config was made with other versions.
+    Warns of what its blocks advise against, and where a resolved config was made with other versions; logs what became
+    of options that those had (`read_upgraded`).
 
     Args:
         path: of a file, or the name of a config that comes with dp-core or a plugin: ``borel-data/pendulum``.
-        overrides: ``key=value``, as on the command line.
+        overrides: ``key=value`` or ``~key``, as on the command line.
 
     Raises:
         ConfigError: everything that is wrong, each with its dotted path; or, of a resolved config, every component
             that is not available here.
     """
     try:
-        return check_config(registry, compose(path, overrides, registry.presets), path, overrides)
+        data = resolve(apply_overrides(read_upgraded(registry, path), overrides), str(path))
+        return check_config(registry, data, path, overrides)
     except ConfigError as error:
         if (name := registry.presets.fragment_meant(path)) is None:
             raise
         note = f"'{name}' is not a whole config, but a part to build on; in one of yours: 'extends: [{name}]'"
         raise ConfigError(error.source, error.problems, [*error.notes, note]) from error
+
+
+def read_upgraded(registry: Registry, path: str | Path) -> dict[str, Any]:
+    """Read a config with everything it extends; resolved ones among them say what the components here know.
+
+    Logs what became of their options, see `dp_core.provenance.migrations`. Interpolations stay as they are.
+
+    Raises:
+        ConfigError: a file that cannot be read.
+        PluginError: an upgrade of a component fails.
+    """
+
+    def upgrade(data: dict[str, Any], file: Path) -> dict[str, Any]:
+        options = {key: value for key, value in data.items() if key != MANIFEST}
+        found = migrate_config(options, data.get(MANIFEST), registry.components())
+        found.log(file)
+        return {**found.config, MANIFEST: found.made_with} if MANIFEST in data else data
+
+    return read_config(path, registry.presets, upgrade)
 
 
 def check_config(
@@ -65,7 +87,7 @@ def check_config(
         _check_required(registry, options.get("required_plugins"), str(path))
         return structure_run(registry, options, str(path))
     except ConfigError as error:
-        given = [leaf for override in overrides for leaf in leaves(parse_override(override))]
+        given = [given for override in overrides for given in override_paths(override)]
         raise ConfigError(error.source, [_with_origin(problem, given) for problem in error.problems]) from error
 
 

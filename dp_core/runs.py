@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from dp_core.atomic import new_folder, numbered, remove_leftovers, whole_file
 from dp_core.border import Origin
 from dp_core.border.log import naming_the_end
 from dp_core.config.checks import step_mismatches
-from dp_core.config.compose import apply_overrides, compose, leaves, parse_override, resolve
+from dp_core.config.compose import apply_overrides, leaves, override_paths, resolve
 from dp_core.config.fields import Slot
 from dp_core.config.structure import structure_task
 from dp_core.config.tree import preflight, unstructure
@@ -38,7 +37,15 @@ from dp_core.pretrained import skip_pretrained_weights
 from dp_core.provenance.manifest import as_manifest
 from dp_core.provenance.noise_process import keep_process
 from dp_core.registry import Registry
-from dp_core.run_config import MANIFEST, RESOLVED_CONFIG, check_config, load_config, run_folder, save_config
+from dp_core.run_config import (
+    MANIFEST,
+    RESOLVED_CONFIG,
+    check_config,
+    load_config,
+    read_upgraded,
+    run_folder,
+    save_config,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -139,7 +146,7 @@ def restore(run_dir: str | Path, overrides: Sequence[str] = (), *, trust_pickles
         ConfigError, CheckpointError, DpError: as in `resume`.
     """
     folder = Path(run_dir)
-    if any("output_dir" in parse_override(override) for override in overrides):
+    if any(path.partition(".")[0] == "output_dir" for override in overrides for path in override_paths(override)):
         message = "a run continues where it is; leave it out, and move the folder if it shall be elsewhere"
         raise ConfigError("the command line", [Problem("output_dir", message)])
     path, checkpoint = folder / RESOLVED_CONFIG, folder / "checkpoints" / "latest.ckpt"
@@ -149,10 +156,11 @@ def restore(run_dir: str | Path, overrides: Sequence[str] = (), *, trust_pickles
     has_weights = checkpoint.is_file()  # a run that was killed before its first checkpoint begins again
 
     registry = Registry.discover()
-    data = compose(path, overrides)
+    read = read_upgraded(registry, path)
+    data = resolve(apply_overrides(read, overrides), str(path))
     if has_weights:
         # Whatever sampler an override chooses, it reverses the process that the weights were trained for.
-        former = compose(path)
+        former = resolve(read, str(path))
         data = keep_process(registry, former, as_manifest(former.get(MANIFEST))["kinds"], data, str(path))
     # Pretrained weights would be overwritten by the checkpoint's, and need not be on this machine any more.
     with skip_pretrained_weights() if has_weights else contextlib.nullcontext():
@@ -226,12 +234,12 @@ def evaluate(
     """
     import torch
 
-    from dp_core.checkpoint import payload_parts, read_payload
+    from dp_core.checkpoint import payload_parts, read_payload, upgrade_config
     from dp_core.training.devices import find_device
 
     path = Path(checkpoint)
-    payload = read_payload(path)
     registry = Registry.discover()
+    payload = upgrade_config(read_payload(path), registry, path)
     _require_heard(overrides, ("policy", "runner"), payload["cfg"])
     episodes = _episodes(registry, apply_overrides(payload["cfg"], overrides).get("runner"), n_episodes)
     data = checkpoint_config(payload, registry, path, [*overrides, *episodes])
@@ -272,10 +280,10 @@ def load_policy(path: str | Path, device: str | torch.device = "cpu", overrides:
         ConfigError: an override is wrong, a scheduler that reverses another noise process included, or changes
             something else than the policy.
     """
-    from dp_core.checkpoint import payload_parts, read_payload
+    from dp_core.checkpoint import payload_parts, read_payload, upgrade_config
 
-    payload = read_payload(path)
     registry = Registry.discover()
+    payload = upgrade_config(read_payload(path), registry, path)
     _require_heard(overrides, ("policy",), payload["cfg"])
     data = checkpoint_config(payload, registry, path, overrides)
     parts = payload_parts(payload, registry, path, data, ("policy",))
@@ -319,11 +327,13 @@ def policy_from(payload: Mapping[str, Any], policy: Slot, data: Mapping[str, Any
     """Build a policy with the weights of ``payload``, in eval mode, on the CPU.
 
     Args:
+        payload: from `dp_core.checkpoint.upgrade_config`.
         policy: the block ``policy`` of ``data``, which is the config of the run.
 
     Raises:
         CheckpointError: there are no weights, they do not fit the policy, or they are not finite.
     """
+    from dp_core.checkpoint import misfit, upgrade_weights
     from dp_core.soundness import unsound
 
     states = payload["state_dicts"]
@@ -332,11 +342,12 @@ def policy_from(payload: Mapping[str, Any], policy: Slot, data: Mapping[str, Any
         raise CheckpointError(f"{path}: holds no policy; it has the states {', '.join(states) or 'none'}")
     with skip_pretrained_weights():
         built: BasePolicy = policy.build(shape_meta=data["shape_meta"])
+    state = upgrade_weights(payload, key, built, path)
     try:
-        built.load_state_dict(states[key])
+        built.load_state_dict(state)
     except RuntimeError as error:
         raise CheckpointError(
-            f"{path}: the weights do not fit the policy that its config describes: {textwrap.shorten(str(error), 400)}"
+            f"{path}: the weights do not fit the policy that its config describes: {misfit(built, state, error)}"
         ) from error
     if problems := unsound({key: built}):
         raise UnsoundStateError(
@@ -349,7 +360,7 @@ def _require_heard(overrides: Sequence[str], parts: Sequence[str], cfg: Mapping[
     """Refuse overrides of what is not built here: they would change nothing."""
     places = [path for part in parts for path in leaves(cfg.get(part), part)]
     problems = []
-    for path in (path for override in overrides for path in leaves(parse_override(override))):
+    for path in (path for override in overrides for path in override_paths(override)):
         if path.partition(".")[0] not in (*parts, "shape_meta"):
             meant = [place for place in places if place.rpartition(".")[2] == path]
             hint = f"did you mean {quoted(meant, ' or ')}?" if meant else "leave it out"

@@ -24,6 +24,7 @@ from dp_core.checkpoint import (
     restore_state,
     stateful,
     unpickle,
+    upgrade_payload,
     write_payload,
 )
 from dp_core.config.schema import WorkspaceConfig
@@ -296,10 +297,10 @@ class BaseWorkspace(ABC):
         strict: bool = True,
         trust_pickles: bool = False,
     ) -> None:
-        """Restore what a payload holds.
+        """Restore what a payload holds, after it was upgraded to the versions that are here.
 
         Args:
-            exclude_keys: state dicts and callbacks to leave as they are.
+            exclude_keys: state dicts and callbacks to leave as they are, or that this config leaves out.
             include_keys: values to unpickle; None for those of the class's ``include_keys`` that the payload has.
             strict: whether the weights of modules have to match exactly.
             trust_pickles: allow unpickling, which can run any code that is in the file.
@@ -308,6 +309,7 @@ class BaseWorkspace(ABC):
             CheckpointError: the payload has a state that does not fit or that this config leaves out, or pickles that
                 are not trusted.
         """
+        payload = upgrade_payload(payload, self.cfg, self.__dict__, "the payload")
         excluded = set(exclude_keys or ())
         pickled = [key for key in self.include_keys if key in payload.get("pickles", {})]
         values = unpickle(payload, pickled if include_keys is None else list(include_keys), trust_pickles)
@@ -334,10 +336,13 @@ class BaseWorkspace(ABC):
         strict: bool = True,
         trust_pickles: bool = False,
     ) -> dict[str, Any]:
-        """Restore from a file, see `load_payload`. Tensors go to the device of what they are loaded into."""
+        """Restore from a file, see `load_payload`, and return its payload, upgraded.
+
+        Tensors go to the device of what they are loaded into.
+        """
         self._writer.wait()
         path = Path(path) if path is not None else self.get_checkpoint_path(tag)
-        payload = read_payload(path)
+        payload = upgrade_payload(read_payload(path), self.cfg, self.__dict__, path)
         self.load_payload(payload, exclude_keys, include_keys, strict=strict, trust_pickles=trust_pickles)
         self._positions[path.absolute()] = self.position()
         return payload
@@ -361,6 +366,7 @@ class BaseWorkspace(ABC):
             raise CheckpointError(f"{path}: was written by '{cfg.workspace.qualified_name}', not by {cls.__name__}")
         with skip_pretrained_weights():
             workspace = target(cfg, output_dir=output_dir)
+        payload = upgrade_payload(payload, cfg, workspace.__dict__, path)
         workspace.load_payload(payload, exclude_keys, include_keys, strict=strict, trust_pickles=trust_pickles)
         return workspace
 
@@ -393,7 +399,6 @@ class BaseWorkspace(ABC):
         value = getattr(self, key)
         if not hasattr(value, "load_state_dict"):
             raise CheckpointError(
-                f"the checkpoint has a state for '{key}', which this config leaves out; keep what the run had, or in "
-                f"Python pass exclude_keys=('{key}',)"
+                f"the checkpoint has a state for '{key}', which this config leaves out; keep what the run had"
             )
         restore_state(key, value, state, strict)

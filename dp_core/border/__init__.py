@@ -13,6 +13,6 @@ from __future__ import annotations
 
 from dp_core.border.carried import Failure
 from dp_core.border.naming import fault, named, naming, say_when
-from dp_core.border.origin import Origin, origin_of, remember_copies
+from dp_core.border.origin import Origin, component_of, origin_of
 
-__all__ = ["Failure", "Origin", "fault", "named", "naming", "origin_of", "remember_copies", "say_when"]
+__all__ = ["Failure", "Origin", "component_of", "fault", "named", "naming", "origin_of", "say_when"]

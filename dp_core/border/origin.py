@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import traceback
 import weakref
-from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -14,7 +13,7 @@ from dp_core.component import Component
 
 @attrs.frozen
 class Origin:
-    """Name a component in messages. Nothing but text, so it survives pickling from worker processes."""
+    """Name a component in messages. Nothing but plain data, so it survives pickling from worker processes."""
 
     path: str
     """The dotted path of the block in the config; empty for what no config names."""
@@ -22,11 +21,13 @@ class Origin:
     """The component with its kind, such as ``encoder 'depth'``."""
     provider: str = ""
     """The distribution and its version, such as ``dp-lab 0.3``; empty for what no package offers."""
+    component: Component | None = attrs.field(default=None, eq=False, repr=False)
+    """The component itself, where there is one."""
 
     @classmethod
     def of(cls, component: Component, path: str = "") -> Origin:
         """Return that of what ``component`` builds for the block ``path``."""
-        return cls(path, component.label, f"{component.distribution} {component.version}".strip())
+        return cls(path, component.label, f"{component.distribution} {component.version}".strip(), component)
 
     def __str__(self) -> str:
         where = f"{self.path}: " if self.path else ""
@@ -41,8 +42,10 @@ class _Built:
     """Whether the class is the target itself, so that whatever is of this class comes from the component."""
 
 
+_ORIGIN = "_dp_origin"
+"""The attribute of a module. Copies of it, such as averaged weights, then have it too."""
 _built: dict[int, _Built] = {}
-"""By id. Beside the objects, not in them: an attribute would become part of states, copies and comparisons."""
+"""By id. Beside objects other than modules, not in them: of those, attributes may be the state that they compare by."""
 
 
 def remember(built: Any, origin: Origin, target: Any = None) -> None:
@@ -57,6 +60,9 @@ def remember(built: Any, origin: Origin, target: Any = None) -> None:
     key = id(built)
     if _exactly(built) is not None:
         return
+    if hasattr(built, "named_modules"):
+        built.__dict__[_ORIGIN] = origin
+        return
     try:
         reference = weakref.ref(built, lambda _: _built.pop(key, None))
     except TypeError:
@@ -64,21 +70,16 @@ def remember(built: Any, origin: Origin, target: Any = None) -> None:
     _built[key] = _Built(reference, origin, type(built) is target)
 
 
-def remember_copies(originals: Iterable[object], copies: Iterable[object]) -> None:
-    """Note that copies come from where their originals do, one by one: ``model.modules()``, ``ema_model.modules()``.
-
-    Needed only where several originals are of one class, such as two encoders that are alike: see `origin_of`.
-    """
-    for original, copy in zip(originals, copies, strict=True):
-        if (known := _built.get(id(original))) is not None and known.reference() is original:
-            remember(copy, known.origin, type(copy) if known.is_own else None)
+def component_of(module: object) -> Component | None:
+    """Return the component that built a module, or the original of a copy; None if none did."""
+    origin = _exactly(module)
+    return origin.component if origin is not None else None
 
 
 def origin_of(thing: object) -> Origin | None:
     """Tell where an object comes from; a copy (averaged weights, a validation set) comes from where the original does.
 
-    Where several objects of the class of a copy are alive, and nobody called `remember_copies`, the path names the
-    places of all.
+    Where the copy is no module, and several objects of its class are alive, the path names the places of all.
     """
     if (exact := _exactly(thing)) is not None:
         return exact
@@ -106,5 +107,9 @@ def origin_in(error: BaseException) -> Origin | None:
 
 
 def _exactly(thing: object) -> Origin | None:
+    # Not getattr: a module that hands on the attributes of what it wraps is not what it wraps.
+    inside = getattr(thing, "__dict__", {}).get(_ORIGIN)
+    if inside is not None:
+        return cast(Origin, inside)
     built = _built.get(id(thing))
     return built.origin if built is not None and built.reference() is thing else None

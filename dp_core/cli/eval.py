@@ -23,7 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog="example: dp-eval runs/x/checkpoints/latest.ckpt --episodes 100 policy.scheduler.num_inference_steps=8",
     )
     parser.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT", help="a .ckpt file")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="options to change: policy.scheduler, runner")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="options to change: policy.scheduler, runner; ~key drops one"
+    )
     parser.add_argument("--episodes", type=int, metavar="N", help="test episodes; default: as in the run")
     parser.add_argument(
         "--output",

@@ -39,7 +39,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "config", nargs="?", metavar="CONFIG", help="a YAML file, or the name of a config, see --list configs"
     )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="options to change; values are YAML")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="options to change, values are YAML; ~key drops one"
+    )
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument("--resume", metavar="RUN_DIR", help="continue a run from its last checkpoint")
     modes.add_argument(
@@ -155,7 +157,7 @@ def _start(arguments: argparse.Namespace) -> int:
 def _resume(overrides: list[str], arguments: argparse.Namespace) -> int:
     from dp_core.runs import restore
 
-    if configs := [text for text in overrides if "=" not in text]:
+    if configs := [text for text in overrides if "=" not in text and not text.startswith("~")]:
         raise DpError(f"--resume continues with the config of the run; leave out '{configs[0]}'")
     set_up_logging()
     folder = Path(arguments.resume)

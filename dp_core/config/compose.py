@@ -6,7 +6,7 @@ import datetime
 import os
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from yaml import MarkedYAMLError, YAMLError
 
 from dp_core.config.env_variables import FromEnvironment
 from dp_core.config.presets import Presets
-from dp_core.errors import ConfigError, InputError, Problem
+from dp_core.errors import ConfigError, InputError, Problem, did_you_mean
 
+DROP = "~"
+"""What an override begins with that drops an option."""
 RESOLVERS = ("oc.env", "dp.now")
 """The only functions that ``${...}`` may call: none of them runs code from a config."""
 
@@ -30,8 +32,12 @@ _NOW = re.compile(r"\$\{\s*dp\.now\s*:([^{}]*)\}")
 _NOW_FORMAT = "%Y-%m-%d_%H-%M-%S"
 
 
+Upgrade = Callable[[dict[str, Any], Path], dict[str, Any]]
+"""Makes of what a file says what it has to say today, before anything is merged over it."""
+
+
 def compose(path: str | Path, overrides: Sequence[str] = (), presets: Presets | None = None) -> dict[str, Any]:
-    """Read a config with everything it extends, apply ``key=value`` overrides and resolve interpolations.
+    """Read a config with everything it extends, apply overrides and resolve interpolations.
 
     Mappings merge; lists and scalars replace; a block whose ``name`` changes is replaced whole, so that no option of
     the former component stays behind.
@@ -43,21 +49,72 @@ def compose(path: str | Path, overrides: Sequence[str] = (), presets: Presets | 
     Raises:
         ConfigError: a file that cannot be read, an override that is none, an interpolation without a value.
     """
-    return resolve(apply_overrides(_read_with_extends(path, Path(), (), presets or Presets()), overrides), str(path))
+    return resolve(apply_overrides(read_config(path, presets), overrides), str(path))
+
+
+def read_config(path: str | Path, presets: Presets | None = None, upgrade: Upgrade | None = None) -> dict[str, Any]:
+    """Read a config with everything it extends; interpolations stay as they are.
+
+    Args:
+        path, presets: as in `compose`.
+        upgrade: called with the content of each file.
+
+    Raises:
+        ConfigError: a file that cannot be read.
+    """
+    return _read_with_extends(path, Path(), (), presets or Presets(), upgrade)
 
 
 def apply_overrides(data: Any, overrides: Sequence[str]) -> Any:
-    """Merge every ``key=value`` over ``data``, in order, and return the result.
+    """Merge every ``key=value`` over ``data``, drop every ``~key`` from it, in order, and return the result.
 
     Raises:
-        ConfigError: one of them is not of this form.
+        ConfigError: one of them is not of this form, or there is nothing to drop.
         InputError: they are a single string, whose letters would be taken for overrides.
     """
     if isinstance(overrides, str):
         raise InputError(f"overrides: expected a list, got a string; write ['{overrides}']")
     for override in overrides:
-        data = merge(data, parse_override(override))
+        if override.startswith(DROP):
+            key = _dropped_key(override)
+            data = _dropped(data, key.split("."), key, list(_places(data)))
+        else:
+            data = merge(data, parse_override(override))
     return data
+
+
+def override_paths(override: str) -> list[str]:
+    """Return the dotted paths of what an override sets or drops.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    return [_dropped_key(override)] if override.startswith(DROP) else list(leaves(parse_override(override)))
+
+
+def _dropped_key(override: str) -> str:
+    key = override.removeprefix(DROP)
+    if not _is_key(key):
+        message = f"'{override}' drops no option; write {DROP}key, such as {DROP}policy.encoder.pool"
+        raise ConfigError("the command line", [Problem("", message)])
+    return key
+
+
+def _dropped(data: Any, keys: Sequence[str], path: str, places: list[str]) -> Any:
+    if not isinstance(data, Mapping) or keys[0] not in data:
+        hint = did_you_mean(path, places, "leave it out")
+        raise ConfigError("the command line", [Problem(path, f"there is nothing to drop; {hint}")])
+    if not keys[1:]:
+        return {key: value for key, value in data.items() if key != keys[0]}
+    return {**data, keys[0]: _dropped(data[keys[0]], keys[1:], path, places)}
+
+
+def _places(data: Any, path: str = "") -> Iterator[str]:
+    """Yield the dotted paths of the values in nested mappings, and of the mappings."""
+    for key, value in data.items() if isinstance(data, Mapping) else ():
+        here = f"{path}.{key}".lstrip(".")
+        yield here
+        yield from _places(value, here)
 
 
 def parse_override(text: str) -> dict[str, Any]:
@@ -67,13 +124,17 @@ def parse_override(text: str) -> dict[str, Any]:
         ConfigError: it is not of this form, or the value is not YAML.
     """
     key, separator, _ = text.partition("=")
-    if not separator or not re.fullmatch(r"[A-Za-z_][\w.-]*", key) or ".." in key or key.endswith("."):
+    if not separator or not _is_key(key):
         raise ConfigError("the command line", [Problem("", f"'{text}' is not an override; write key=value")])
     try:
         return _plain(OmegaConf.from_dotlist([text]))
     except (YAMLError, OmegaConfBaseException, ValueError) as error:  # the last, of a number with too many digits
         message = f"the value of '{text}' is not YAML: {_reason(error)}"
         raise ConfigError("the command line", [Problem(key, message)]) from error
+
+
+def _is_key(text: str) -> bool:
+    return bool(re.fullmatch(r"[A-Za-z_][\w.-]*", text)) and ".." not in text and not text.endswith(".")
 
 
 def leaves(data: Any, path: str = "") -> Iterator[str]:
@@ -125,7 +186,9 @@ def resolve(data: Mapping[str, Any], source: str) -> dict[str, Any]:
     return resolved
 
 
-def _read_with_extends(text: str | Path, folder: Path, chain: tuple[Path, ...], presets: Presets) -> dict[str, Any]:
+def _read_with_extends(
+    text: str | Path, folder: Path, chain: tuple[Path, ...], presets: Presets, upgrade: Upgrade | None
+) -> dict[str, Any]:
     path = presets.find(text, folder)
     if not path.is_file():
         by = f", which {chain[-1].name} extends" if chain else ""
@@ -140,8 +203,8 @@ def _read_with_extends(text: str | Path, folder: Path, chain: tuple[Path, ...], 
         raise ConfigError(str(path), [Problem("extends", f"expected a list of files, got {parents!r}")])
     merged: dict[str, Any] = {}
     for parent in parents:
-        merged = merge(merged, _read_with_extends(parent, path.parent, (*chain, resolved), presets))
-    return merge(merged, data)
+        merged = merge(merged, _read_with_extends(parent, path.parent, (*chain, resolved), presets, upgrade))
+    return merge(merged, data if upgrade is None else upgrade(data, path))
 
 
 def _read(path: Path) -> dict[str, Any]:

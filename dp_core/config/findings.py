@@ -28,6 +28,8 @@ class Findings:
         self._advice: list[Problem] = []
         self.origins: dict[str, str] = {}
         """Variables that values come from, by the path of the option that they are for."""
+        self.renamed: dict[str, str] = {}
+        """By the path that an option had in an earlier version, its name today."""
         self._unknown: dict[str, tuple[str, Sequence[str]]] = {}
         """By its path, an unknown option, and those that there are in its place."""
         self._unsound: dict[int, tuple[Any, set[str]]] = {}
@@ -77,4 +79,6 @@ class Findings:
     def _worded(self, problem: Problem, there: list[str]) -> Problem:
         if problem.message != _UNKNOWN:
             return problem
+        if problem.path in self.renamed:
+            return Problem(problem.path, f"unknown option; it was renamed '{self.renamed[problem.path]}'")
         return Problem(problem.path, unknown_option(*self._unknown[problem.path], there))

@@ -129,6 +129,7 @@ class _Structurer:
         return Slot(component, self.component_options(component, options, path), path)
 
     def component_options(self, component: Component, options: Mapping[str, Any], path: str) -> Any:
+        self.findings.renamed |= {join_path(path, former): today for former, today in component.renamed.items()}
         if component.kind != "workspace":
             return self.options(component.config, options, path)
         if not issubclass(component.config, WorkspaceConfig):

@@ -15,7 +15,6 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 from dp_core import Slot
-from dp_core.border import remember_copies
 from dp_core.errors import DataError
 from dp_core.interfaces import BaseDataset, BasePolicy, BaseRunner
 from dp_core.profiling import section, set_device
@@ -62,8 +61,6 @@ class TrainWorkspace(BaseWorkspace):
         seed_everything(cfg.training.seed)
         self.model: BasePolicy = cfg.policy.build(shape_meta=cfg.shape_meta)
         self.ema_model: BasePolicy | None = copy.deepcopy(self.model) if cfg.ema else None
-        if self.ema_model is not None:
-            remember_copies(self.model.modules(), self.ema_model.modules())
         self.ema = EMAModel(self.ema_model, **attrs.asdict(cfg.ema)) if cfg.ema and self.ema_model else None
         self.optimizer: torch.optim.Optimizer = cfg.optimizer.build(policy=self.model)
         self._configured = [_options_of(group) for group in self.optimizer.param_groups]

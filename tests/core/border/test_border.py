@@ -8,8 +8,9 @@ import pickle
 from typing import Any
 
 import pytest
+from torch import nn
 
-from dp_core.border import Failure, Origin, fault, named, naming, origin_of, remember_copies, say_when
+from dp_core.border import Failure, Origin, fault, named, naming, origin_of, say_when
 from dp_core.border.log import recorded
 from dp_core.border.origin import remember
 from dp_core.component import Component
@@ -63,15 +64,19 @@ def test_a_copy_comes_from_where_its_original_does() -> None:
     assert blamed(copy.deepcopy(left)) == "policy.left"
 
 
-def test_of_the_copies_of_two_that_are_alike_both_are_named_unless_it_was_noted_which_is_which() -> None:
+def test_of_the_copies_of_two_that_are_alike_both_are_named() -> None:
     twin = type("Twin", (Part,), {})
     originals = built(LEFT, cls=twin), built(RIGHT, cls=twin)
-    copies = copy.deepcopy(originals)
-    before = blamed(copies[1])
-    remember_copies(originals, copies)
 
-    assert before == "policy.left or policy.right"
-    assert [blamed(part) for part in copies] == ["policy.left", "policy.right"]
+    assert blamed(copy.deepcopy(originals)[1]) == "policy.left or policy.right"
+
+
+def test_copies_of_modules_that_are_alike_are_told_apart() -> None:
+    originals = [nn.Linear(1, 1), nn.Linear(1, 1)]
+    for module, origin in zip(originals, (LEFT, RIGHT), strict=True):
+        remember(module, origin, nn.Linear)
+
+    assert [origin_of(module) for module in copy.deepcopy(originals)] == [LEFT, RIGHT]
 
 
 def test_an_object_that_is_passed_on_keeps_its_first_origin_and_is_forgotten_with_its_life() -> None:
