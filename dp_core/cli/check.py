@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from textwrap import indent
 
 from dp_core.cli.command import USAGE_ERROR
 from dp_core.discovery.loading import PluginRecord
@@ -20,7 +19,7 @@ def is_config(registry: Registry, text: str) -> bool:
 
 
 def check_plugin(registry: Registry, name: str, overrides: Sequence[str] = ()) -> int:
-    """Print a line for each component of a plugin, with default options, and each config. Status 2 if one is broken.
+    """Print a line for each component of a plugin, with default options. Status 2 if a rule is broken.
 
     Args:
         name: of its entry point, ``<distribution>:<name>``, or of the distribution: all its plugins.
@@ -49,25 +48,6 @@ def check_plugin(registry: Registry, name: str, overrides: Sequence[str] = ()) -
     return status
 
 
-def _configs_are_sound(registry: Registry, plugin: PluginRecord) -> bool:
-    """Print a line for each config of a plugin that is whole, and what is wrong with it; tell whether nothing is."""
-    from dp_core.run_config import load_config
-
-    is_sound = True
-    names = [f"{plugin.distribution}/{name}" for name in (plugin.configs.files() if plugin.configs else ())]
-    for preset in filter(None, map(registry.presets.get, names)):
-        if preset.is_fragment:
-            continue
-        try:
-            load_config(registry, preset.name)
-            print(f"  config {preset.name}: ok")
-        except ConfigError as error:
-            is_sound = False
-            print(f"  config {preset.name}: broken")
-            print(indent(str(error), "    "))
-    return is_sound
-
-
 def find_plugins(registry: Registry, name: str) -> list[PluginRecord]:
     """Find the plugins that ``name`` means; arguments and errors as in `check_plugin`."""
     matches = [p for p in registry.plugins if name in (p.name, f"{p.distribution}:{p.name}")]
@@ -85,3 +65,22 @@ def find_plugins(registry: Registry, name: str) -> list[PluginRecord]:
     if unusable := [plugin for plugin in matches if plugin.status != "ok"]:
         raise PluginError("; ".join(map(str, unusable)))
     return matches
+
+
+def _configs_are_sound(registry: Registry, plugin: PluginRecord) -> bool:
+    """Print a line for each config of a plugin that is whole, and what is wrong with it; tell whether nothing is."""
+    from dp_core.run_config import load_config
+
+    is_sound = True
+    names = [f"{plugin.distribution}/{name}" for name in (plugin.configs.files() if plugin.configs else ())]
+    for preset in filter(None, map(registry.presets.get, names)):
+        if preset.is_fragment:
+            continue
+        try:
+            load_config(registry, preset.name)
+            print(f"  config {preset.name}: ok")
+        except ConfigError as error:
+            is_sound = False
+            print(f"  config {preset.name}: broken")
+            print("\n".join(f"    {line}" for line in str(error).splitlines()))
+    return is_sound

@@ -23,7 +23,8 @@ class RolloutOptions:
     environment_measures: ClassVar[tuple[str, ...] | None] = None
     """Names of what `Environment.measure` of the task returns; None: not said, so any."""
     has_success: ClassVar[bool] = True
-    """Whether the steps of the task say if it is done, see `Step.is_success`; False: it is never done, only scored."""
+    """Whether the steps of the task say if it is done, see `Step.is_success`; False: it is never done, only scored. To
+    be said where ``environment_measures`` is, too."""
 
     n_obs_steps: int = option(help="To, observations that the policy sees", validator=ge(1))
     n_action_steps: int = option(help="Ta, actions executed per prediction", validator=ge(1))
@@ -50,8 +51,9 @@ class RolloutOptions:
     @property
     def measures(self) -> tuple[str, ...]:
         """Names of the metrics of an evaluation, ``*`` for the seed of an episode, see `dp_core.config.metrics`."""
-        further = ("*",) if self.environment_measures is None else self.environment_measures
-        names = (*_SCORES, *(_SUCCESS if self.has_success else ()), *further)
+        success = _SUCCESS if self.has_success else ()
+        further = ("*",) if self.environment_measures is None else (*success, *self.environment_measures)
+        names = (*_SCORES, *further)
         splits = {"test": self.n_test, "train": self.n_train}
         of_splits = [f"{split}/{name}" for split, n in splits.items() if n for name in names]
         return (*of_splits, "seconds_per_episode")

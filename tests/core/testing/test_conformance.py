@@ -598,8 +598,8 @@ def test_a_plugin_that_two_packages_offer_is_named_with_its_package(
 
     assert capsys.readouterr().err == (
         "dp-run: error: plugin 'twin' is provided by 2 packages; write 'dp-a:twin' or 'dp-b:twin'\n"
-        "dp-run: error: the plugin 'twin' of dp-b 1.0 is broken: written for plugin API 9; this dp-core has API 1; "
-        "upgrade dp-core\n"
+        "dp-run: error: the plugin 'twin' of dp-b 1.0 is broken: its module 'dp_twin.plugin' is also one of 'dp-a', "
+        "and one has overwritten the files of the other; uninstall both and install one\n"
     )
 
 
