@@ -16,7 +16,7 @@ from yaml import MarkedYAMLError, YAMLError
 
 from dp_core.config.env_variables import FromEnvironment
 from dp_core.config.presets import Presets
-from dp_core.errors import ConfigError, InputError, Problem, did_you_mean
+from dp_core.errors import ConfigError, InputError, Problem, did_you_mean, quoted
 
 DROP = "~"
 """What an override begins with that drops an option."""
@@ -76,8 +76,7 @@ def apply_overrides(data: Any, overrides: Sequence[str]) -> Any:
         raise InputError(f"overrides: expected a list, got a string; write ['{overrides}']")
     for override in overrides:
         if override.startswith(DROP):
-            key = _dropped_key(override)
-            data = _dropped(data, key.split("."), key, list(_places(data)))
+            data = _without(data, _dropped_key(override).split("."), list(_places(data)))
         else:
             data = merge(data, parse_override(override))
     return data
@@ -100,13 +99,17 @@ def _dropped_key(override: str) -> str:
     return key
 
 
-def _dropped(data: Any, keys: Sequence[str], path: str, places: list[str]) -> Any:
-    if not isinstance(data, Mapping) or keys[0] not in data:
-        hint = did_you_mean(path, places, "leave it out")
-        raise ConfigError("the command line", [Problem(path, f"there is nothing to drop; {hint}")])
-    if not keys[1:]:
-        return {key: value for key, value in data.items() if key != keys[0]}
-    return {**data, keys[0]: _dropped(data[keys[0]], keys[1:], path, places)}
+def _without(data: Any, keys: Sequence[str], places: list[str], path: str = "") -> dict[str, Any]:
+    """Return ``data`` without what is at ``keys``, one inside of the other; ``places`` are those that there are."""
+    key, *inside = keys
+    here, options = f"{path}.{key}".lstrip("."), data if isinstance(data, Mapping) else {}
+    if key not in options:
+        same = [place for place in places if place.rpartition(".")[2] == keys[-1]]
+        hint = f"did you mean {quoted(same[:3], ' or ')}?" if same else did_you_mean(key, options, "leave it out")
+        raise ConfigError("the command line", [Problem(here, f"is not set, so that nothing can be dropped; {hint}")])
+    if inside:
+        return {**options, key: _without(options[key], inside, places, here)}
+    return {name: value for name, value in options.items() if name != key}
 
 
 def _places(data: Any, path: str = "") -> Iterator[str]:

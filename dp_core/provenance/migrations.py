@@ -200,7 +200,7 @@ class StateMigration:
         gone, new = len(own.keys() - upgraded.keys()), len(upgraded.keys() - own.keys())
         changed = sum(upgraded[key] is not own[key] for key in own.keys() & upgraded.keys())
         if gone or new or changed:
-            counts = f"{gone} entries gone, {new} new, {changed} changed"
+            counts = f"{gone} gone, {new} new, {changed} changed"
             self.lines.append(f"{where}: state upgraded: {counts} ({_versions(component, there)})")
         return _replaced(state, start, upgraded)
 

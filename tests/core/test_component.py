@@ -71,6 +71,27 @@ def component(**changes: Any) -> Component:
             {"requires": ("timm.models",)},
             "encoder 'depth': requires must hold top-level names of packages, got 'timm.models'",
         ),
+        ({"formerly": "deep"}, "encoder 'depth': formerly must be a tuple such as ('old_name',), got 'deep'"),
+        (
+            {"formerly": ("depth",)},
+            "encoder 'depth': formerly names 'depth', which is its name today; leave it out",
+        ),
+        (
+            {"renamed": {"size": "widht"}},
+            "encoder 'depth': renamed says that 'size' is 'widht' now, which is no option",
+        ),
+        (
+            {"config": attrs.make_class("Both", ["size", "width"]), "renamed": {"size": "width"}},
+            "encoder 'depth': renamed says that 'size' is 'width' now, but both are options",
+        ),
+        (
+            {"upgrade": "dp_depth.earlier.upgrade"},
+            "encoder 'depth': upgrade must look like 'package.module:function', got 'dp_depth.earlier.upgrade'",
+        ),
+        (
+            {"upgrade_state": len},
+            "encoder 'depth': upgrade_state must look like 'package.module:function', got <built-in function len>",
+        ),
         ({"summary": "two\nlines"}, "encoder 'depth': summary must be one line of text, got 'two\\nlines'"),
     ],
 )

@@ -117,6 +117,15 @@ def test_a_known_name_of_an_unknown_distribution_gets_the_nearest() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["nest", "dp-a/nest"])
+def test_a_former_name_gets_that_of_today(name: str) -> None:
+    record = offering("dp-a", "timm")
+    heir = attrs.evolve(record.components[0], formerly=("nest",))
+    registry = Registry([attrs.evolve(record, components=(heir,))])
+
+    assert message(registry, name) == f"unknown encoder '{name}'; it was renamed 'timm'"
+
+
 def test_a_name_like_no_other_gets_the_list() -> None:
     registry = Registry([offering("dp-a", "timm", "robomimic"), offering("dp-b", "timm")])
 

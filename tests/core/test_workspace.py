@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import attrs
 import dill
 import pytest
 import torch
 
 from dp_core import Component, Slot, hookimpl
-from dp_core.checkpoint import read_payload, write_payload
+from dp_core.checkpoint import read_payload, upgrade_payload, write_payload
 from dp_core.config.schema import WorkspaceConfig
 from dp_core.errors import CheckpointError, ComponentError, ConfigError, PluginError, UnsoundStateError
 from dp_core.interfaces import BaseCallback
@@ -272,6 +275,90 @@ def test_loading_can_be_lenient_with_modules(make_workspace: MakeWorkspace) -> N
     with pytest.raises(CheckpointError, match=r"'layer\.bias' is missing"):
         workspace.load_payload(payload)
     workspace.load_payload(payload, strict=False)
+
+
+def less(state: dict[str, Any], from_version: str) -> dict[str, Any]:
+    """Version 1.0 knew weights by another name."""
+    return {name.replace("former", "weight"): value for name, value in state.items()}
+
+
+def less_counted(states: dict[str, Any], from_version: str) -> dict[str, Any]:
+    return {**states, "counter": {"count": states["counter"]["n"]}}
+
+
+def heard_twice(state: dict[str, Any], from_version: str) -> dict[str, Any]:
+    return {"notes": state["notes"] * 2}
+
+
+def sooner(state: dict[str, Any], from_version: str) -> dict[str, Any]:
+    groups = [group | {"lr": group["learning_rate"]} for group in state["param_groups"]]
+    return {**state, "param_groups": groups}
+
+
+def in_version_2(cfg: Any) -> Any:
+    """The config of a workspace, as if its parts were those of the next version of the distribution."""
+
+    def upgraded(component: Component, function: str) -> Component:
+        return attrs.evolve(component, version="2.0", upgrade_state=f"{__name__}:{function}")
+
+    note = Slot(upgraded(cfg.callbacks["first"].component, "heard_twice"), cfg.callbacks["first"].config)
+    return attrs.evolve(
+        cfg,
+        workspace=upgraded(cfg.workspace, "less_counted"),
+        policy=Slot(upgraded(cfg.policy.component, "less"), cfg.policy.config),
+        callbacks={"first": note},
+    )
+
+
+def test_states_of_an_earlier_version_are_upgraded_at_any_depth_and_in_copies(
+    make_workspace: MakeWorkspace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    former = make_workspace(callbacks={"first": "note"})
+    payload = read_payload(former.save_checkpoint(use_thread=False, include_keys=()))
+    weight = weights(former)
+    states, bias = payload["state_dicts"], payload["state_dicts"]["model"]["layer.bias"]
+    former_names = {"layer.former": weight, "layer.bias": bias}
+    states["model"] = former_names
+    states["average"] = {f"inside.0.{name}": value for name, value in former_names.items()}
+    states["counter"] = {"n": 7}
+    payload["callbacks"]["first"] = {"notes": ["once"]}
+    cfg = in_version_2(former.cfg)
+    workspace = cfg.workspace.load()(cfg, output_dir=tmp_path / "next")
+    workspace.average = torch.nn.ModuleDict({"inside": torch.nn.ModuleList([copy.deepcopy(workspace.model)])})
+    caplog.set_level(logging.INFO)
+    write_payload(tmp_path / "x.ckpt", payload)
+
+    read = workspace.load_checkpoint(tmp_path / "x.ckpt")
+
+    assert torch.equal(weights(workspace), weight)
+    assert torch.equal(workspace.average["inside"][0].layer.weight, weight)
+    assert workspace.counter.count == 7
+    assert workspace.callbacks["first"].notes == ["once", "once", "loaded"]
+    assert read["manifest"]["distributions"]["dp-toys"] == "2.0"
+    assert caplog.messages == [
+        f"{tmp_path / 'x.ckpt'}: {line} (dp-toys 1.0 -> 2.0)"
+        for line in (
+            "state_dicts: state upgraded: 0 gone, 0 new, 1 changed",
+            "model: state upgraded: 1 gone, 1 new, 0 changed",
+            "average.inside.0: state upgraded: 1 gone, 1 new, 0 changed",
+            "callbacks.first: state upgraded: 0 gone, 0 new, 1 changed",
+        )
+    ]
+
+
+def test_a_part_without_modules_is_upgraded_by_the_component_in_its_place_of_the_config(
+    make_workspace: MakeWorkspace,
+) -> None:
+    """The optimizer, say, or the schedule of the learning rate, which is made later."""
+    former = make_workspace()
+    payload = read_payload(former.save_checkpoint(use_thread=False, include_keys=()))
+    component = attrs.evolve(former.cfg.policy.component, version="2.0", upgrade_state=f"{__name__}:sooner")
+    cfg = attrs.evolve(former.cfg, policy=Slot(component, former.cfg.policy.config))
+    payload["state_dicts"] = {"policy": {"param_groups": [{"learning_rate": 0.5}]}}
+
+    read = upgrade_payload(payload, cfg, {}, "x.ckpt")
+
+    assert read["state_dicts"]["policy"]["param_groups"] == [{"learning_rate": 0.5, "lr": 0.5}]
 
 
 def test_a_state_for_what_the_config_leaves_out(make_workspace: MakeWorkspace) -> None:

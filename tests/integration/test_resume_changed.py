@@ -48,6 +48,11 @@ def interrupted(tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture
+def interrupted_once(interrupted: Callable[..., Path]) -> Path:
+    return interrupted("finish_epoch", 1, "training.num_epochs=2")
+
+
+@pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Windows that are read while it is used."""
     indices, getitems = [], ReplayDataset.__getitems__
@@ -161,6 +166,47 @@ def test_changed_options_of_the_optimizer_count_beside_changed_batches(interrupt
     assert states["lr_schedule"]["base_lrs"] == [0.01]
     assert states["optimizer"]["param_groups"][0]["initial_lr"] == 0.01
     assert states["optimizer"]["param_groups"][0]["weight_decay"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("ema=null", "the checkpoint has a state for 'ema_model', which this config leaves out; keep what the run had"),
+        (
+            "policy.denoiser.kernel_size=5",
+            "the state of 'model' does not fit this config: 'model.mid_modules.0.blocks.0.block.0.weight' has shape "
+            "(16, 16, 3), here (16, 16, 5) (and 16 more); leave out what changes it",
+        ),
+        (
+            "~policy.encoder.name",
+            "FOLDER/config.resolved.yaml has 1 problem\n  policy.encoder.name: is missing; it chooses the encoder: ",
+        ),
+        (
+            "~policy.horizon",
+            "FOLDER/config.resolved.yaml has 1 problem\n"
+            "  policy.horizon: required, but missing (from the command line)",
+        ),
+        (
+            "~policy.denoiser.kernel_siz",
+            "the command line has 1 problem\n"
+            "  policy.denoiser.kernel_siz: is not set, so that nothing can be dropped; did you mean 'kernel_size'?",
+        ),
+    ],
+)
+def test_a_change_with_which_no_run_can_continue_is_told_in_one_line(
+    change: str, message: str, interrupted_once: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+
+    assert main(["--resume", str(interrupted_once), change]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"dp-run: error: {message.replace('FOLDER', str(interrupted_once))}")
+    assert shown.count("\n") == 1 + message.count("\n")
+
+
+def test_a_run_continues_with_the_default_of_an_option_that_is_dropped(interrupted_once: Path) -> None:
+    assert main(["--resume", str(interrupted_once), "~optimizer.lr", "training.num_epochs=2"]) == 0
+    assert states_of(interrupted_once)["optimizer"]["param_groups"][0]["initial_lr"] == 1e-4
 
 
 def grow(path: Path) -> None:

@@ -191,6 +191,38 @@ def test_overrides_come_last_and_in_order(tmp_path: Path) -> None:
     assert compose(path, ["seed=2", "seed=3", "encoder.name=r3m"]) == {"seed": 3, "encoder": {"name": "r3m"}}
 
 
+def test_an_override_drops_an_option_or_a_block(tmp_path: Path) -> None:
+    path = write(tmp_path, run="encoder: {name: timm, pool: avg, crop: {height: 1, width: 2}}\nrunner: {name: arm}")
+
+    dropped = compose(path, ["~encoder.crop.width", "~runner", "encoder.pool=max", "~encoder.pool"])
+
+    assert dropped == {"encoder": {"name": "timm", "crop": {"height": 1}}}
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("~encoder.poll", "encoder.poll: is not set, so that nothing can be dropped; did you mean 'pool'?"),
+        ("~pool", "pool: is not set, so that nothing can be dropped; did you mean 'encoder.pool'?"),
+        ("~encodr.pool", "encodr: is not set, so that nothing can be dropped; did you mean 'encoder.pool'?"),
+        ("~encoder.pool.size", "encoder.pool.size: is not set, so that nothing can be dropped; leave it out"),
+        ("~xyz", "xyz: is not set, so that nothing can be dropped; leave it out"),
+        ("~encoder..pool", "'~encoder..pool' drops no option; write ~key, such as ~policy.encoder.pool"),
+        ("~seed=1", "'~seed=1' drops no option; write ~key, such as ~policy.encoder.pool"),
+    ],
+)
+def test_what_cannot_be_dropped_is_shown(tmp_path: Path, override: str, problem: str) -> None:
+    path = write(tmp_path, run="encoder: {name: timm, pool: avg}")
+
+    assert message(path, override) == f"the command line has 1 problem\n  {problem}"
+
+
+def test_what_is_dropped_may_be_set_again(tmp_path: Path) -> None:
+    path = write(tmp_path, run="encoder: {name: timm, pool: avg}")
+
+    assert compose(path, ["~encoder.pool", "encoder.pool=max"]) == {"encoder": {"name": "timm", "pool": "max"}}
+
+
 def test_a_value_that_is_not_yaml(tmp_path: Path) -> None:
     assert message(write(tmp_path, run="a: 1"), "a=[1") == (
         "the command line has 1 problem\n  a: the value of 'a=[1' is not YAML: while parsing a flow sequence"

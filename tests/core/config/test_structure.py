@@ -386,6 +386,20 @@ def test_all_mistakes_are_reported_at_once() -> None:
     )
 
 
+def test_a_former_name_is_told_and_not_taken() -> None:
+    renamed = attrs.evolve(component("encoder", "timm", EncoderOptions), renamed={"network": "model"})
+    others = [c for c in REGISTRY.components() if c.name != "timm"]
+    registry = Registry([PluginRecord("toys", "dp-toys", "1.0", "ok", (renamed, *others))])
+
+    with pytest.raises(ConfigError) as caught:
+        structure_block(registry, "encoder", {"name": "timm", "network": "resnet18"})
+
+    assert [str(problem) for problem in caught.value.problems] == [
+        "network: unknown option; it was renamed 'model'",
+        "model: required, but missing",
+    ]
+
+
 def test_an_option_in_the_wrong_place_is_shown_where_it_belongs() -> None:
     """Rather than an option that has a similar name in that place."""
     data = run(
