@@ -13,7 +13,7 @@ from dp_core.atomic import new_folder, numbered, whole_file
 from dp_core.config.compose import apply_overrides, override_paths, read_config, resolve
 from dp_core.config.schema import WorkspaceConfig
 from dp_core.config.structure import structure_run
-from dp_core.config.tree import unstructure
+from dp_core.config.tree import preflight, unstructure
 from dp_core.errors import ConfigError, Problem
 from dp_core.provenance.manifest import compare, manifest
 from dp_core.provenance.migrations import migrate_config
@@ -89,6 +89,16 @@ def check_config(
     except ConfigError as error:
         given = [given for override in overrides for given in override_paths(override)]
         raise ConfigError(error.source, [_with_origin(problem, given) for problem in error.problems]) from error
+
+
+def require_ready(config: Any, source: str | Path) -> None:
+    """Refuse a checked config, or parts of one, for which this machine lacks packages or files.
+
+    Raises:
+        ConfigError: with all that is lacking.
+    """
+    if lacking := list(preflight(config)):
+        raise ConfigError(str(source), lacking)
 
 
 def _check_required(registry: Registry, required: Any, source: str) -> None:

@@ -99,8 +99,7 @@ class BaseWorkspace(ABC):
 
         Raises:
             UnsoundStateError: what it starts from is not finite.
-            ComponentError: the code of a component failed, the workspace's own included. The traceback is in the run
-                directory, in ``error.log``.
+            ComponentError: a component failed, which may be this one; the traceback is in ``error.log`` of the run.
         """
         if self._has_run:
             self.stop_reason = None  # a run that was stopped continues
@@ -336,10 +335,7 @@ class BaseWorkspace(ABC):
         strict: bool = True,
         trust_pickles: bool = False,
     ) -> dict[str, Any]:
-        """Restore from a file, see `load_payload`, and return its payload, upgraded.
-
-        Tensors go to the device of what they are loaded into.
-        """
+        """Restore from a file, see `load_payload`, and return its payload. Tensors go where those before them were."""
         self._writer.wait()
         path = Path(path) if path is not None else self.get_checkpoint_path(tag)
         payload = upgrade_payload(read_payload(path), self.cfg, self.__dict__, path)
