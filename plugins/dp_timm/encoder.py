@@ -74,4 +74,4 @@ class TimmEncoder(ModuleAttrMixin, FeatureAggregation, BaseEncoder):
         if self._config.feature_aggregation:
             maps = [layout.to_maps(given) for layout, given in zip(self._layouts.values(), features, strict=True)]
             features = [self.aggregate(given) for given in maps]
-        return torch.cat([*features, *(obs[key].flatten(1) for key in self._low_dim)], dim=-1)
+        return torch.cat([*features, *(obs[key].reshape(len(obs[key]), -1) for key in self._low_dim)], dim=-1)
