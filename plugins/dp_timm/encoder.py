@@ -94,4 +94,4 @@ class TimmEncoder(ModuleAttrMixin, FeatureAggregation, BaseEncoder):
                 tokens = [project(obs[key].reshape(len(obs[key]), 1, -1)) for project, key in states]  # (N, 1, C)
                 return torch.cat([*places, *tokens], dim=1)
             features = [self.aggregate(given) for given in maps]
-        return torch.cat([*features, *(obs[key].flatten(1) for key in self._low_dim)], dim=-1)
+        return torch.cat([*features, *(obs[key].reshape(len(obs[key]), -1) for key in self._low_dim)], dim=-1)
