@@ -162,6 +162,22 @@ def test_what_is_no_embedder_is_said_in_one_line(build, tmp_path):
     assert "\n" not in str(empty.value)
 
 
+def test_a_folder_without_all_weights_is_refused(build, embedder_folder, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(embedder_folder, tmp_path / "copy")
+    weights = load_file(folder / "model.safetensors")
+    del weights["embeddings.word_embeddings.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(DpError) as caught:
+        build(checkpoint_path=str(folder))
+
+    assert str(caught.value) == (
+        f"encoder 'sentence': '{folder}' holds no 'embeddings.word_embeddings.weight'; 1 of the 21 weights expected are "
+        "absent; choose a sentence embedder, such as sentence-transformers/all-MiniLM-L6-v2"
+    )
+
+
 def test_nothing_is_encoded_and_trained_before_there_is_an_embedder(build):
     with skip_pretrained_weights():
         encoder = build(checkpoint_path="/nowhere", frozen=False)
