@@ -126,6 +126,10 @@ class Report:
     def note(self, name: str, value: float, text: str) -> None:
         """Print a number that belongs to no table, and keep it."""
         print(text, end="\n\n", flush=True)
+        self.keep(name, value)
+
+    def keep(self, name: str, value: float) -> None:
+        """Keep a number that is printed elsewhere."""
         self._result["facts"][name] = value
 
     def finish(self) -> None:

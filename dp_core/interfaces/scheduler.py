@@ -82,6 +82,14 @@ class BaseScheduler(ABC):
         """
         return None
 
+    @property
+    def waits_for_device(self) -> bool:
+        """Whether `sample` needs values from the device on its way; False, the default: policies make one graph of it.
+
+        Override it in a sampler that calls ``item()``, compares tensors, or brings numbers from the host to a GPU.
+        """
+        return False
+
     @abstractmethod
     def sample_timesteps(
         self, batch_size: int, device: torch.device, generator: torch.Generator | None = None

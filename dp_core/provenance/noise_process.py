@@ -27,7 +27,7 @@ class NoiseProcess:
 
     Schedulers that state the same name can sample for each other, and have the options of the process in common. Where
     the process depends on options, the class has a class method ``noise_process(block) -> NoiseProcess | None`` in its
-    place, which is given the block of a config as a plain mapping, complete or not.
+    place, which is given the block of a config as a plain mapping, complete or not; None for what ``check`` refuses.
     """
 
     name: str
@@ -107,6 +107,8 @@ def _why_not(registry: Registry, former: Mapping[str, Any], sampler: Component, 
             f"is not installed; install with: pip install {distribution}"
         )
     trained, reversed_ = _process(trainer, former), _process(sampler, block)
+    if reversed_ is None and hasattr(sampler.config, "noise_process"):
+        return None  # which is reported with the config
     if trained is None or reversed_ is None:
         silent = trainer if trained is None else sampler
         return (

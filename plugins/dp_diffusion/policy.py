@@ -107,7 +107,8 @@ class DiffusionPolicy(BasePolicy):
 
         With ``torch.bfloat16`` or ``torch.float16`` the denoiser has such weights, and so half of the memory to read at
         every step; observations are encoded, and trajectories kept, in float32. On a GPU all steps of the sampling
-        become one graph, for batches of the size of ``obs`` that are drawn from a single generator.
+        become one graph, for batches of the size of ``obs`` that are drawn from a single generator, unless the
+        scheduler waits for the device.
         """
         if dtype not in DENOISER_DTYPES:
             names = ", ".join(str(known) for known in DENOISER_DTYPES)
@@ -116,7 +117,7 @@ class DiffusionPolicy(BasePolicy):
         self._denoiser_dtype = None if dtype == self.dtype else dtype
         self.model.to(dtype).prepare_inference()
         super().prepare_inference(obs)
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and not self.scheduler.waits_for_device:
             with torch.no_grad():
                 condition = self._observed(self._last_steps(obs))
                 self._graph = SamplingGraph(lambda known: self._sample(known, None), condition, self.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 from attrs.validators import ge
@@ -11,12 +11,16 @@ from attrs.validators import ge
 from dp_core import NoiseProcess, option
 from dp_core.config.wording import not_one_of, unknown_option
 from dp_core.errors import did_you_mean
+from dp_schedulers.betas import BetaSchedule, alphas_cumprod
+from dp_schedulers.config import FAINTEST_SIGNAL
 from dp_schedulers.diffusers_source import REQUIRED, scheduler_names, scheduler_source
 
 _OF_BETAS = ("num_train_timesteps", "beta_schedule", "beta_start", "beta_end", "prediction_type")
 _OF_CLIPPING = ("clip_sample", "clip_sample_range")
 _UNUSUAL = ("trained_betas", "rescale_betas_zero_snr")
 """What makes another process of the same betas."""
+_LIMITS = ("thresholding", "clip_sample")
+"""Options that keep within bounds what faint signals are multiplied to; lambda_min_clipped leaves them out."""
 _OTHER = {
     "DPMSolverSDEScheduler": "draws from a seed of its own, so that episodes cannot have noise of theirs",
     "DDIMInverseScheduler": "leads from data to noise",
@@ -54,6 +58,28 @@ class DiffusersConfig:
                 yield f"options.{name}", unknown_option(name, source.defaults)
             elif (choices := source.choices.get(name)) and value not in choices:
                 yield f"options.{name}", not_one_of(value, choices)
+
+    def advise(self) -> Iterable[tuple[str, str]]:
+        """Tell that faint signals need a limit, where the network predicts noise."""
+        process = self.noise_process(attrs.asdict(self))
+        if process is None or not process.name.startswith("variance preserving"):
+            return
+        options = {**scheduler_source(self.scheduler).defaults, **self.options}
+        is_limited = any(options.get(name) for name in _LIMITS) or "lambda_min_clipped" in self.options
+        if options["prediction_type"] != "epsilon" or is_limited:
+            return
+        schedule, count = options["beta_schedule"], options["num_train_timesteps"]
+        if schedule not in get_args(BetaSchedule) or not isinstance(count, int) or options.get("trained_betas"):
+            return
+        last = alphas_cumprod(schedule, count, options["beta_start"], options["beta_end"])[-1]
+        if last < (1 - last) * FAINTEST_SIGNAL**2:
+            factor = ((1 - last) / last) ** 0.5
+            remedies = [*(f"{name}: true" for name in _LIMITS if name in options), "or prediction_type: sample"]
+            yield (
+                "options",
+                "nothing limits errors of a network that predicts noise, which are multiplied by "
+                f"{factor:.0f} at the last time; set {', '.join(remedies)}",
+            )
 
     @classmethod
     def noise_process(cls, block: Mapping[str, Any]) -> NoiseProcess | None:

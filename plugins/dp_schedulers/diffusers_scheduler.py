@@ -24,7 +24,8 @@ class DiffusersScheduler(BaseScheduler):
 
     A network is trained with what the class shows it while sampling: ``sqrt(a_t) x0 + sqrt(1 - a_t) noise``, with its
     ``alphas_cumprod`` at whole times, or ``(1 - sigma) x0 + sigma noise`` where it matches flows. Those are its
-    ``add_noise`` and ``scale_noise``, scaled as by its ``scale_model_input``, without the search for every time.
+    ``add_noise`` and ``scale_noise``, scaled as by its ``scale_model_input``, without the search for every time. Some
+    of its solvers round the times of a flow to whole numbers, so have ``num_train_timesteps`` of 1000 there.
     """
 
     def __init__(self, config: DiffusersConfig) -> None:
@@ -33,7 +34,7 @@ class DiffusersScheduler(BaseScheduler):
         self._prediction = self._process.config.get("prediction_type", "flow_prediction")
         self._takes_generator = "generator" in inspect.signature(self._process.step).parameters
         self._on: dict[torch.device, tuple[Tensor, Tensor]] = {}
-        self._training_times, self._signals = self._read()
+        self._training_times, self._mixtures = self._read()
 
     @property
     def largest_sample(self) -> float | None:
@@ -42,6 +43,11 @@ class DiffusersScheduler(BaseScheduler):
         if options.get("thresholding"):
             return 1.0
         return options.get("clip_sample_range", 1.0) if options.get("clip_sample") else None
+
+    @property
+    def waits_for_device(self) -> bool:
+        """Return True: the library looks for times on the device."""
+        return True
 
     def sample_timesteps(
         self, batch_size: int, device: torch.device, generator: torch.Generator | None = None
@@ -102,14 +108,15 @@ class DiffusersScheduler(BaseScheduler):
         return with_known(sample.to(dtype), inpaint)
 
     def _read(self) -> tuple[Tensor, Tensor]:
-        """Read the training times, rising, and the share of the data at each of them that is left, each (N,).
+        """Read the training times, rising, (N,), and the shares of data and noise at each, (2, N).
 
         Raises:
             InputError: the options do not say how data and noise are mixed.
         """
         options, process = self._process.config, self._process
         if self._prediction != "flow_prediction":
-            return torch.arange(options.num_train_timesteps), process.alphas_cumprod.sqrt()
+            a = process.alphas_cumprod
+            return torch.arange(options.num_train_timesteps), torch.stack([a.sqrt(), (1 - a).sqrt()])
         if "prediction_type" in options:
             if not options.get("use_flow_sigmas"):
                 raise InputError(
@@ -118,25 +125,24 @@ class DiffusersScheduler(BaseScheduler):
                 )
             process.set_timesteps(options.num_train_timesteps)
         times = process.timesteps.unique().float()
-        return times, 1 - times / options.num_train_timesteps
+        sigmas = times / options.num_train_timesteps
+        return times, torch.stack([1 - sigmas, sigmas])
 
     def _mixture(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the shares of x0 and of noise at ``timesteps`` (B,), each (B, 1, 1); in line between known times."""
+        """Compute the shares of x0 and of noise at ``timesteps`` (B,), each (B, 1, 1); in line between whole times."""
         if self._prediction == "flow_prediction":
-            of_noise = timesteps / self._process.config.num_train_timesteps
-            of_x0 = 1 - of_noise
+            sigmas = timesteps / self._process.config.num_train_timesteps
+            shares = torch.stack([1 - sigmas, sigmas])
         else:
-            _, signals = self._tables(like.device)
-            below = timesteps.floor().long() if timesteps.is_floating_point() else timesteps
-            of_x0 = torch.lerp(
-                signals[below], signals[(below + 1).clamp(max=len(signals) - 1)], (timesteps - below).float()
-            )
-            of_noise = (1 - of_x0.square()).sqrt()
-        return of_x0.to(like.dtype)[:, None, None], of_noise.to(like.dtype)[:, None, None]
+            _, mixtures = self._tables(like.device)
+            below = timesteps.floor().long()
+            above = (below + 1).clamp(max=mixtures.shape[1] - 1)
+            shares = torch.lerp(mixtures[:, below], mixtures[:, above], (timesteps - below).to(mixtures.dtype))
+        return shares[0].to(like.dtype)[:, None, None], shares[1].to(like.dtype)[:, None, None]
 
     def _tables(self, device: torch.device) -> tuple[Tensor, Tensor]:
         if device not in self._on:
-            self._on[device] = self._training_times.to(device), self._signals.to(device)
+            self._on[device] = self._training_times.to(device), self._mixtures.to(device)
         return self._on[device]
 
 

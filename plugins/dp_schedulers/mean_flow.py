@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dp_core.errors import InputError
@@ -127,23 +128,25 @@ class MeanFlow(BaseScheduler):
         """Compute u(x_t, r, t), with gradients, and d/dt u on the way along ``velocity``, without; each (B, T, D)."""
         _load_forward_mode()
         scale = self.config.timestep_scale
-
-        def average(x: Tensor, time: Tensor) -> Tensor:
-            return denoise(with_known(x, known), time, r * scale)
-
-        tangents = velocity, torch.full_like(t, scale)
         is_learning = torch.is_grad_enabled()
-        # The fused kernels of attention, and the fused layers that torch has for inference alone, cannot be
-        # differentiated forward; nor can what is compiled.
-        with sdpa_kernel(SDPBackend.MATH), torch.enable_grad(), torch.compiler.set_stance("force_eager"):
+        with (
+            sdpa_kernel(SDPBackend.MATH),  # fused kernels of attention have no derivative in forward mode,
+            torch.enable_grad(),  # nor have the fused layers that torch takes without gradients,
+            torch.compiler.set_stance("force_eager"),  # nor has what is compiled
+            forward_ad.dual_level(),
+        ):
+            x = with_known(forward_ad.make_dual(x_t, velocity), known)
+            time = forward_ad.make_dual(t * scale, torch.full_like(t, scale))
             try:
-                u, change, *_ = torch.func.jvp(average, (x_t, t * scale), tangents)
+                average, change = forward_ad.unpack_dual(denoise(x, time, r * scale))
             except NotImplementedError as error:
+                reason = str(error).partition(". ")[0].rstrip(".")
                 raise InputError(
-                    f"mean_flow: the denoiser has no derivative in forward mode, which the loss needs: {error}; choose "
-                    "another denoiser, or 'flow_matching' for the scheduler"
+                    f"mean_flow: the denoiser has no derivative in forward mode, which the loss needs: {reason}; "
+                    "choose another denoiser, or 'flow_matching' for the scheduler"
                 ) from error
-        return u if is_learning else u.detach(), change.detach()
+        change = torch.zeros_like(average) if change is None else change.detach()
+        return average if is_learning else average.detach(), change
 
     def _weighted(self, error: Tensor) -> Tensor:
         """Return a scalar whose gradient is that of the mean of ``error / (error + c)**p`` with a constant divisor.
@@ -158,7 +161,7 @@ class MeanFlow(BaseScheduler):
         c, rest = self.config.adaptive_eps, 1 - self.config.adaptive_power
         if rest == 0:
             return (error / c).log1p().mean()
-        return (((error + c) ** rest - c**rest) / rest).mean()
+        return (c**rest * torch.expm1(rest * (error / c).log1p()) / rest).mean()
 
 
 @cache
@@ -166,4 +169,5 @@ def _load_forward_mode() -> None:
     """Have torch load what it needs for its first Jacobian-vector product, and warn of nothing that is torch's own."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`torch.jit.script`", FutureWarning)
-        torch.func.jvp(torch.sin, (torch.zeros(()),), (torch.ones(()),))
+        with forward_ad.dual_level():
+            forward_ad.make_dual(torch.zeros(()), torch.ones(()))

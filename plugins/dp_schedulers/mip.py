@@ -105,7 +105,8 @@ class MIP(BaseScheduler):
             InputError: less than one step.
         """
         count = number_of_steps(num_inference_steps, self.config.num_inference_steps)
-        times = torch.tensor([self.config.timestep_scale] + (count - 1) * [self._late], device=device)
+        times = torch.full((count,), self._late, device=device)
+        times[:1].fill_(self.config.timestep_scale)
         denoise_step = prepared(denoise, times)
         sample = denoise_step(with_known(torch.zeros(shape, device=device, dtype=dtype), inpaint), 0)
         for step in range(1, count):

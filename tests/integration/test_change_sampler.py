@@ -43,6 +43,71 @@ def test_the_short_form_and_single_options_do_as_well(checkpoint: Path) -> None:
     assert (type(faster).__name__, faster.num_inference_steps) == ("DDPM", 7)
 
 
+def test_a_sampler_of_diffusers_takes_over_the_process_too(checkpoint: Path) -> None:
+    sampler = "{name: diffusers, scheduler: UniPCMultistepScheduler, num_inference_steps: 4}"
+    policy = load_policy(checkpoint, overrides=[f"policy.scheduler={sampler}"])
+
+    ours = load_policy(checkpoint).scheduler
+    times = torch.arange(3)
+    given = torch.ones(3, 2, 2), torch.full((3, 2, 2), 0.5), times
+    assert torch.equal(policy.scheduler.add_noise(*given), ours.add_noise(*given))
+    assert torch.equal(policy.scheduler.target(*given), ours.target(*given))
+    assert policy.predict_action({"state": torch.zeros(1, 2, 3)})["action"].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("trained", "sampler", "option", "value"),
+    [
+        (
+            "{name: diffusers, scheduler: DDPMScheduler, options: {num_train_timesteps: 30, prediction_type: sample}}",
+            "{name: ddim, num_inference_steps: 3}",
+            "beta_schedule",
+            "linear",  # as diffusers has it where nobody says
+        ),
+        (
+            "{name: flow_matching, timestep_scale: 30.0}",
+            "{name: diffusers, scheduler: FlowMatchHeunDiscreteScheduler, num_inference_steps: 3}",
+            "options",
+            {"num_train_timesteps": 30.0},
+        ),
+    ],
+)
+def test_processes_of_diffusers_are_those_of_our_own(
+    tiny_config: Path, tmp_path: Path, trained: str, sampler: str, option: str, value: object
+) -> None:
+    overrides = [f"output_dir={tmp_path / 'run'}", f"policy.scheduler={trained}", "training.num_epochs=1"]
+    assert main([str(tiny_config), *overrides]) == 0
+
+    checkpoint = tmp_path / "run" / "checkpoints" / "latest.ckpt"
+    policy = load_policy(checkpoint, overrides=[f"policy.scheduler={sampler}"])
+
+    assert getattr(policy.scheduler.config, option) == value
+    assert policy.predict_action({"state": torch.zeros(1, 2, 3)})["action"].isfinite().all()
+
+
+@pytest.mark.parametrize(("name", "process"), [("mean_flow", "mean flow"), ("mip", "two-step regression")])
+def test_what_learns_whole_steps_is_sampled_by_itself_alone(
+    checkpoint: Path, tiny_config: Path, tmp_path: Path, name: str, process: str
+) -> None:
+    """Nor can it sample for others: of `mean_flow`, the network would lack the second time, besides."""
+    overrides = [f"output_dir={tmp_path / 'other'}", f"policy.scheduler={name}", "training.num_epochs=1"]
+    assert main([str(tiny_config), *overrides]) == 0
+    other = tmp_path / "other" / "checkpoints" / "latest.ckpt"
+
+    faster = load_policy(other, overrides=["policy.scheduler.num_inference_steps=3"])
+
+    assert faster.predict_action({"state": torch.zeros(1, 2, 3)})["action"].isfinite().all()
+    with pytest.raises(ConfigError) as caught:
+        load_policy(other, overrides=["policy.scheduler=ddim"])
+    assert str(caught.value) == (
+        f"{other} has 1 problem\n"
+        "  policy.scheduler: 'ddim' reverses the noise process 'variance preserving', but the weights were trained "
+        f"with '{name}' for '{process}'; choose '{name}', or train again"
+    )
+    with pytest.raises(ConfigError, match=f"'{name}' reverses the noise process '{process}', but the weights were"):
+        load_policy(checkpoint, overrides=[f"policy.scheduler={name}"])
+
+
 def test_another_process_is_refused(checkpoint: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_policy(checkpoint, overrides=["policy.scheduler=flow_matching"])

@@ -8,7 +8,8 @@ import attrs
 import pytest
 
 from dp_core import Component
-from dp_core.config import structure_run
+from dp_core.config import structure_block, structure_run
+from dp_core.config.checks import needed_inputs, untaken_inputs
 from dp_core.config.schema import WorkspaceConfig
 from dp_core.discovery.loading import PluginRecord
 from dp_core.errors import ConfigError, PluginError
@@ -55,6 +56,18 @@ class Careless:
     needs: ClassVar[Any] = ("progress")  # fmt: skip
 
 
+@attrs.frozen(kw_only=True)
+class Leaping:
+    """A scheduler of steps from one time to another, and of something that nobody has heard of."""
+
+    needs: ClassVar[tuple[str, ...]] = ("end_timestep", "weather")
+
+
+@attrs.frozen(kw_only=True)
+class Weathered:
+    takes: ClassVar[tuple[str, ...]] = ("weather", "end_timestep", "tokens")
+
+
 PARTS: list[tuple[Any, type]] = [
     ("workspace", Silent),
     ("workspace", Generous),
@@ -64,6 +77,11 @@ PARTS: list[tuple[Any, type]] = [
     ("callback", Needy),
     ("callback", Odd),
     ("callback", Careless),
+    ("scheduler", Content),
+    ("scheduler", Leaping),
+    ("scheduler", Careless),
+    ("denoiser", Content),
+    ("denoiser", Weathered),
 ]
 COMPONENTS = tuple(
     Component(kind=kind, name=config.__name__.lower(), target="a:B", config=config, summary="", distribution="dp-toys")
@@ -124,3 +142,33 @@ def test_words_that_are_no_parts_are_faults_of_the_plugin(workspace: str, callba
         structured(workspace, mine=callback)
 
     assert str(caught.value) == message
+
+
+def untaken(denoiser: str, scheduler: str) -> list[str]:
+    parts = (structure_block(REGISTRY, kind, name) for kind, name in (("denoiser", denoiser), ("scheduler", scheduler)))
+    return list(untaken_inputs(*parts))
+
+
+@pytest.mark.parametrize(
+    ("denoiser", "scheduler"), [("content", "content"), ("weathered", "content"), ("weathered", "leaping")]
+)
+def test_a_denoiser_may_take_more_than_its_scheduler_needs(denoiser: str, scheduler: str) -> None:
+    assert untaken(denoiser, scheduler) == []
+
+
+def test_a_denoiser_that_takes_less_is_refused_whatever_the_words_are() -> None:
+    assert untaken("content", "leaping") == [
+        "'content' takes no 'end_timestep' and 'weather', which scheduler 'leaping' needs; choose another denoiser or "
+        "scheduler; for authors of denoiser 'content': what it takes is named in 'takes' of Content, see "
+        "dp_core.interfaces.denoiser"
+    ]
+    assert needed_inputs(structure_block(REGISTRY, "scheduler", "leaping")) == ("end_timestep", "weather")
+
+
+def test_needs_that_are_no_tuple_are_a_fault_of_the_plugin() -> None:
+    with pytest.raises(PluginError) as caught:
+        untaken("content", "careless")
+
+    assert str(caught.value) == (
+        "scheduler 'careless' of dp-toys: 'needs' of Careless must be a tuple such as ('end_timestep',), got 'progress'"
+    )

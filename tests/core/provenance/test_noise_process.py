@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import attrs
@@ -42,6 +43,25 @@ class Secret:
     steps: int = option(7, help="steps")
 
 
+@attrs.frozen(kw_only=True)
+class Ferry:
+    """Goes where its options say, which are called otherwise there and may be left out."""
+
+    boat: str = option(help="boat")
+    fuel: dict[str, Any] = option(factory=dict, help="of the boat")
+
+    @classmethod
+    def noise_process(cls, block: Mapping[str, Any]) -> NoiseProcess | None:
+        if block.get("boat") not in ("raft", "barge"):
+            return None
+        if block["boat"] == "raft":
+            return NoiseProcess("river")
+        places = {"steps": "fuel.litres", "target": "fuel.target"}
+        return NoiseProcess(
+            "bridge", options=("steps", "target"), places=places, defaults={"steps": 100, "target": "sea"}
+        )
+
+
 def scheduler(name: str, config: type, distribution: str = "dp-water") -> Component:
     return Component(
         kind="scheduler", name=name, target="nowhere:Nothing", config=config, summary="", distribution=distribution
@@ -53,6 +73,7 @@ WATER = (
     scheduler("fast_bridge", FastBridge),
     scheduler("river", River),
     scheduler("secret", Secret),
+    scheduler("ferry", Ferry),
 )
 TRAINED = {
     "policy": {
@@ -141,4 +162,37 @@ def test_what_trained_must_be_here_to_be_compared() -> None:
 
 @pytest.mark.parametrize("block", [None, "bridge", {"name": "unknown"}, {"steps": 3}])
 def test_what_is_not_a_block_of_a_scheduler_is_left_for_others_to_report(block: Any) -> None:
+    assert keep(block) == block
+
+
+def test_options_that_have_another_place_are_put_there() -> None:
+    block = {"name": "ferry", "boat": "barge", "fuel": {"kind": "coal"}}
+
+    assert keep(block) == {**block, "fuel": {"kind": "coal", "litres": 50, "target": "data"}}
+
+
+def test_they_are_read_from_there_and_where_they_are_left_out_from_what_holds_then() -> None:
+    trained = {"policy": {"scheduler": {"name": "ferry", "boat": "barge", "fuel": {"litres": 7}}}}
+
+    assert keep({"name": "bridge"}, trained) == {"name": "bridge", "steps": 7, "target": "sea"}
+    assert refusal({"name": "ferry", "boat": "barge", "fuel": {"litres": 8}}, trained) == (
+        "latest.ckpt has 1 problem\n"
+        "  policy.scheduler.fuel.litres: 8, but the weights were trained with 7; leave it out, or train again"
+    )
+
+
+def test_a_process_that_options_decide_is_compared_also_with_that_of_the_same_component() -> None:
+    assert refusal({"name": "ferry", "boat": "raft"}) == (
+        "latest.ckpt has 1 problem\n"
+        "  policy.scheduler: 'ferry' reverses the noise process 'river', but the weights were trained with 'bridge' "
+        "for 'bridge'; choose 'bridge' or 'fast_bridge', or train again"
+    )
+    trained = {"policy": {"scheduler": {"name": "ferry", "boat": "raft", "fuel": {}}}}
+    assert "'ferry' reverses the noise process 'bridge'" in refusal({"name": "ferry", "boat": "barge"}, trained)
+    assert keep({"name": "river"}, trained) == {"name": "river"}
+
+
+def test_options_that_decide_nothing_are_left_for_their_check() -> None:
+    block = {"name": "ferry", "boat": "submarine"}
+
     assert keep(block) == block

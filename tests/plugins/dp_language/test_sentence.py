@@ -173,8 +173,8 @@ def test_a_folder_without_all_weights_is_refused(build, embedder_folder, tmp_pat
         build(checkpoint_path=str(folder))
 
     assert str(caught.value) == (
-        f"encoder 'sentence': '{folder}' holds no 'embeddings.word_embeddings.weight'; 1 of the 21 weights expected are "
-        "absent; choose a sentence embedder, such as sentence-transformers/all-MiniLM-L6-v2"
+        f"encoder 'sentence': '{folder}' holds no 'embeddings.word_embeddings.weight'; 1 of the 21 weights expected "
+        "are absent; choose a sentence embedder, such as sentence-transformers/all-MiniLM-L6-v2"
     )
 
 
