@@ -87,6 +87,14 @@ def test_a_frozen_embedder_looks_at_every_sentence_once(build):
     ]  # fmt: skip
 
 
+def test_what_is_remembered_has_full_precision(build):
+    encoder = build()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert encoded(encoder, *SENTENCES).dtype == torch.bfloat16
+
+    assert torch.equal(encoded(encoder, *SENTENCES), encoded(build(), *SENTENCES))
+
+
 def test_an_embedder_that_is_not_frozen_learns_at_its_own_rate(build):
     encoder = build(frozen=False, lr_multiplier=0.1)
     encoded(encoder, *SENTENCES).square().sum().backward()
