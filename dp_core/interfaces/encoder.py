@@ -40,9 +40,9 @@ class BaseEncoder(nn.Module, ABC):
 
         Args:
             obs: one entry per key of ``shape_meta["obs"]``. Images (N, C, H, W), float32 in [-1, 1];
-                low-dimensional keys (N, *shape), float32, as the data set's normalizer scales them (mostly [-1, 1]);
-                others as their modality says, ids int64 for example, and text a list of N strings.
-                An encoder that needs other image statistics (ImageNet) converts from [-1, 1].
+                low-dimensional keys (N, *shape), float32, as the data set's normalizer scales them (mostly [-1, 1]).
+                An encoder that needs other image statistics (ImageNet) converts from [-1, 1]. Of other modalities what
+                they promise, see `BaseModality`: points and depth are float32, tokens int64, text a list of N strings.
 
         Returns:
             Features (N, Do), float32; for other results see the class.
