@@ -20,7 +20,6 @@ from dp_core.atomic import new_folder, numbered, remove_leftovers, whole_file
 from dp_core.config.checks import step_mismatches
 from dp_core.config.compose import apply_overrides, compose, leaves, parse_override, resolve
 from dp_core.config.fields import Slot
-from dp_core.config.structure import structure_task
 from dp_core.config.tree import preflight, unstructure
 from dp_core.errors import (
     CheckpointError,
@@ -222,7 +221,7 @@ def evaluate(
     """
     import torch
 
-    from dp_core.checkpoint import payload_parts, read_payload
+    from dp_core.checkpoint import payload_parts, read_payload, task_of
     from dp_core.training.devices import find_device
 
     path = Path(checkpoint)
@@ -268,7 +267,7 @@ def load_policy(path: str | Path, device: str | torch.device = "cpu", overrides:
         ConfigError: an override is wrong, a scheduler that reverses another noise process included, or changes
             something else than the policy.
     """
-    from dp_core.checkpoint import payload_parts, read_payload
+    from dp_core.checkpoint import payload_parts, read_payload, task_of
 
     payload = read_payload(path)
     registry = Registry.discover()
@@ -289,26 +288,6 @@ def checkpoint_config(
     """
     data = resolve(apply_overrides(payload["cfg"], overrides), str(path))
     return keep_process(registry, payload["cfg"], as_manifest(payload.get("manifest"))["kinds"], data, str(path))
-
-
-def task_of(payload: Mapping[str, Any], registry: Registry, data: Mapping[str, Any], path: str | Path) -> Any:
-    """Return the ``shape_meta`` of a payload's config with its modalities, which are named in full there.
-
-    A workspace may have one of a form of its own, and note no modality in its manifest: that is returned as it is.
-
-    Args:
-        data: the config, with changes or without.
-
-    Raises:
-        ConfigError: a change is wrong.
-    """
-    task = data.get("shape_meta")
-    try:
-        return structure_task(registry, task, f"{path}: shape_meta")
-    except ConfigError:
-        if "modality" in as_manifest(payload.get("manifest"))["kinds"].values():
-            raise
-        return task
 
 
 def policy_from(payload: Mapping[str, Any], policy: Slot, data: Mapping[str, Any], path: str | Path) -> BasePolicy:

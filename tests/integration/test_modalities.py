@@ -192,3 +192,19 @@ def test_an_inherited_observation_is_left_out_with_null(tiny_config: Path, tmp_p
         "expected a mapping of observation keys, got null; to leave out an inherited one, set its key to null "
         "(from the command line)"
     )
+
+
+def test_rules_of_others_see_short_names_whatever_was_saved(tiny_config: Path, tmp_path: Path) -> None:
+    """``spec.get("type") == "rgb"`` is what plugins write; checkpoints hold ``dp-core/rgb``."""
+    rule = PLUGIN.replace(
+        "@hookimpl",
+        "    def check(self, shape_meta):\n"
+        '        if types := [s["type"] for s in shape_meta["obs"].values() if "/" in s["type"]]:\n'
+        '            yield "name", f"sees {types}"\n\n@hookimpl',
+    )
+    (tmp_path / "site" / "dp_senses" / "plugin.py").write_text(rule)
+
+    policy, run = trained(tiny_config, "{shape: []}", lambda n_steps: RNG.normal(size=n_steps))
+
+    assert "type: dp-core/low_dim" in (run / RESOLVED_CONFIG).read_text()
+    assert type(policy.shape_meta).__name__ == "ShapeMeta"  # type: ignore[attr-defined]
