@@ -26,9 +26,9 @@ from dp_core.border import component_of
 from dp_core.component import Component
 from dp_core.config.fields import Slot
 from dp_core.config.schema import WorkspaceConfig
-from dp_core.config.structure import structure_parts, structure_run
+from dp_core.config.structure import structure_parts, structure_run, structure_task
 from dp_core.config.tree import components_of
-from dp_core.errors import CheckpointError, quoted
+from dp_core.errors import CheckpointError, ConfigError, quoted
 from dp_core.pretrained import skip_pretrained_weights
 from dp_core.provenance.manifest import as_manifest, compare
 from dp_core.provenance.migrations import StateMigration, migrate_config
@@ -173,8 +173,30 @@ def payload_parts(
         CheckpointError, ConfigError: as in `payload_config`, as far as these blocks are concerned.
     """
     _require_components(payload, registry, source, data, {*kinds, "shape_meta"})  # modalities, which all need
+    if "shape_meta" in data:
+        data = {**data, "shape_meta": task_of(payload, registry, data, source)}  # rules look for short names
     with skip_pretrained_weights():
         return structure_parts(registry, data, kinds, _with_version(source, payload))
+
+
+def task_of(payload: Mapping[str, Any], registry: Registry, data: Mapping[str, Any], path: str | Path) -> Any:
+    """Return the ``shape_meta`` of a payload's config with its modalities, which are named in full there.
+
+    A workspace may have one of a form of its own, and note no modality in its manifest: that is returned as it is.
+
+    Args:
+        data: the config, with changes or without.
+
+    Raises:
+        ConfigError: a change is wrong.
+    """
+    task = data.get("shape_meta")
+    try:
+        return structure_task(registry, task, f"{path}: shape_meta")
+    except ConfigError:
+        if "modality" in as_manifest(payload.get("manifest"))["kinds"].values():
+            raise
+        return task
 
 
 def unpickle(payload: Mapping[str, Any], keys: Collection[str], trust_pickles: bool) -> dict[str, Any]:

@@ -170,15 +170,15 @@ def task_problems(
         observations: what it gives, as in `shape_meta`.
         meaning: what the numbers of an action are, for the message.
     """
-    for key, asked in shape_meta["obs"].items():
+    for key in shape_meta["obs"]:
         if key not in observations:
             yield f"shape_meta.obs has '{key}', which {task} does not give; choose from {quoted(observations)}"
             continue
         wanted, given = (
-            f"{spec.get('type', DEFAULT_TYPE).rpartition('/')[2]} {list(spec['shape'])}"
-            for spec in (asked, observations[key])
+            (obs_type(source, key), list(obs_shape(source, key))) for source in (shape_meta, {"obs": observations})
         )
-        if wanted != given:
-            yield f"shape_meta.obs.{key} is {wanted}; {task} gives {given}"
+        # What a task gives as numbers may be of any modality that takes numbers; an image is nothing else.
+        if wanted[1] != given[1] or ("rgb" in (wanted[0], given[0]) and wanted[0] != given[0]):
+            yield f"shape_meta.obs.{key} is {wanted[0]} {wanted[1]}; {task} gives {given[0]} {given[1]}"
     if (size := list(shape_meta["action"]["shape"])) != list(action_shape):
         yield f"shape_meta.action is {size}; actions of {task} are {list(action_shape)}: {meaning}"

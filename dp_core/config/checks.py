@@ -91,6 +91,8 @@ def untaken_keys(encoder: Component, shape_meta: Mapping[str, Any]) -> Iterator[
         return
     of_type: dict[str, list[str]] = {}
     for key, spec in shape_meta["obs"].items():
+        if not isinstance(spec, Mapping):
+            continue  # not of a config that was read whole, where it is refused
         of_type.setdefault(str(spec.get("type", DEFAULT_TYPE)).rpartition("/")[2], []).append(key)
     for type_, keys in of_type.items():
         if type_ not in takes:

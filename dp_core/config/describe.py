@@ -12,6 +12,7 @@ import attrs
 
 from dp_core.component import Component
 from dp_core.config.fields import HELP, SLOT, Slot
+from dp_core.config.task import ShapeMeta
 
 
 def option_rows(cls: type) -> Iterator[tuple[str, str, str, str]]:
@@ -86,7 +87,7 @@ def _type_name(hint: Any, field: Any) -> str:
         return f"[{_type_name(args[0], field)}, ...]"
     if origin is dict or hint is dict:
         return f"{{key: {_type_name(args[1], field)}}}" if args else "mapping"
-    if attrs.has(hint):
+    if attrs.has(hint) or hint is ShapeMeta:
         return "mapping"
     return {Path: "path", str: "str"}.get(hint, getattr(hint, "__name__", "any"))
 

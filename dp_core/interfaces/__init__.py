@@ -15,7 +15,7 @@ A component is constructed as ``Target(config, **runtime)``. The keywords, per k
 
 ===========  ==========================================================================================
 policy       ``shape_meta``
-encoder      ``shape_meta``
+encoder      ``shape_meta``; one that sees windows also ``n_obs_steps``
 denoiser     ``input_dim, horizon, n_obs_steps, global_cond_dim, local_cond_dim``
 scheduler    (none)
 modality     ``shape``

@@ -16,7 +16,9 @@ class BaseDataset(Dataset[dict[str, Any]], ABC):
     """Windows of ``horizon`` steps over demonstrations, in raw units. Built with ``shape_meta``.
 
     An item is ``{"obs": {key: (T, *shape)}, "action": (Tp, Da)}`` of tensors, where T is Tp, or To when only the
-    observations that a policy uses are loaded. Images are uint8 (T, C, H, W); everything else is float32.
+    observations that a policy uses are loaded. Images are uint8 (T, C, H, W), numbers and actions float32, all else as
+    its modality stores it; text is an array of numpy that holds Python's strings. What is observed once in an episode
+    (``when: episode`` in ``shape_meta``) is repeated at each step.
     Windows that reach over the border of an episode repeat its first or last step.
 
     Draw nothing at random here: the order of the items is the loop's business, augmentation is the encoder's. A data
@@ -44,7 +46,7 @@ class BaseDataset(Dataset[dict[str, Any]], ABC):
 
     @abstractmethod
     def get_normalizer(self) -> LinearNormalizer:
-        """Compute the statistics of every key of ``obs`` and of ``action``.
+        """Compute the statistics of ``action`` and of every key of ``obs`` that is scaled; see `BaseModality.fit`.
 
         Image keys map [0, 1] to [-1, 1]; the normalizer divides uint8 images by 255 first.
         """

@@ -21,8 +21,10 @@ class BaseEncoder(nn.Module, ABC):
         gives: ClassVar[str] = "tokens"                          # "vector" where it says nothing; may be a property
 
     One that sees windows is built with ``n_obs_steps`` besides, and is given (B, To, *shape), oldest first; its result
-    is of the whole window: features (B, Do). One that gives tokens returns (N, L, Do), or (B, L, Do) of a window, for
-    denoisers that attend to them, with L in ``n_tokens``. The policy joins the tokens of the To steps, oldest first.
+    is of the whole window: features (B, Do). What is no number, such as text, is then B lists of To; else a list of N.
+    One that gives tokens returns (N, L, Do), or (B, L, Do) of a window, for denoisers that attend to them, with L in
+    ``n_tokens``. The policy joins the tokens of the To steps, oldest first.
+    `dp_core.kit.nn.encoding` builds and runs encoders of every sort, for policies and for encoders that have parts.
     """
 
     # Set this in all subclasses, in the constructor.
@@ -39,7 +41,8 @@ class BaseEncoder(nn.Module, ABC):
         Args:
             obs: one entry per key of ``shape_meta["obs"]``. Images (N, C, H, W), float32 in [-1, 1];
                 low-dimensional keys (N, *shape), float32, as the data set's normalizer scales them (mostly [-1, 1]).
-                An encoder that needs other image statistics (ImageNet) converts from [-1, 1].
+                An encoder that needs other image statistics (ImageNet) converts from [-1, 1]. Of other modalities what
+                they promise, see `BaseModality`: points and depth are float32, tokens int64, text a list of N strings.
 
         Returns:
             Features (N, Do), float32; for other results see the class.

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dp_core.errors import InputError
+from dp_core.errors import InputError, quoted
 from dp_core.interfaces.module import ModuleAttrMixin
 from dp_core.interfaces.noise import Generators
 from dp_core.normalizer import LinearNormalizer
+
+logger = logging.getLogger(__name__)
 
 
 class BasePolicy(ModuleAttrMixin, ABC):
     """Maps a window of observations to a chunk of actions, all in raw units.
 
     Images are uint8 or other whole numbers in 0..255, bool, or floats in [0, 1]; low-dimensional values are numbers of
-    any dtype, in the task's own units. The type of the key decides which, see `dp_core.observations`, as in data sets.
+    any dtype, in the task's own units. The modality of the key decides which, see `BaseModality`, as in data sets.
     Normalising is the policy's business: it owns a ``LinearNormalizer(shape_meta)``, which travels in its state dict.
     Randomness comes from ``generator`` only, or from torch's global state where it is None.
     """
@@ -30,6 +34,7 @@ class BasePolicy(ModuleAttrMixin, ABC):
     # Set this in subclasses that predict less than the whole window.
     first_predicted_step: int = 0
     """Step of the window that ``action_pred`` starts at, from 0 on."""
+    _ignored: frozenset[str] = frozenset()
 
     @property
     def largest_normalized_action(self) -> float | None:
@@ -66,7 +71,8 @@ class BasePolicy(ModuleAttrMixin, ABC):
 
         Args:
             obs: ``{key: (B, To or more, *shape)}``, oldest first; the last step is now. Of a longer history, the last
-                To steps count. Keys that ``shape_meta`` does not name are ignored.
+                To steps count. Arrays of strings for text, tensors for all else. Keys that ``shape_meta`` does not name
+                are ignored: robots hand over all that they have. `name_ignored` says so once.
             generator: on this policy's device: a single one for the batch, or a sequence of B, one for each row, whose
                 noise is then the same as if it were alone. `draw_noise` takes either.
 
@@ -99,6 +105,16 @@ class BasePolicy(ModuleAttrMixin, ABC):
         self.eval().requires_grad_(False)
         self.predict_action(obs, torch.Generator(self.device))
         self.reset()
+
+    def name_ignored(self, obs: Mapping[str, Any], shape_meta: Mapping[str, Any]) -> None:
+        """Log, once for each, which observations make no difference, as ``shape_meta`` does not name them.
+
+        For policies to call in `predict_action`.
+        """
+        if ignored := obs.keys() - shape_meta["obs"].keys() - self._ignored:
+            self._ignored |= ignored
+            names = quoted(sorted(ignored))
+            logger.warning("predict_action: ignores %s, which shape_meta does not name", names)
 
     def reset(self) -> None:
         """Forget what was kept between calls.

@@ -45,7 +45,11 @@ def component_name(distribution: str) -> str:
 
 
 def package_files(distribution: str, kinds: Set[str]) -> dict[Path, str]:
-    """Make the files of a package with a component of each of ``kinds``: text by path in the folder of the package."""
+    """Make the files of a package with a component of each of ``kinds``: text by path in the folder of the package.
+
+    With a modality comes an encoder that takes it: nothing else can be trained on it.
+    """
+    kinds = {*kinds, "encoder"} if "modality" in kinds else kinds
     files = {}
     for source in sorted(path for path in TEMPLATE.rglob("*") if path.is_file()):
         path = source.relative_to(TEMPLATE)

@@ -14,7 +14,6 @@ from dp_core.border.log import naming_the_end
 from dp_core.config.checks import step_mismatches
 from dp_core.config.compose import apply_overrides, leaves, override_paths, resolve
 from dp_core.config.fields import Slot
-from dp_core.config.structure import structure_task
 from dp_core.errors import (
     CheckpointError,
     ConfigError,
@@ -79,7 +78,7 @@ def evaluate(
     """
     import torch
 
-    from dp_core.checkpoint import payload_parts, read_payload, upgrade_config
+    from dp_core.checkpoint import payload_parts, read_payload, task_of, upgrade_config
     from dp_core.training.devices import find_device
 
     path = Path(checkpoint)
@@ -125,7 +124,7 @@ def load_policy(path: str | Path, device: str | torch.device = "cpu", overrides:
         ConfigError: an override is wrong, a scheduler that reverses another noise process included, or changes
             something else than the policy.
     """
-    from dp_core.checkpoint import payload_parts, read_payload, upgrade_config
+    from dp_core.checkpoint import payload_parts, read_payload, task_of, upgrade_config
 
     registry = Registry.discover()
     payload = upgrade_config(read_payload(path), registry, path)
@@ -146,26 +145,6 @@ def checkpoint_config(
     """
     data = resolve(apply_overrides(payload["cfg"], overrides), str(path))
     return keep_process(registry, payload["cfg"], as_manifest(payload.get("manifest"))["kinds"], data, str(path))
-
-
-def task_of(payload: Mapping[str, Any], registry: Registry, data: Mapping[str, Any], path: str | Path) -> Any:
-    """Return the ``shape_meta`` of a payload's config with its modalities, which are named in full there.
-
-    A workspace may have one of a form of its own, and note no modality in its manifest: that is returned as it is.
-
-    Args:
-        data: the config, with changes or without.
-
-    Raises:
-        ConfigError: a change is wrong.
-    """
-    task = data.get("shape_meta")
-    try:
-        return structure_task(registry, task, f"{path}: shape_meta")
-    except ConfigError:
-        if "modality" in as_manifest(payload.get("manifest"))["kinds"].values():
-            raise
-        return task
 
 
 def policy_from(payload: Mapping[str, Any], policy: Slot, data: Mapping[str, Any], path: str | Path) -> BasePolicy:

@@ -154,7 +154,10 @@ class EncoderConformance(_ForTasks):
 
 
 class DenoiserConformance(Conformance):
-    """For denoisers: conditioned globally, conditioned locally, unconditioned, as far as their options allow."""
+    """For denoisers: conditioned globally, conditioned locally, unconditioned, as far as their options allow.
+
+    Those that take tokens are given some, too.
+    """
 
     kind = "denoiser"
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dp_core.interfaces import modality_of
 from dp_core.normalizer import LinearNormalizer, SingleFieldLinearNormalizer
-from dp_core.shape_meta import action_dim
+from dp_core.shape_meta import action_dim, obs_type
+
+_N_FITTED = 64
+"""Samples that the normalizer of other modalities than numbers is fitted to."""
 
 
 @contextmanager
@@ -28,22 +33,22 @@ def generator(seed: int = 0, device: torch.device | str = "cpu") -> torch.Genera
 
 
 def normalized_obs(shape_meta: Mapping[str, Any], count: int, seed: int = 0) -> dict[str, Any]:
-    """Draw what an encoder receives, ``{key: (count, *shape)}``: floats in [-1, 1], and what is not scaled as it is."""
+    """Draw what an encoder receives, ``{key: (count, *shape)}``, from the modality of each key.
+
+    Of images and numbers, float32 in [-1, 1]; of tokens, int64; of text, a list of ``count`` strings.
+    """
     draw = generator(seed)
     return {key: modality_of(shape_meta, key).normalized_sample(count, draw) for key in shape_meta["obs"]}
 
 
-def raw_obs(shape_meta: Mapping[str, Any], batch_size: int, n_steps: int, seed: int = 0) -> dict[str, Tensor]:
-    """Draw what a policy observes: ``{key: (B, n_steps, *shape)}``; images uint8, all else float32 in [0, 100]."""
+def raw_obs(shape_meta: Mapping[str, Any], batch_size: int, n_steps: int, seed: int = 0) -> dict[str, Any]:
+    """Draw what a policy observes, ``{key: (B, n_steps, *shape)}``, from the modality of each key.
+
+    Of images, uint8; of low-dimensional keys, float32 in [0, 100].
+    """
     draw = generator(seed)
-    obs = {}
-    for key, spec in shape_meta["obs"].items():
-        shape = (batch_size, n_steps, *spec["shape"])
-        if spec.get("type") == "rgb":
-            obs[key] = torch.randint(0, 256, shape, generator=draw, dtype=torch.uint8)
-        else:
-            obs[key] = 100 * torch.rand(shape, generator=draw)
-    return obs
+    drawn = {key: modality_of(shape_meta, key).sample(batch_size * n_steps, draw) for key in shape_meta["obs"]}
+    return {key: sample.reshape(batch_size, n_steps, *sample.shape[1:]) for key, sample in drawn.items()}
 
 
 def raw_batch(shape_meta: Mapping[str, Any], batch_size: int, horizon: int, seed: int = 0) -> dict[str, Any]:
@@ -61,12 +66,13 @@ def raw_batch(shape_meta: Mapping[str, Any], batch_size: int, horizon: int, seed
 def normalizer_for(shape_meta: Mapping[str, Any], action_offset: float = 0.0) -> LinearNormalizer:
     """Make the normalizer of data that `raw_batch` draws, with actions in [0, 100] + ``action_offset``."""
     normalizer = LinearNormalizer(shape_meta)
-    for key, spec in shape_meta["obs"].items():
-        normalizer[key] = (
-            SingleFieldLinearNormalizer.create_image()
-            if spec.get("type") == "rgb"
-            else _range_field(torch.Size(spec["shape"]).numel())
-        )
+    for key in shape_meta["obs"]:
+        modality = modality_of(shape_meta, key)
+        if obs_type(shape_meta, key) == "low_dim":
+            normalizer[key] = _range_field(torch.Size(modality.shape).numel())
+        elif modality.is_scaled:
+            sample = np.asarray(modality.sample(_N_FITTED, generator()))
+            normalizer[key] = modality.fit(torch.from_numpy(modality.stored(sample, f"a sample of '{key}'")))
     normalizer["action"] = _range_field(action_dim(shape_meta), action_offset)
     return normalizer
 
@@ -75,7 +81,7 @@ def clone(tree: Any) -> Any:
     """Copy nested dictionaries of tensors, sharing no memory."""
     if isinstance(tree, Mapping):
         return {key: clone(value) for key, value in tree.items()}
-    return tree.clone() if isinstance(tree, Tensor) else tree
+    return tree.clone() if isinstance(tree, Tensor) else copy.copy(tree)
 
 
 def differences(tree: Any, other: Any, path: str = "") -> Iterator[str]:
@@ -97,6 +103,8 @@ def differences(tree: Any, other: Any, path: str = "") -> Iterator[str]:
 def _is_same(value: Any, other: Any) -> bool:
     if isinstance(value, Tensor) and isinstance(other, Tensor):
         return value.dtype == other.dtype and torch.equal(value.nan_to_num(), other.nan_to_num())
+    if isinstance(value, np.ndarray) and isinstance(other, np.ndarray):
+        return np.array_equal(value, other)
     return type(value) is type(other) and bool(value == other or value != value)
 
 

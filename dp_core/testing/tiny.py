@@ -47,7 +47,9 @@ class TinyEncoder(BaseEncoder):
         self.layer = nn.Linear(len(self._keys), self.output_dim)
 
     def forward(self, obs: dict[str, Tensor]) -> Tensor:
-        features: Tensor = self.layer(torch.stack([obs[key].flatten(1).mean(1) for key in self._keys], dim=1))
+        features: Tensor = self.layer(
+            torch.stack([obs[key].reshape(len(obs[key]), -1).mean(1) for key in self._keys], dim=1)
+        )
         return features
 
 
@@ -143,6 +145,7 @@ class TinyPolicy(BasePolicy):
 
     @torch.no_grad()
     def predict_action(self, obs: dict[str, Tensor], generator: Generators = None) -> dict[str, Tensor]:
+        self.name_ignored(obs, self._shape_meta)
         ObservationCheck(obs, self._shape_meta).finish()
         actions = self.normalizer["action"].unnormalize(self._predict(obs, -1))
         first = self.config.n_obs_steps - 1
@@ -150,7 +153,7 @@ class TinyPolicy(BasePolicy):
 
     def _predict(self, obs: dict[str, Tensor], now: int) -> Tensor:
         seen = self.normalizer.normalize({key: obs[key][:, now] for key in self._keys})
-        features = torch.cat([value.flatten(1) for value in seen.values()], dim=-1)
+        features = torch.cat([value.reshape(len(value), -1) for value in seen.values()], dim=-1)
         action: Tensor = self.layer(features)
         return action[:, None].expand(-1, self.config.horizon, -1)
 

@@ -13,6 +13,7 @@ from dp_blockpush.shapes import ACTION_SHAPE, unknown_to_block_pushing
 from dp_core.errors import InputError
 from dp_core.kit.rollout.environment import Split, Start
 from dp_core.kit.rollout.runner import RolloutRunner
+from dp_core.shape_meta import keys_once_per_episode
 
 _CONTROL_RATE = 10.0
 
@@ -35,6 +36,7 @@ class BlockPushRunner(RolloutRunner):
             ),
             action_dim=ACTION_SHAPE[0],
             output_dir=output_dir,
+            once=keys_once_per_episode(shape_meta),
             steps_per_frame=max(1, round(_CONTROL_RATE / config.fps)),
         )
         self.config = config

@@ -30,7 +30,9 @@ class CnnEncoder(BaseEncoder):
 
     def forward(self, obs: dict[str, Tensor]) -> Tensor:
         """Encode normalised observations {key: (N, *shape)} of one step as features (N, Do); see `BaseEncoder`."""
-        features = [self.nets[key](obs[key]) if key in self.nets else obs[key].flatten(1) for key in self._keys]
+        features = [
+            self.nets[key](obs[key]) if key in self.nets else obs[key].reshape(len(obs[key]), -1) for key in self._keys
+        ]
         return torch.cat(features, dim=-1)
 
 

@@ -54,7 +54,8 @@ class Conversion:
             for key in WEIGHTS:
                 if key in self.state_dicts:
                     only = {"state_dicts": {"model": self.state_dicts[key]}}
-                    policy_from(only, cfg.policy, payload["cfg"], f"{source}: {key}")  # type: ignore[attr-defined]
+                    task = {"shape_meta": cfg.shape_meta}  # type: ignore[attr-defined]
+                    policy_from(only, cfg.policy, task, f"{source}: {key}")  # type: ignore[attr-defined]
         return payload, cfg
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dp_core.errors import InputError, quoted
+from dp_core.errors import InputError, did_you_mean, quoted
 from dp_core.interfaces import modality_of
 from dp_core.observations import Raw
 from dp_core.shape_meta import action_dim, obs_shape
@@ -47,7 +47,9 @@ def _checked(
     for key in shape_meta["obs"]:
         if key not in obs:
             found = quoted(obs) or "nothing"
-            raise InputError(f"obs: '{key}' is missing, found {found}; give every key of shape_meta")
+            hint = did_you_mean(key, [str(name) for name in obs if name not in shape_meta["obs"]])
+            remedy = f"{hint} " if hint else ""
+            raise InputError(f"obs: '{key}' is missing, found {found}; {remedy}give every key of shape_meta")
         value = modality_of(shape_meta, key).received(obs[key], f"obs: '{key}'", device)
         _check_shape(key, value, obs_shape(shape_meta, key))
         if value.shape[1] < n_steps:

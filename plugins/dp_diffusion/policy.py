@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
@@ -13,7 +12,7 @@ from torch.nn import functional as F
 
 from dp_core.config.checks import needed_inputs
 from dp_core.config.declared import TOKENS, WINDOW, gives, sees
-from dp_core.errors import InputError, quoted
+from dp_core.errors import InputError
 from dp_core.interfaces import BaseDenoiser, BaseEncoder, BasePolicy, BaseScheduler, Generators, Inpaint
 from dp_core.kit.nn.encoding import build_encoder, encode_window
 from dp_core.normalizer import LinearNormalizer
@@ -37,8 +36,6 @@ from dp_diffusion.mask_generator import LowdimMaskGenerator
 
 if TYPE_CHECKING:
     from dp_diffusion.config import DiffusionConfig
-
-logger = logging.getLogger(__name__)
 
 DENOISER_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -98,7 +95,6 @@ class DiffusionPolicy(BasePolicy):
         self.normalizer = LinearNormalizer(shape_meta)
         self.scheduler: BaseScheduler = config.scheduler.build()
         self._finite_features = FiniteFeatures()
-        self._ignored: frozenset[str] = frozenset()
         self._denoiser_dtype: torch.dtype | None = None
         self._graph: SamplingGraph | None = None
         self._cache = FeatureCache(self.obs_encoder, self.normalizer) if config.cache_obs_features else None
@@ -187,7 +183,7 @@ class DiffusionPolicy(BasePolicy):
                 fixed while the others are sampled, so that the chunk continues them.
         """
         given = self._last_steps(obs)
-        self._name_ignored(obs)
+        self.name_ignored(obs, self.shape_meta)
         condition = self._observed(given)
         if fixed_action_prefix is not None:
             batch_size = len(condition.tensors()[0])
@@ -242,13 +238,6 @@ class DiffusionPolicy(BasePolicy):
         except InputError:
             self.reset()  # features of it may be kept
             raise
-
-    def _name_ignored(self, obs: dict[str, Tensor]) -> None:
-        """Say once which observations make no difference. Not refused: robots hand over all that they have."""
-        if ignored := obs.keys() - self.shape_meta["obs"].keys() - self._ignored:
-            self._ignored |= ignored
-            names = quoted(sorted(ignored))
-            logger.warning("predict_action: ignores %s, which shape_meta does not name", names)
 
     def _last_steps(self, obs: dict[str, Any]) -> dict[str, Raw]:
         return last_steps(obs, self.shape_meta, self.config.n_obs_steps, self.device)

@@ -12,6 +12,7 @@ import numpy as np
 from dp_core.errors import DataError, InputError
 from dp_core.kit.rollout.environment import Split, Start
 from dp_core.kit.rollout.runner import RolloutRunner
+from dp_core.shape_meta import keys_once_per_episode
 from dp_kitchen.config import KitchenRunnerConfig
 from dp_kitchen.environment import KitchenEnvironment
 from dp_kitchen.shapes import ACTION_SHAPE, STARTS, unknown_to_kitchen
@@ -38,6 +39,7 @@ class KitchenRunner(RolloutRunner):
             ),
             action_dim=ACTION_SHAPE[0],
             output_dir=output_dir,
+            once=keys_once_per_episode(shape_meta),
         )
         self.config = config
 

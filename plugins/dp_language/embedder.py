@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers.utils import logging as hf_logging
 
 from dp_core.errors import DpError, InputError
 from dp_core.kit.nn.hub import endpoint, impatient_hub
@@ -63,7 +65,8 @@ class Embedder(nn.Module):
     def empty(cls, description: Description) -> Embedder:
         """Make one with random weights, for those of a state dict."""
         config = json.loads(description.config)
-        return cls(description, AutoModel.from_config(AutoConfig.for_model(**config)).float())
+        model = AutoModel.from_config(AutoConfig.for_model(**config))
+        return cls(description, _without_pooler(model).float())
 
     def forward(self, sentences: Sequence[str]) -> Tensor:
         """Embed sentences (N) as vectors (N, output_dim), float32.
@@ -140,9 +143,43 @@ def _read(source: Path | str, pooling: str | None, with_weights: bool) -> Embedd
         max_length=int(min(limits)),
         pooling=pooling or _pooling_of(source),
     )
-    if not with_weights:
-        return Embedder.empty(description)
-    return Embedder(description, AutoModel.from_pretrained(source).float())
+    embedder = Embedder(description, _with_weights(source)) if with_weights else Embedder.empty(description)
+    with torch.no_grad():
+        embedder.eval()(["is it one?"])
+    return embedder
+
+
+def _with_weights(source: Path | str) -> nn.Module:
+    with _quiet():
+        model, info = AutoModel.from_pretrained(source, output_loading_info=True)
+    model = _without_pooler(model)
+    if missing := sorted(set(info["missing_keys"]) & set(model.state_dict())):
+        raise DpError(
+            f"encoder 'sentence': '{source}' holds no '{missing[0]}'; {len(missing)} of the {len(model.state_dict())} "
+            "weights expected are absent; choose a sentence embedder, such as sentence-transformers/all-MiniLM-L6-v2"
+        )
+    return model.float()
+
+
+def _without_pooler(model: nn.Module) -> nn.Module:
+    """Take away a layer that sentence embedders do not use: it would neither learn nor say anything."""
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None  # type: ignore[assignment]
+    return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from drawing bars and reports; what matters is said otherwise."""
+    verbosity, has_bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(verbosity)
+        if has_bars:
+            hf_logging.enable_progress_bar()
 
 
 def _pooling_of(source: Path | str) -> str:

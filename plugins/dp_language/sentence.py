@@ -109,8 +109,9 @@ class SentenceEncoder(BaseEncoder):
             if len(self._remembered) + len(new) > _MOST_REMEMBERED:
                 self._remembered.clear()
                 new = list(sentences)
-            # Not inference_mode, under which what is remembered could not be used in training.
-            with torch.no_grad():
+            # Not inference_mode, under which what is remembered could not be used in training; and not in the lower
+            # precision of one step, as the next may have another.
+            with torch.no_grad(), torch.autocast(self.description.device.type, enabled=False):
                 # One by one, as padding to the longest rounds otherwise, and what is remembered is to be the same.
                 self._remembered |= {sentence: self.embedder([sentence])[0] for sentence in new}
         return torch.stack([self._remembered[sentence] for sentence in sentences])

@@ -28,4 +28,4 @@ class LowdimEncoder(BaseEncoder):
 
     def forward(self, obs: dict[str, Tensor]) -> Tensor:
         """Concatenate normalised observations {key: (N, *shape)} of one step to features (N, Do); see `BaseEncoder`."""
-        return torch.cat([obs[key].flatten(1) for key in self._keys], dim=-1)
+        return torch.cat([obs[key].reshape(len(obs[key]), -1) for key in self._keys], dim=-1)

@@ -10,6 +10,7 @@ from typing import Any
 from dp_core.errors import InputError
 from dp_core.kit.rollout.environment import Split, Start
 from dp_core.kit.rollout.runner import RolloutRunner
+from dp_core.shape_meta import keys_once_per_episode
 from dp_pusht.config import PushTRunnerConfig
 from dp_pusht.environment import PushTEnvironment
 from dp_pusht.shapes import ACTION_SHAPE, unknown_to_pusht
@@ -31,6 +32,7 @@ class PushTRunner(RolloutRunner):
             make_environment=partial(PushTEnvironment, tuple(shape_meta["obs"]), legacy=config.legacy_test),
             action_dim=ACTION_SHAPE[0],
             output_dir=output_dir,
+            once=keys_once_per_episode(shape_meta),
         )
         self.config = config
 

@@ -45,7 +45,7 @@ class RobomimicEncoder(BaseEncoder):
 
     def _encode(self, key: str, value: Tensor) -> Tensor:
         if key not in self.obs_nets:
-            return value.flatten(1)
+            return value.reshape(len(value), -1)
         return torch.relu(self.obs_nets[key](self.crops[key](value)))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from dp_core.kit.rollout.environment import Split, Start
 from dp_core.kit.rollout.runner import RolloutRunner
-from dp_core.shape_meta import action_dim, keys_of_type, obs_shape
+from dp_core.shape_meta import action_dim, keys_of_type, keys_once_per_episode, obs_shape
 from dp_robomimic.config import RobomimicRunnerConfig
 from dp_robomimic.demonstrations import open_demonstrations
 from dp_robomimic.environment import RobosuiteEnvironment, Setup
@@ -45,6 +45,7 @@ class RobomimicRunner(RolloutRunner):
             make_environment=partial(RobosuiteEnvironment, setup),
             action_dim=action_dim(shape_meta),
             output_dir=output_dir,
+            once=keys_once_per_episode(shape_meta),
             steps_per_frame=max(round(control_freq / config.fps), 1),
         )
         self.config = config

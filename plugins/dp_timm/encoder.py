@@ -91,6 +91,7 @@ class TimmEncoder(ModuleAttrMixin, FeatureAggregation, BaseEncoder):
             if self._config.gives == TOKENS:
                 places = [each.flatten(2).transpose(1, 2) for each in maps]  # (N, H*W, C)
                 states = zip(self.low_dim_projections, self._low_dim, strict=True)
-                return torch.cat([*places, *(project(obs[key].flatten(1))[:, None] for project, key in states)], dim=1)
+                tokens = [project(obs[key].reshape(len(obs[key]), 1, -1)) for project, key in states]  # (N, 1, C)
+                return torch.cat([*places, *tokens], dim=1)
             features = [self.aggregate(given) for given in maps]
-        return torch.cat([*features, *(obs[key].flatten(1) for key in self._low_dim)], dim=-1)
+        return torch.cat([*features, *(obs[key].reshape(len(obs[key]), -1) for key in self._low_dim)], dim=-1)

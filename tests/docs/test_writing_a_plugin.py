@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from dp_core.cli.run import main as dp_run
 from dp_core.component import KINDS
+from dp_core.errors import ConfigError
 from dp_core.new_plugin.command import main as new_plugin
+from dp_core.registry import Registry
 from dp_core.testing.fakes import installed, registry_of, write_distribution
 
 ROOT = Path(__file__).parents[2]
@@ -148,6 +151,27 @@ def test_a_module_is_loaded_without_installing_it(page: Callable[[str], Any], tm
 
     assert done.returncode == 0, done.stderr
     assert set(map(squeezed, expected)) <= set(map(squeezed, done.stdout.splitlines()))
+
+
+def test_parts_see_what_they_are_given(
+    page: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("my_parts.py", "my_focus.py"):
+        (tmp_path / name).write_text(page(PAGE).files()[name])
+    monkeypatch.setenv("DP_PLUGINS", "my_parts")
+    obs = {"state": {"shape": [2]}, "front": {"shape": [3, 8, 8], "type": "rgb"}}
+    shape_meta = {"obs": obs, "action": {"shape": [2]}}
+    with installed(tmp_path):
+        registry = Registry.discover()
+        encoder = registry.build("encoder", {"name": "focus", "keys": ["state"]}, shape_meta=shape_meta)
+        with pytest.raises(ConfigError) as caught:
+            registry.build("encoder", {"name": "focus", "keys": ["front"]}, shape_meta=shape_meta)
+
+    assert encoder({"state": torch.ones(1, 2), "front": torch.zeros(1, 3, 8, 8)}).tolist() == [[1, 1]]
+    assert [str(problem) for problem in caught.value.problems] == [
+        "encoder: lowdim takes keys of type low_dim; 'front' is rgb; choose another encoder, or give it to another "
+        "part, see encoder 'concat'"
+    ]
 
 
 def test_the_command_writes_what_it_says(page: Callable[[str], Any], tmp_path: Path) -> None:

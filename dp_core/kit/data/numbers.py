@@ -33,6 +33,8 @@ def finite_float32(values: NDArray[Any], name: str) -> NDArray[np.float32]:
     Raises:
         DataError: they are no numbers, or not finite.
     """
+    if values.dtype.kind in "OUT":
+        raise DataError(f"{name} has strings; expected numbers; of sentences, the type in shape_meta is text")
     if values.dtype.kind not in "fiub":
         raise DataError(f"{name} is {values.dtype}; expected numbers")
     with np.errstate(over="ignore"):  # becomes infinite, and is found below

@@ -29,7 +29,7 @@ def encode_cameras(
         Features (N, Do).
     """
     features = run_networks(obs, transforms, networks)
-    return torch.cat([*features, *(obs[key].flatten(1) for key in low_dim)], dim=-1)
+    return torch.cat([*features, *(obs[key].reshape(len(obs[key]), -1) for key in low_dim)], dim=-1)
 
 
 def run_networks(

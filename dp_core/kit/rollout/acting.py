@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -102,7 +103,12 @@ class Actor:
     def _ask(self, windows: list[Window], generators: list[torch.Generator]) -> NDArray[np.float32]:
         """Predict for a batch of windows, (B, Ta, Da)."""
         device = self._policy.device
-        obs = {key: torch.from_numpy(np.stack([window[key] for window in windows])).to(device) for key in windows[0]}
+        stacked = {key: np.stack([window[key] for window in windows]) for key in windows[0]}
+        # Text is no tensor, and stays where it is.
+        obs: dict[str, Any] = {
+            key: value if value.dtype.kind == "O" else torch.from_numpy(value).to(device)
+            for key, value in stacked.items()
+        }
         try:
             actions = self._policy.predict_action(obs, generators)["action"]
         except (TypeError, AttributeError) as error:

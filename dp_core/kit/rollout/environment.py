@@ -52,6 +52,9 @@ class Environment(ABC):
     def observe(self) -> dict[str, NDArray[Any]]:
         """Return the present observation, ``{key: (*shape)}``: images uint8 (C, H, W), everything else float32.
 
+        For other modalities it is what they take, such as integer ids, and a string for text. Of keys that
+        ``shape_meta`` marks with ``when: episode``, that after `reset` counts; later ones need not have them.
+
         Called only where a policy may get to see it, so this is the place to draw images.
         """
 

@@ -33,6 +33,8 @@ class EpisodeOptions:
     """Frames per second of videos."""
     steps_per_frame: int = 1
     """Control steps from one frame of a video to the next."""
+    once: tuple[str, ...] = ()
+    """Observations with ``when: episode``: those of the first moment count for the whole episode."""
 
 
 @attrs.frozen
@@ -74,7 +76,9 @@ class Episode:
         self._is_success: bool | None = None
         self._is_ended = False
         environment.reset(start)
-        self._recent = deque([environment.observe()], maxlen=options.n_obs_steps)
+        first = environment.observe()
+        self._once = {key: first[key] for key in options.once if key in first}
+        self._recent = deque([first], maxlen=options.n_obs_steps)
         self._video = VideoWriter(start.video, options.fps) if start.video else None
         self._film()
 
@@ -131,8 +135,13 @@ class Episode:
     def _window(self) -> Window:
         """Stack the last To observations; the first is repeated where there are fewer."""
         padding = [self._recent[0]] * (self._options.n_obs_steps - len(self._recent))
-        steps = [*padding, *self._recent]
-        return {key: np.stack([step[key] for step in steps]) for key in steps[0]}
+        steps = [{**step, **self._once} for step in (*padding, *self._recent)]
+        return {key: np.stack([_array(step[key]) for step in steps]) for key in steps[0]}
+
+
+def _array(value: Any) -> NDArray[Any]:
+    """Return an observation as it is; a string in an array that texts of any length can be stacked with."""
+    return np.array(value, dtype=object) if isinstance(value, str) else value  # type: ignore[no-any-return]
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import itertools
 import re
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -33,7 +33,12 @@ class RolloutRunner(BaseRunner):
         class TableRunner(RolloutRunner):
             def __init__(self, config, *, shape_meta, output_dir):  # config: a class that inherits RolloutOptions
                 super().__init__(
-                    config, title="table", make_environment=TableEnvironment, action_dim=2, output_dir=output_dir
+                    config,
+                    title="table",
+                    make_environment=TableEnvironment,
+                    action_dim=2,
+                    output_dir=output_dir,
+                    once=keys_once_per_episode(shape_meta),
                 )
 
             def starts(self, split, n_episodes):
@@ -61,6 +66,7 @@ class RolloutRunner(BaseRunner):
         action_dim: int,
         output_dir: str | Path,
         steps_per_frame: int = 1,
+        once: Collection[str] = (),
     ) -> None:
         """Take note of the task, which is cheap: environments are made at the first `run`.
 
@@ -69,6 +75,7 @@ class RolloutRunner(BaseRunner):
             make_environment: see `EpisodeOptions`.
             action_dim: Da, what `Environment.step` takes.
             steps_per_frame: control steps from one frame of a video to the next.
+            once: observations with ``when: episode``: `dp_core.shape_meta.keys_once_per_episode`.
         """
         super().__init__(output_dir)
         self._rollout = options
@@ -80,6 +87,7 @@ class RolloutRunner(BaseRunner):
             max_steps=options.max_steps,
             fps=options.fps,
             steps_per_frame=steps_per_frame,
+            once=tuple(once),
         )
         self._group: EpisodeGroup | WorkerGroup | None = None
 

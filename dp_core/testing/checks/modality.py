@@ -99,7 +99,7 @@ def its_scale_fits_its_data(case: Case) -> None:
             f"fit returned a {type(field).__name__}; expected a SingleFieldLinearNormalizer",
             "return one that its create_... methods make, or set is_scaled = False",
         )
-    raw = modality.convert(stored)
+    raw = modality.convert(stored).float()
     scaled = field.normalize(raw)
     if not scaled.isfinite().all() or not 0.05 < scaled.abs().max() < 20:
         case.fail(

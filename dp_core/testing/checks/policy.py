@@ -152,6 +152,20 @@ def nan_never_becomes_an_action(case: Case) -> None:
                 )
 
 
+def what_is_not_in_shape_meta_changes_nothing(case: Case) -> None:
+    """Check that an observation that ``shape_meta`` does not name is ignored: robots hand over all that they have."""
+    policy = modules.built(case).eval()
+    obs = raw_obs(case.setting.runtime["shape_meta"], 2, modules.window_of(case)["n_obs_steps"])
+    expected = _act(policy, obs)["action"]
+    policy.reset()
+    found = _act(policy, {**obs, "not_in_shape_meta": next(iter(obs.values())).double() + 1})["action"]
+    if not torch.equal(found, expected):
+        case.fail(
+            "with an observation that shape_meta does not name, it acted otherwise; expected the same",
+            "look at the keys of shape_meta alone",
+        )
+
+
 def reset_forgets(case: Case) -> None:
     """Check that, after `reset`, a policy acts as one that has seen nothing."""
     fresh, used = (modules.built(case).eval() for _ in range(2))
@@ -193,6 +207,7 @@ CHECKS = (
     a_longer_history_ends_now,
     observations_mean_what_their_key_says,
     nan_never_becomes_an_action,
+    what_is_not_in_shape_meta_changes_nothing,
     reset_forgets,
     rows_draw_from_generators_of_their_own,
     *modules.CHECKS,

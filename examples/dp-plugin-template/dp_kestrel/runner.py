@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from dp_core.kit.rollout.environment import Environment, Split, Start, Step
 from dp_core.kit.rollout.runner import RolloutRunner
+from dp_core.shape_meta import keys_once_per_episode
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class KestrelRunner(RolloutRunner):
             make_environment=partial(KestrelEnvironment, shape_meta, config.reach),
             action_dim=shape_meta["action"]["shape"][0],
             output_dir=output_dir,
+            once=keys_once_per_episode(shape_meta),
         )
         self.config = config
 

@@ -52,8 +52,8 @@ class LeRobotEncoder(BaseEncoder):
         else:
             # One pass for all cameras, as batch statistics are common to them.
             features = list(self.rgb_encoder(torch.cat(images)).chunk(len(images)))
-        before = [obs[key].flatten(1) for key in self._before]
-        after = [obs[key].flatten(1) for key in self._after]
+        before = [obs[key].reshape(len(obs[key]), -1) for key in self._before]
+        after = [obs[key].reshape(len(obs[key]), -1) for key in self._after]
         return torch.cat([*before, *features, *after], dim=-1)
 
 

@@ -136,3 +136,11 @@ def test_image_that_vanishes_on_the_way_is_a_config_problem():
             "use fewer, or a smaller 'downsample'",
         )
     ]
+
+
+def test_depth_is_an_image(registry):
+    shape_meta = {"obs": {"depth": {"shape": [1, 16, 16], "type": "depth"}}, "action": {"shape": [2]}}
+    block = {"name": "cnn", "channels": [4], "feature_dimension": 8}
+    encoder = registry.build("encoder", block, shape_meta=shape_meta)
+
+    assert encoder({"depth": torch.rand(2, 1, 16, 16)}).shape == (2, encoder.output_dim) == (2, 8)

@@ -59,7 +59,9 @@ def seeded(seed=0):
 
 
 @pytest.mark.parametrize("denoiser", DENOISERS)
-@pytest.mark.parametrize("options", [{}, {"pred_action_steps_only": True, "train_diffusion_n_samples": 2}])
+@pytest.mark.parametrize(
+    "options", [{}, {"pred_action_steps_only": True, "train_diffusion_n_samples": 2}, {"scheduler": "mean_flow"}]
+)
 def test_it_learns_from_tokens_and_acts_on_them(build, denoiser, options):
     policy = build(denoiser=DENOISERS[denoiser], **options).train()
     policy.compute_loss(batch(), seeded()).backward()

@@ -33,7 +33,7 @@ def _write_embedder(folder: Path, *, hidden_size: int = 8, max_length: int = 8) 
         max_position_embeddings=16,
         initializer_range=1.0,  # so that sentences differ as they do after training
     )
-    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    BertModel(config).save_pretrained(folder)
     return folder
 
 

@@ -87,6 +87,14 @@ def test_a_frozen_embedder_looks_at_every_sentence_once(build):
     ]  # fmt: skip
 
 
+def test_what_is_remembered_has_full_precision(build):
+    encoder = build()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert encoded(encoder, *SENTENCES).dtype == torch.bfloat16
+
+    assert torch.equal(encoded(encoder, *SENTENCES), encoded(build(), *SENTENCES))
+
+
 def test_an_embedder_that_is_not_frozen_learns_at_its_own_rate(build):
     encoder = build(frozen=False, lr_multiplier=0.1)
     encoded(encoder, *SENTENCES).square().sum().backward()
@@ -160,6 +168,22 @@ def test_what_is_no_embedder_is_said_in_one_line(build, tmp_path):
         f"encoder 'sentence': '{tmp_path}' holds no sentence embedder that transformers can read: "
     )
     assert "\n" not in str(empty.value)
+
+
+def test_a_folder_without_all_weights_is_refused(build, embedder_folder, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(embedder_folder, tmp_path / "copy")
+    weights = load_file(folder / "model.safetensors")
+    del weights["embeddings.word_embeddings.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(DpError) as caught:
+        build(checkpoint_path=str(folder))
+
+    assert str(caught.value) == (
+        f"encoder 'sentence': '{folder}' holds no 'embeddings.word_embeddings.weight'; 1 of the 21 weights expected "
+        "are absent; choose a sentence embedder, such as sentence-transformers/all-MiniLM-L6-v2"
+    )
 
 
 def test_nothing_is_encoded_and_trained_before_there_is_an_embedder(build):

@@ -429,3 +429,12 @@ def test_pretrained_weights_are_for_images_of_three_channels(build):
         "encoder 'multi_image' has 1 problem\n"
         "  weights: is for images of 3 channels, and those of 'depth' have 1; train from scratch"
     )
+
+
+def test_depth_is_an_image_beside_others(registry):
+    obs = {"depth": {"shape": [1, 64, 64], "type": "depth"}, "front": {"shape": [3, 64, 64], "type": "rgb"}}
+    encoder = registry.build("encoder", "multi_image", shape_meta={"obs": obs, "action": {"shape": [2]}})
+
+    assert encoder.key_model_map["depth"].conv1.in_channels == 1
+    features = encoder({"depth": torch.rand(2, 1, 64, 64), "front": torch.rand(2, 3, 64, 64)})
+    assert features.shape == (2, encoder.output_dim) == (2, 1024)

@@ -26,7 +26,7 @@ FROZEN_AT_RANDOM = (
     "'checkpoint_path', or leave it out"
 )
 FROZEN_AND_LEARNING = "lr_multiplier: is set, and models that are 'frozen' do not learn; leave one of them out"
-AGGREGATIONS = get_args(Aggregation)
+AGGREGATIONS = [name for name in get_args(Aggregation) if name != "tokens"]
 
 
 def build(shape_meta=PUSHT, **options):
@@ -524,3 +524,31 @@ def save(model, folder):
 
 def has_batch_norm(module):
     return any(isinstance(part, nn.BatchNorm2d) for part in module.modules())
+
+
+@pytest.mark.parametrize(("model_name", "size"), [("test_vit", 64), ("test_resnet", 96)])
+def test_places_of_all_cameras_are_tokens_and_every_other_key_is_one(model_name, size):
+    shape_meta = {"obs": {
+        "state.arm": {"shape": [2, 3]}, "flag": {"shape": []},
+        "wrist": {"shape": [3, 64, 96], "type": "rgb"}, "front": {"shape": [3, 32, 32], "type": "rgb"},
+    }, "action": {"shape": [2]}}  # fmt: skip
+    encoder = build(shape_meta, model_name=model_name, feature_aggregation="tokens").eval()
+    obs = {key: torch.rand(2, *spec["shape"]) for key, spec in shape_meta["obs"].items()}
+    tokens = encoder(obs)
+
+    places = {"test_vit": 2 * 2 + 4 * 6, "test_resnet": 1 + 2 * 3}[model_name]
+    assert tokens.shape == (2, encoder.n_tokens, encoder.output_dim) == (2, places + 2, size)
+    assert torch.equal(tokens[:, -1], encoder.low_dim_projections[1](obs["state.arm"].flatten(1)))
+    changed = encoder(obs | {"wrist": 1 - obs["wrist"]}) != tokens
+    n_front = {"test_vit": 4, "test_resnet": 1}[model_name]
+    assert changed.any(-1)[0].tolist() == [False] * n_front + [True] * (places - n_front) + [False] * 2
+
+
+def test_tokens_without_an_image_are_refused(registry):
+    block = {"name": "timm", "feature_aggregation": "tokens"}
+    with pytest.raises(ConfigError) as caught:
+        structure_block(registry, "encoder", block, {"shape_meta": {"obs": {"x": {"shape": [2]}}}})
+
+    assert [str(problem) for problem in caught.value.problems] == [
+        "feature_aggregation: 'tokens' are of images, and shape_meta has none; choose another encoder"
+    ]

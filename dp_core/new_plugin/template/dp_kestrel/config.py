@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import attrs
 from attrs.validators import ge, gt
@@ -12,6 +12,7 @@ from dp_core import NoiseProcess, Slot, option, slot
 from dp_core.config.metrics import ANY, unmeasured
 from dp_core.config.schema import WorkspaceConfig
 from dp_core.kit.rollout.config import RolloutOptions
+from dp_core.shape_meta import ShapeMeta
 
 
 # kind: workspace
@@ -22,7 +23,7 @@ class WorkspaceOptions(WorkspaceConfig):
     # What callbacks can rely on, see dp_core.interfaces.workspace; a config with one that needs more is refused.
     provides: ClassVar[tuple[str, ...]] = ("progress", "num_epochs", "steps_per_epoch", "batch_size", "model")
 
-    shape_meta: dict[str, Any] = option(help="what the task observes and does: {obs: {key: {shape, type}}, action}")
+    shape_meta: ShapeMeta = option(help="what the task observes and does: {obs: {key: {shape, type}}, action}")
     horizon: int = option(16, help="Tp, for the blocks below, which take it as ${horizon}", validator=ge(1))
     n_obs_steps: int = option(2, help="To, as ${n_obs_steps}", validator=ge(1))
     n_action_steps: int = option(8, help="Ta, as ${n_action_steps}", validator=ge(1))
@@ -64,6 +65,12 @@ class PolicyOptions:
 class EncoderOptions:
     """How large the networks are."""
 
+    # end
+    # kind: modality
+    takes: ClassVar[tuple[str, ...]] = ("rgb", "low_dim", "kestrel")  # types of observations; others are refused
+
+    # end
+    # kind: encoder
     channels: int = option(16, help="of the first convolution; each one after it has twice as many", validator=ge(1))
     feature_size: int = option(64, help="numbers that each observation becomes", validator=ge(1))
 
@@ -95,6 +102,15 @@ class SchedulerOptions:
 
     num_inference_steps: int = option(10, help="calls of the network to sample", validator=ge(1))
     timestep_scale: float = option(100.0, help="the network receives times from 0 (data) to this (noise)")
+
+
+# end
+# kind: modality
+@attrs.frozen(kw_only=True)
+class ModalityOptions:
+    """What stands beside `shape` and `type` in `shape_meta`; a method ``check(self, shape)`` could refuse shapes."""
+
+    unit: float = option(1.0, help="numbers beyond this are seen by their logarithm", validator=gt(0))
 
 
 # end

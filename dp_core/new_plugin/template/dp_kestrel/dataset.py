@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from dp_core.errors import DataError
-from dp_core.interfaces import BaseDataset
+from dp_core.interfaces import BaseDataset, modality_of
 from dp_core.normalizer import LinearNormalizer, SingleFieldLinearNormalizer
 from dp_core.shape_meta import keys_of_type
 from torch import Tensor
@@ -59,13 +59,13 @@ class KestrelDataset(BaseDataset):
         return {"obs": obs, "action": self._data["action"][rows]}
 
     def get_normalizer(self) -> LinearNormalizer:
-        """Fit a normalizer that brings images, and everything else from its limits, to [-1, 1]."""
+        """Fit a normalizer that scales actions by their limits, and observations as their modality says."""
         normalizer = LinearNormalizer(self.shape_meta)
-        for key, values in self._data.items():
-            if key in self._images:
-                normalizer[key] = SingleFieldLinearNormalizer.create_image()
-            else:
-                normalizer[key] = SingleFieldLinearNormalizer.create_fit(values, last_n_dims=values.ndim - 1)
+        for key in self.shape_meta["obs"]:
+            modality = modality_of(self.shape_meta, key)
+            if modality.is_scaled:
+                normalizer[key] = modality.fit(self._data[key])
+        normalizer["action"] = SingleFieldLinearNormalizer.create_fit(self._data["action"])
         return normalizer
 
     def get_validation_dataset(self) -> KestrelDataset:

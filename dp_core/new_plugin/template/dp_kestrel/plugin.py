@@ -59,6 +59,15 @@ def dp_components() -> Iterator[Component]:
         summary="straight paths from noise to actions",
     )
     # end
+    # kind: modality
+    yield Component(
+        kind="modality",
+        name="kestrel",
+        target="dp_kestrel.modality:KestrelModality",
+        config=config.ModalityOptions,
+        summary="numbers over several powers of ten",
+    )
+    # end
     # kind: dataset
     yield Component(
         kind="dataset",

@@ -41,6 +41,7 @@ class KestrelPolicy(BasePolicy):
     @torch.no_grad()
     def predict_action(self, obs: dict[str, Tensor], generator: Generators = None) -> dict[str, Tensor]:
         """Act on ``{key: (B, To, *shape)}`` in raw units; nothing is drawn."""
+        self.name_ignored(obs, self._shape_meta)
         seen = {key: obs[key][:, -self.config.n_obs_steps :] for key in self._keys}  # the last step is now
         check = ObservationCheck(seen, self._shape_meta)  # on a GPU it looks while the host works on
         actions = self.normalizer["action"].unnormalize(self._predict(seen))

@@ -346,3 +346,40 @@ def test_films_have_a_frame_every_so_many_steps(tmp_path: Path) -> None:
 
     assert "test/sim_video_1" not in metrics
     assert levels == pytest.approx([0, 20, 40, 60], abs=4)
+
+
+class Told(Counter):
+    """Says what is to be done, differently at every step, and how much there is to count."""
+
+    def observe(self) -> dict[str, Any]:
+        total = super().observe()["total"]
+        return {"total": total, "told": f"count on from {float(total[0]):g}", "goal": total + 10}
+
+
+class Listener(Adder):
+    def predict_action(self, obs: dict[str, Any], generator: Generators = None) -> dict[str, torch.Tensor]:
+        self.heard.append((obs["told"].tolist(), obs["goal"].tolist()))
+        return super().predict_action(obs, generator)
+
+    heard: list[Any]
+
+
+def test_strings_reach_the_policy_and_a_goal_is_that_of_the_first_moment(tmp_path: Path) -> None:
+    policy = Listener()
+    policy.heard = []
+    runner = CounterRunner(
+        RolloutOptions(**{**OPTIONS, "n_train": 0, "n_test": 1, "max_steps": 8}),
+        title="counting",
+        make_environment=Told,
+        action_dim=1,
+        output_dir=tmp_path,
+        once=("goal",),
+    )
+
+    runner.run(policy)
+    runner.close()
+
+    assert policy.heard == [
+        ([["count on from 0", "count on from 0"]], [[[10.0], [10.0]]]),
+        ([["count on from 3", "count on from 4"]], [[[10.0], [10.0]]]),
+    ]
