@@ -1,4 +1,8 @@
-"""Makes of an older checkpoint one that this version, or this config, can restore: other units, no average."""
+"""Makes of an older checkpoint one that this version, or this config, can restore: other units, no average.
+
+Neither is a migration of the component (`Component.upgrade_state`), which is asked by version: checkpoints that count
+batches say 0.1.0 like those that count windows, and whether an average is to begin depends on the config.
+"""
 
 from __future__ import annotations
 

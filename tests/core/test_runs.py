@@ -61,6 +61,19 @@ def test_overrides_change_the_policy_as_on_the_command_line(payload: dict[str, A
         load(payload, tmp_path, "policy={name: net, size: 5}")
 
 
+def test_an_option_that_no_version_here_knows_can_be_dropped(payload: dict[str, Any], tmp_path: Path) -> None:
+    payload["cfg"]["policy"]["width"] = 3
+
+    with pytest.raises(ConfigError, match=r"policy\.width: unknown option"):
+        load(payload, tmp_path)
+    assert load(payload, tmp_path, "~policy.width").layer.in_features == 4
+    with pytest.raises(ConfigError) as caught:
+        load(payload, tmp_path, "~run_name")
+    assert str(caught.value) == (
+        "the command line has 1 problem\n  run_name: changes nothing, since only 'policy' is built; leave it out"
+    )
+
+
 def test_weights_that_do_not_fit_are_told_in_one_line(payload: dict[str, Any], tmp_path: Path) -> None:
     payload["state_dicts"]["model"] |= {f"layer{i}.weight": torch.zeros(1) for i in range(200)}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -118,22 +119,35 @@ def test_a_resolved_config_of_the_old_version_is_checked(
     assert capsys.readouterr().err.endswith(f"{config} has 1 problem\n  {message}\n")
 
 
+def test_a_config_that_extends_one_of_the_old_version_speaks_todays_words(
+    versions: Versions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "more.yaml"
+    config.write_text(f"extends: [{versions.run / 'config.resolved.yaml'}]\npolicy: {{encoder: {{scales: 3}}}}")
+    with installed(versions.second):
+        assert dp_run(["--print-config", str(config)]) == 0
+
+    assert "    name: dp-fourier/sines\n    scales: 3\n    lowest: 1.0\n" in capsys.readouterr().out
+
+
 def test_what_it_saves_needs_no_migration_any_more(
     versions: Versions, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Created from the checkpoint alone, and saved; as well as resumed by its run directory."""
+    run = Path(shutil.copytree(versions.run, tmp_path / "run"))
+    resumed = run / "checkpoints" / "latest.ckpt"
     with installed(versions.second):
-        created = BaseWorkspace.create_from_checkpoint(versions.checkpoint, output_dir=tmp_path)
+        created = BaseWorkspace.create_from_checkpoint(versions.checkpoint, output_dir=tmp_path / "created")
         again = Path(created.save_checkpoint(use_thread=False))
-        assert dp_run(["--resume", str(versions.run), "training.num_epochs=2"]) == 0
+        assert dp_run(["--resume", str(run), "training.num_epochs=2"]) == 0
         caplog.clear()
         caplog.set_level(logging.INFO)
         assert torch.equal(act(again), versions.action)
-        act(versions.checkpoint)
-        assert dp_run(["--check", str(versions.run / "config.resolved.yaml")]) == 0
+        act(resumed)
+        assert dp_run(["--check", str(run / "config.resolved.yaml")]) == 0
 
     assert lines_of_migration(caplog) == []
-    for path in (again, versions.checkpoint):
+    for path in (again, resumed):
         payload = read_payload(path)
         assert payload["cfg"]["policy"]["encoder"] == {"name": "dp-fourier/sines", "scales": 2, "lowest": 1.0}
         assert payload["manifest"]["distributions"]["dp-fourier"] == "0.2"
