@@ -104,7 +104,10 @@ class RunHooks:
 
     @hookspec
     def dp_on_run_error(self, workspace: Workspace, error: BaseException) -> None:
-        """React to an early end, by an error or by Ctrl-C; ``dp_after_run`` is not called."""
+        """React to an early end, by an error or by Ctrl-C; ``dp_after_run`` is not called.
+
+        Where the code of a component failed, ``error`` is a `ComponentError`, and its cause what was raised.
+        """
 
     @hookspec
     def dp_after_run(self, workspace: Workspace) -> None:

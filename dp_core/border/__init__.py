@@ -12,7 +12,7 @@ directory. Nothing of it costs anything before something fails. For authors of w
 from __future__ import annotations
 
 from dp_core.border.carried import Failure
-from dp_core.border.naming import fault, named, naming, say_when
+from dp_core.border.naming import describe, fault, named, naming, say_when
 from dp_core.border.origin import Origin, component_of, origin_of
 
-__all__ = ["Failure", "Origin", "component_of", "fault", "named", "naming", "origin_of", "say_when"]
+__all__ = ["Failure", "Origin", "component_of", "describe", "fault", "named", "naming", "origin_of", "say_when"]

@@ -78,7 +78,9 @@ def say_when(error: Exception, when: str) -> None:
 
 
 def describe(error: BaseException) -> str:
-    """Say in one line what was raised: type and text."""
+    """Say in one line what was raised: type and text; of a `ComponentError`, what the component raised."""
+    if isinstance(error, ComponentError) and error.__cause__ is not None:
+        error = error.__cause__
     text = textwrap.shorten(str(error), _LONGEST)
     if isinstance(error, UnportableError):
         return text

@@ -74,7 +74,8 @@ def evaluate(
     Raises:
         CheckpointError: the file is damaged, or needs components that are not available here.
         ConfigError: an override is wrong or changes neither, or this machine lacks what the runner needs.
-        DpError: the config of the run names no runner; or whatever a component raises on the way.
+        ComponentError: the code of a component failed; the traceback of a runner is in ``error.log`` of the output.
+        DpError: the config of the run names no runner; or a component says what the user has to mend.
     """
     import torch
 

@@ -47,7 +47,8 @@ def start(config: str | Path, overrides: Sequence[str] = ()) -> BaseWorkspace:
 
     Raises:
         ConfigError: a config that cannot be used, with everything that is wrong in it or that this machine lacks.
-        DpError: the run directory holds a run already; or whatever a component raises on the way.
+        ComponentError: the code of a component failed; its traceback is in ``error.log`` of the run directory.
+        DpError: the run directory holds a run already; or a component says what the user has to mend.
         KeyboardInterrupt: Ctrl-C or SIGTERM, once the state is saved; its text says so where it could not be.
     """
     workspace = build(config, overrides)

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import attrs
 
+from dp_core.border import describe
 from dp_core.component import Component
 from dp_core.config.declared import TOKENS, WINDOW, names_in, sees
 from dp_core.config.fields import Slot
@@ -104,7 +105,7 @@ class Case:
         except Exception as error:
             signature = ", ".join(["config", *(f"{name}=..." for name in keywords)])
             raise ConformanceError(
-                f"{self}: cannot be constructed: {type(error).__name__}: {error}; "
+                f"{self}: cannot be constructed: {describe(error)}; "
                 f"a component of kind {self.component.kind} is called as target({signature})"
             ) from error
 

@@ -116,14 +116,15 @@ def make_loader(
 
 
 class _NamingLoader(DataLoader[Any]):
-    """Raises what a process of its own met, as the data set's error and with the traceback of that process."""
+    """Raises what one of its processes met as the data set's error, with the traceback of that process."""
 
     def __iter__(self) -> Any:
-        for batch in super().__iter__():
-            if isinstance(batch, Failure):
-                with naming(getattr(self.dataset, "wrapped", self.dataset)):
+        dataset = self.dataset.wrapped if isinstance(self.dataset, _SeededDataset) else self.dataset
+        with naming(dataset):
+            for batch in super().__iter__():
+                if isinstance(batch, Failure):
                     batch.reraise()
-            yield batch
+                yield batch
 
 
 class _SeededBatches(Sampler[tuple[int, list[int]]]):

@@ -302,7 +302,7 @@ def test_what_was_trained_is_saved_before_and_the_run_continues(tmp_path: Path, 
     ]
     assert main(["--resume", str(folder), "runner.num_workers=0"]) == 1
     assert (folder / "error.log").read_text().count(message("runner.fails=step")) == 2
-    assert main(["--resume", str(folder), "runner.num_workers=0", "runner.fails="]) == 0
+    assert main(["--resume", str(folder), "runner.num_workers=0", "runner.fails=never"]) == 0
 
 
 @pytest.mark.parametrize("options", ["dataset.fails=worker dataloader.num_workers=1", "lr_schedule.fails=step"])

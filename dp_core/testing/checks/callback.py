@@ -10,6 +10,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from dp_core.border import describe
 from dp_core.checkpoint import copy_to_cpu
 from dp_core.config.checks import parts_named
 from dp_core.config.fields import Slot
@@ -54,7 +55,7 @@ def it_gets_through_a_run(case: Case) -> None:
                     workspace.run()
             except Exception as error:
                 case.fail(
-                    f"{'a resumed' if goes_on else 'a'} run with it ended with {type(error).__name__}: {error}; "
+                    f"{'a resumed' if goes_on else 'a'} run with it ended with {describe(error)}; "
                     "expected it to go to its end",
                     "catch what must not stop a training run",
                 )
