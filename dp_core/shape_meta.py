@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dp_core.config.fields import Slot
-from dp_core.config.structure import structure_task
 from dp_core.config.task import DEFAULT_TYPE, ComponentSource, ShapeMeta
 from dp_core.errors import ConfigError, quoted
 
@@ -121,6 +120,8 @@ def _task_of(shape_meta: Mapping[str, Any], key: str) -> ShapeMeta:
 
 def _read(task: Any) -> ShapeMeta:
     """Resolve plain containers; where a name is not found, look again at what is installed by now."""
+    from dp_core.config.structure import structure_task  # not needed where components are only listed
+
     if _installed:
         try:
             return structure_task(_installed[0], task, "shape_meta")

@@ -66,6 +66,10 @@ def example(component: Component) -> list[str]:
         return [f"{key}: {value}" for key, value in entries]
     if component.kind == "callback":
         return ["callbacks:", f"  my_{component.name}:", *(f"    {key}: {value}" for key, value in entries)]
+    if component.kind == "modality":
+        entries[0] = ("type", component.name)
+        lines = [f"      {key}: {value}" for key, value in (("shape", "<[int, ...]>"), *entries)]
+        return ["shape_meta:", "  obs:", f"    my_{component.name}:", *lines]
     return [f"{component.kind}:", *(f"  {key}: {value}" for key, value in entries)]
 
 

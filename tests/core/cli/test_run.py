@@ -204,7 +204,7 @@ def test_describing_needs_a_kind_and_a_name(toys: Registry) -> None:
 
     assert str(caught.value) == (
         "'net' is not KIND/NAME, such as encoder/timm; the kinds are workspace, policy, encoder, denoiser, scheduler, "
-        "dataset, runner, optimizer, lr_schedule, callback"
+        "modality, dataset, runner, optimizer, lr_schedule, callback"
     )
 
 
@@ -261,7 +261,7 @@ def test_a_mistake_ends_with_status_2_before_anything_heavy_is_imported(tmp_path
         (
             ["--list", "camera"],
             "--list: unknown kind 'camera'; the kinds are workspace, policy, encoder, denoiser, scheduler, "
-            "dataset, runner, optimizer, lr_schedule, callback, and there are configs",
+            "modality, dataset, runner, optimizer, lr_schedule, callback, and there are configs",
         ),
         (["--list", "encodr"], "--list: unknown kind 'encodr'; did you mean 'encoder'?"),
         (["--list", "config"], "--list: unknown kind 'config'; did you mean 'configs'?"),

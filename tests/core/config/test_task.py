@@ -13,6 +13,7 @@ import attrs
 import pytest
 
 from dp_core import Component, option
+from dp_core.config.describe import example
 from dp_core.config.fields import Slot
 from dp_core.config.structure import structure_task
 from dp_core.config.task import ShapeMeta
@@ -217,3 +218,14 @@ Options = attrs.make_class("Options", {}, frozen=True, kw_only=True)
 def dp_components():
     yield Component(kind="modality", name="late", target="dp_late.plugin:Options", config=Options, summary="")
 """
+
+
+def test_the_example_of_a_modality_shows_where_its_options_stand() -> None:
+    assert example(INSTALLED.resolve("modality", "depth")) == [
+        "shape_meta:",
+        "  obs:",
+        "    my_depth:",
+        "      shape: <[int, ...]>",
+        "      type: depth",
+        "      scale: 0.001",
+    ]
