@@ -1,24 +1,50 @@
-"""Random inputs of the right shapes, and small helpers around random numbers. All drawn from fixed seeds."""
+"""Random inputs of the right shapes, and small helpers around random numbers. All drawn from fixed seeds.
+
+What a key of ``shape_meta`` can hold is known to `sample` and `extremes` alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import random
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dp_core.normalizer import LinearNormalizer, SingleFieldLinearNormalizer
 from dp_core.shape_meta import action_dim
+from dp_core.training.random_state import RandomState, seed_everything
+
+Sample = Callable[[int, torch.Generator], Tensor]
+"""``sample(count, generator) -> (count, *shape)``: what an author says that a key holds, raw and normalised alike."""
+Samples = Mapping[str, Sample]
+"""By key; all others are drawn by `sample`."""
+
+UNUSUAL_SEED = 20_221
+"""One that nobody else seeds a global generator with, so that it shows whether somebody does."""
+_LARGE = 1000.0
+"""How far beyond their usual range values are that are large, but legal."""
 
 
 @contextmanager
 def seeded(seed: int = 0) -> Iterator[None]:
-    """Seed torch's global generators with ``seed`` inside the block, and put their state back at its end."""
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        yield
+    """Seed all global generators with ``seed`` inside the block, and put their state back at its end."""
+    of_python, of_numpy = random.getstate(), np.random.get_state()  # as they are: this is done for every output
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            seed_everything(seed)
+            yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)
+
+
+def random_states() -> dict[str, Any]:
+    """Return the states of the global generators, by the name of what draws from them."""
+    return {name: state for name, state in RandomState().state_dict().items() if name != "cuda"}
 
 
 def generator(seed: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
@@ -26,46 +52,95 @@ def generator(seed: int = 0, device: torch.device | str = "cpu") -> torch.Genera
     return torch.Generator(device).manual_seed(seed)
 
 
-def normalized_obs(shape_meta: Mapping[str, Any], count: int, seed: int = 0) -> dict[str, Tensor]:
-    """Draw what an encoder receives: ``{key: (count, *shape)}``, float32 in [-1, 1]."""
-    draw = generator(seed)
-    return {key: 2 * torch.rand(count, *spec["shape"], generator=draw) - 1 for key, spec in shape_meta["obs"].items()}
+def sample(spec: Mapping[str, Any], leading: tuple[int, ...], draw: torch.Generator, *, is_normalized: bool) -> Tensor:
+    """Draw values of a key of ``shape_meta``, (*leading, *shape).
+
+    Args:
+        spec: of the key.
+        is_normalized: as an encoder receives them, float32 in [-1, 1]; else as a data set gives them, images uint8,
+            all else float32 in [0, 100].
+    """
+    shape = (*leading, *spec["shape"])
+    if is_normalized:
+        return 2 * torch.rand(shape, generator=draw) - 1
+    if spec.get("type") == "rgb":
+        return torch.randint(0, 256, shape, generator=draw, dtype=torch.uint8)
+    return 100 * torch.rand(shape, generator=draw)
 
 
-def raw_obs(shape_meta: Mapping[str, Any], batch_size: int, n_steps: int, seed: int = 0) -> dict[str, Tensor]:
-    """Draw what a policy observes: ``{key: (B, n_steps, *shape)}``; images uint8, all else float32 in [0, 100]."""
+def extremes(spec: Mapping[str, Any], values: Tensor, *, is_normalized: bool) -> Iterator[tuple[str, Tensor]]:
+    """Yield what is legal for a key and seldom seen, each with a name, in the shape and the type of ``values``.
+
+    Args:
+        spec: of the key.
+        values: usual ones, as `sample` draws them.
+        is_normalized: see `sample`.
+    """
+    kind = spec.get("type", "low_dim")
+    if kind == "rgb":
+        low, high = (-1, 1) if is_normalized else (0, 255)
+        yield "an image that is all black", torch.full_like(values, low)
+        yield "an image that is all white", torch.full_like(values, high)
+    elif kind == "low_dim":
+        yield "zeros", torch.zeros_like(values)
+        yield "ones", torch.ones_like(values)
+        yield f"values {_LARGE:g} times as large as usual", values * _LARGE
+
+
+def normalized_obs(
+    shape_meta: Mapping[str, Any], count: int, seed: int = 0, samples: Samples | None = None
+) -> dict[str, Tensor]:
+    """Draw what an encoder receives: ``{key: (count, *shape)}``, see `sample`."""
+    return _obs(shape_meta, (count,), seed, samples, is_normalized=True)
+
+
+def raw_obs(
+    shape_meta: Mapping[str, Any], batch_size: int, n_steps: int, seed: int = 0, samples: Samples | None = None
+) -> dict[str, Tensor]:
+    """Draw what a policy observes: ``{key: (B, n_steps, *shape)}``, see `sample`."""
+    return _obs(shape_meta, (batch_size, n_steps), seed, samples, is_normalized=False)
+
+
+def _obs(
+    shape_meta: Mapping[str, Any], leading: tuple[int, ...], seed: int, samples: Samples | None, *, is_normalized: bool
+) -> dict[str, Tensor]:
     draw = generator(seed)
     obs = {}
     for key, spec in shape_meta["obs"].items():
-        shape = (batch_size, n_steps, *spec["shape"])
-        if spec.get("type") == "rgb":
-            obs[key] = torch.randint(0, 256, shape, generator=draw, dtype=torch.uint8)
+        if own := (samples or {}).get(key):
+            values = own(torch.Size(leading).numel(), draw)
+            obs[key] = values.reshape(*leading, *values.shape[1:])
         else:
-            obs[key] = 100 * torch.rand(shape, generator=draw)
+            obs[key] = sample(spec, leading, draw, is_normalized=is_normalized)
     return obs
 
 
-def raw_batch(shape_meta: Mapping[str, Any], batch_size: int, horizon: int, seed: int = 0) -> dict[str, Any]:
+def raw_batch(
+    shape_meta: Mapping[str, Any], batch_size: int, horizon: int, seed: int = 0, samples: Samples | None = None
+) -> dict[str, Any]:
     """Draw what a policy is trained on: observations (B, horizon, *shape) as `raw_obs`, actions (B, horizon, Da).
 
     Actions are float32 in [0, 100].
     """
     draw = generator(seed + 1)
     return {
-        "obs": raw_obs(shape_meta, batch_size, horizon, seed),
+        "obs": raw_obs(shape_meta, batch_size, horizon, seed, samples),
         "action": 100 * torch.rand(batch_size, horizon, action_dim(shape_meta), generator=draw),
     }
 
 
-def normalizer_for(shape_meta: Mapping[str, Any], action_offset: float = 0.0) -> LinearNormalizer:
+def normalizer_for(
+    shape_meta: Mapping[str, Any], action_offset: float = 0.0, samples: Samples | None = None
+) -> LinearNormalizer:
     """Make the normalizer of data that `raw_batch` draws, with actions in [0, 100] + ``action_offset``."""
     normalizer = LinearNormalizer(shape_meta)
     for key, spec in shape_meta["obs"].items():
-        normalizer[key] = (
-            SingleFieldLinearNormalizer.create_image()
-            if spec.get("type") == "rgb"
-            else _range_field(torch.Size(spec["shape"]).numel())
-        )
+        if key in (samples or {}):
+            normalizer[key] = SingleFieldLinearNormalizer.create_identity()
+        elif spec.get("type") == "rgb":
+            normalizer[key] = SingleFieldLinearNormalizer.create_image()
+        else:
+            normalizer[key] = _range_field(torch.Size(spec["shape"]).numel())
     normalizer["action"] = _range_field(action_dim(shape_meta), action_offset)
     return normalizer
 
