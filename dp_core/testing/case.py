@@ -85,8 +85,7 @@ class Case:
         """
         from dp_core.config.structure import structure_block, structure_run
 
-        if missing := self.component.missing():
-            raise NotImported(f"needs {', '.join(missing)}; install with: {self.component.install_command}")
+        self._require_packages()
         given = {**self.setting.context, **self.setting.runtime, **runtime}
         recorded = {} if self.record is None else self.recording().options
         options = complete_options(self.component.config, {**recorded, **self.options})
@@ -111,6 +110,7 @@ class Case:
             raise NotChecked(
                 "nobody says which steps are whose; let record of a DatasetConformance write episodes that are known"
             )
+        self._require_packages()
         field = attrs.fields_dict(self.component.config).get("horizon")
         usual = field.default if field is not None and isinstance(field.default, int) else WINDOW["horizon"]
         horizon = self.options.get("horizon", usual)
@@ -121,6 +121,10 @@ class Case:
                 f"{self}: record failed with {type(error).__name__}: {error}; expected it to write what it is given, a "
                 "list of {key: array (steps, *shape)}, and to return the options that open it; see DatasetConformance"
             ) from error
+
+    def _require_packages(self) -> None:
+        if missing := self.component.missing():
+            raise NotImported(f"needs {', '.join(missing)}; install with: {self.component.install_command}")
 
     def build(self, seed: int = 0, **runtime: Any) -> Any:
         """Construct the component, with random weights drawn from ``seed`` and without pretrained ones.

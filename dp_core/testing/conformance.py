@@ -41,6 +41,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar
 
 from dp_core.component import Component, Kind
@@ -48,7 +49,6 @@ from dp_core.registry import Registry
 from dp_core.testing.case import Case, ConformanceError, NotChecked, NotImported, cases_of
 from dp_core.testing.checks import EACH, ONCE, Check
 from dp_core.testing.examples import SETTINGS, SHAPE_METAS, Setting, for_task
-from dp_core.testing.recording import Record
 
 
 @cache
@@ -204,23 +204,31 @@ class DatasetConformance(_ForTasks):
     """For data sets. Let `record` write known episodes; give ``configs`` that hold some out for validation."""
 
     kind = "dataset"
-    record: ClassVar[Record | None] = None
-    """Writes episodes in the author's format, so that steps can be told from each other in windows::
 
-        @staticmethod
-        def record(folder, episodes):
-            for number, episode in enumerate(episodes):
-                np.savez(folder / f"{number}.npz", **episode)
-            return {"path": folder}
+    @staticmethod
+    def record(folder: Path, episodes: list[dict[str, Any]]) -> Mapping[str, Any]:
+        """Write episodes in the format of the data set, and return the options that open them.
 
-    ``folder`` is an empty `pathlib.Path`. ``episodes`` are five, each ``{key: array (steps, *shape)}`` with the keys of
-    ``shape_meta["obs"]`` and ``action``: images uint8 (steps, C, H, W), everything else float32. What comes back are
-    the options that open them. They hold wherever ``configs`` says nothing else; which steps windows have is checked
-    with these episodes, whatever ``configs`` says. Without it, none of that can be checked."""
+        Override it: what steps windows have cannot be checked otherwise. Its options hold wherever ``configs`` says
+        nothing else, and in checks of steps always::
+
+            @staticmethod
+            def record(folder, episodes):
+                for number, episode in enumerate(episodes):
+                    np.savez(folder / f"{number}.npz", **episode)
+                return {"path": folder}
+
+        Args:
+            folder: empty.
+            episodes: five, each ``{key: array (steps, *shape)}`` with the keys of ``shape_meta["obs"]`` and ``action``:
+                images uint8 (steps, C, H, W), everything else float32. No step is like another.
+        """
+        raise NotImplementedError
 
     @classmethod
     def cases_of(cls, registry: Registry, component: Component) -> list[Case]:
-        return cases_of(registry, component, cls.configs, cls.settings(), cls.record)
+        record = None if cls.record is DatasetConformance.record else cls.record
+        return cases_of(registry, component, cls.configs, cls.settings(), record)
 
 
 class RunnerConformance(_ForTasks):

@@ -114,7 +114,7 @@ def _changed(cases: list[Case], options: Mapping[str, Any], shape_meta: Mapping[
 
 def _how_to_say_what_fits(component: Component) -> str:
     return (
-        f"say what fits in a {CLASSES[component.kind].__name__} that the Component names, or behind the command, as "
+        f"say what fits in the {CLASSES[component.kind].__name__} that the Component names, or behind the command, as "
         "key=value"
     )
 

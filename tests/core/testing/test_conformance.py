@@ -485,7 +485,7 @@ def test_what_cannot_be_built_is_said_to_be_unchecked(tmp_path: Path, capsys: py
         "  encoder/far: its description is sound; not checked further: an image and states: needs open3d_x; "
         "install with: pip install 'dp-far[sim]'\n"
         "  dataset/far: its description is sound; not checked further: an image and states: path: required, but "
-        "missing; say what fits in a DatasetConformance that the Component names, or behind the command, as "
+        "missing; say what fits in the DatasetConformance that the Component names, or behind the command, as "
         "key=value\n"
     )
 

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
+import torch
+from torch import Tensor, nn
 
+from dp_core import Component
+from dp_core.cli.run import main as dp_run
+from dp_core.discovery.loading import PluginRecord
+from dp_core.interfaces import BaseEncoder
 from dp_core.registry import Registry
+from dp_core.testing import EncoderConformance
+from dp_core.testing.case import Case, ConformanceError, NotChecked
+from dp_core.testing.checks import EACH
 from dp_core.testing.fakes import installed, registry_of, write_distribution
 from dp_core.testing.report import check_component
 
@@ -264,3 +275,153 @@ def test_what_is_right_passes_all_rules(kind: str, name: str, astray: Registry) 
     assert found.broken == []
     assert found.not_checked == []
     assert len(found.settings) == 1
+
+
+# -- what an author, or who types a command, says that a component is made for ----------------------------------------
+
+DRIFT = """
+from dp_core import Component, hookimpl
+from dp_astray.config import DriftOptions
+DP_API = 1
+@hookimpl
+def dp_components():
+    target = "dp_astray.rollouts:DriftRunner"
+    yield Component(kind="runner", name="drift", target=target, config=DriftOptions, summary="of one task")
+"""
+TASK = "shape_meta={obs: {position: {shape: [2]}}, action: {shape: [2]}}"
+FITS = "say what fits in the RunnerConformance that the Component names, or behind the command, as key=value"
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "expected"),
+    [
+        (
+            [],
+            0,
+            "its description is sound; not checked further: an image and states: it observes 'position', whatever the "
+            "task is, and this one has 'image', 'state', 'grip'; refuse other tasks in the check method of its "
+            f"options; {FITS}",
+        ),
+        ([TASK], 0, "ok, 15 checks (the task given)"),
+        ([TASK, "n_test=1", "max_steps=9"], 0, "ok, 15 checks (the task given)"),
+        (
+            [TASK, "n_test=0"],
+            2,
+            "its description is sound; not checked further: the task given: n_test: n_train and n_test are both 0; "
+            f"evaluate at least one episode; {FITS}",
+        ),
+    ],
+    ids=["nothing", "a task", "a task and options", "options that cannot be"],
+)
+def test_a_runner_of_one_task_is_checked_in_the_task_that_it_is_given(
+    words: list[str],
+    status: int,
+    expected: str,
+    astray: Registry,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_distribution(tmp_path, "dp-drift", "1.0", {"drift": DRIFT})
+    with installed(tmp_path):
+        assert dp_run(["--check", "drift", *words]) == status
+
+    assert capsys.readouterr().out == f"drift of dp-drift 1.0\n  runner/drift: {expected}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        (
+            "dp_astray.conformance:WalkConformance",
+            "'dp_astray.conformance:WalkConformance' is not a RunnerConformance; expected a class that inherits from "
+            "it",
+        ),
+        (
+            "dp_astray.conformance:Gone",
+            "its conformance class cannot be imported: runner 'drift' of dp-astray: 'dp_astray.conformance' has no "
+            "'Gone'",
+        ),
+    ],
+)
+def test_a_conformance_class_that_does_not_fit_is_named(name: str, problem: str, astray: Registry) -> None:
+    component = attrs.evolve(astray.resolve("runner", "drift"), conformance=name)
+
+    assert check_component(astray, component).broken == [
+        f"its_conformance_class_is_of_its_kind: runner 'drift': {problem}; correct its Component"
+    ]
+
+
+def test_a_rule_that_the_class_leaves_out_is_left_out(astray: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    component = astray.resolve("runner", "lagging")
+    assert check_component(astray, component).broken != []
+    from dp_astray.conformance import DriftConformance
+
+    monkeypatch.setattr(DriftConformance, "test_actions_take_effect_at_once", None)
+
+    assert check_component(astray, component).broken == []
+
+
+class Reading(BaseEncoder):
+    """Looks words up, of which it knows twenty."""
+
+    def __init__(self, config: Any, *, shape_meta: dict[str, Any]) -> None:
+        super().__init__()
+        self.output_dim = 3
+        self.table = nn.Embedding(20, 3)
+
+    def forward(self, obs: dict[str, Tensor]) -> Tensor:
+        vectors: Tensor = self.table(obs["words"]).mean(1)
+        return vectors
+
+
+class ReadingConformance(EncoderConformance):
+    shape_metas = {"a sentence": {"obs": {"words": {"shape": [6]}}, "action": {"shape": [2]}}}  # noqa: RUF012
+    samples = {"words": lambda count, draw: torch.randint(0, 20, (count, 6), generator=draw)}  # noqa: RUF012
+
+
+def test_an_encoder_of_words_is_given_the_words_that_its_author_draws() -> None:
+    """Every rule holds, but for what is seldom seen, which nobody says."""
+    options = attrs.make_class("Options", {}, frozen=True, kw_only=True)
+    target = f"{__name__}:Reading"
+    reading = Component(kind="encoder", name="reading", target=target, config=options, summary="words")
+    registry = Registry([PluginRecord("reading", "local", "", "ok", (reading,))])
+    outcomes = {}
+    for name, cases in {
+        "theirs": ReadingConformance.cases_of(registry, reading),
+        "ours": EncoderConformance.cases_of(registry, reading),
+    }.items():
+        outcomes[name] = [outcome(check, cases[0]) for check in EACH["encoder"]]
+
+    assert {text for text in outcomes["theirs"] if text} == {
+        "nobody says what is seldom seen in this task",
+        *(["there is no GPU"] if not torch.cuda.is_available() else []),
+    }
+    assert sum(text is not None for text in outcomes["ours"]) > 5
+
+
+def outcome(check: Any, case: Case) -> str | None:
+    try:
+        check(case)
+    except NotChecked as reason:
+        return str(reason)
+    except (ConformanceError, KeyError) as error:
+        return repr(error)
+    return None
+
+
+def test_a_record_that_fails_is_named(astray: Registry) -> None:
+    def record(folder: Path, episodes: list[dict[str, Any]]) -> Any:
+        return None
+
+    from dp_astray.conformance import WalkConformance
+
+    walks = astray.resolve("dataset", "walks")
+    (case,) = type("Failing", (WalkConformance,), {"record": staticmethod(record)}).cases_of(astray, walks)
+    with pytest.raises(ConformanceError) as caught:
+        case.build()
+
+    assert str(caught.value) == (
+        "dataset 'walks' for a walk: record failed with TypeError: it returned None, and not options such as "
+        "{'path': folder}; expected it to write what it is given, a list of {key: array (steps, *shape)}, and to "
+        "return the options that open it; see DatasetConformance"
+    )
