@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import torch
 
-from dp_core.errors import DpError
+from dp_core.errors import DpError, quoted
 from dp_core.testing.case import Case, NotChecked
 from dp_core.testing.recording import Place, Recording
 
@@ -24,45 +24,45 @@ Places = list[list[Place | None]]
 def actions_belong_to_their_observations(case: Case) -> None:
     """Check that, where a window has an observation of a step, it has the action of that step."""
     known = _Known.of(case)
-    for name, dataset in known.parts():
-        places = known.places(case, dataset)
-        for key in case.shape_meta["obs"]:
-            for window, (observed, acted) in enumerate(zip(places[key], places["action"], strict=True)):
-                for position, (seen, done) in enumerate(zip(observed, acted, strict=False)):
-                    if seen is not None and done is not None and seen != done:
-                        case.fail(
-                            f"position {position} of {name} {window} has '{key}' of {seen} and the action of {done}; "
-                            "expected both of the same step",
-                            "let row t of every array be what was seen in step t, and what was then done",
-                        )
+    for name, places in known.windows():
+        acted = places.pop("action", [])
+        for key, observed in places.items():
+            for position, (seen, done) in enumerate(zip(observed, acted, strict=False)):
+                if seen is not None and done is not None and seen != done:
+                    case.fail(
+                        f"position {position} of {name} has '{key}' of {seen} and the action of {done}; expected both "
+                        "of the same step",
+                        "let row t of every array be what was seen in step t, and what was then done",
+                    )
+    known.say_what_is_strange()
 
 
 def windows_stay_in_one_episode(case: Case) -> None:
     """Check that no window runs from one episode into the next."""
     known = _Known.of(case)
-    for name, dataset in known.parts():
-        for key, windows in known.places(case, dataset).items():
-            for window, places in enumerate(windows):
-                if len(episodes := sorted({place.episode for place in places if place is not None})) > 1:
-                    case.fail(
-                        f"'{key}' of {name} {window} has steps of the episodes {', '.join(map(str, episodes))}; "
-                        "expected those of one",
-                        "start and end windows at the borders of episodes, and repeat their first or last step there",
-                    )
+    for name, places in known.windows():
+        for key, steps in places.items():
+            if len(episodes := sorted({step.episode for step in steps if step is not None})) > 1:
+                case.fail(
+                    f"'{key}' of {name} has steps of the episodes {', '.join(map(str, episodes))}; expected those of "
+                    "one",
+                    "start and end windows at the borders of episodes, and repeat their first or last step there",
+                )
+    known.say_what_is_strange()
 
 
 def borders_repeat_the_first_or_last_step(case: Case) -> None:
     """Check that steps of a window follow each other, and that only the first and last of an episode are repeated."""
     known = _Known.of(case)
-    for name, dataset in known.parts():
-        for key, windows in known.places(case, dataset).items():
-            for window, places in enumerate(windows):
-                if (fault := _break(places, known.recording)) is not None:
-                    case.fail(
-                        f"'{key}' of {name} {window} has {fault}; expected the steps of an episode one by one, and its "
-                        "first or last step repeated where a window reaches over its border",
-                        "clip the numbers of the steps to those of the episode",
-                    )
+    for name, places in known.windows():
+        for key, steps in places.items():
+            if (fault := _break(steps, known.recording)) is not None:
+                case.fail(
+                    f"'{key}' of {name} has {fault}; expected the steps of an episode one by one, and its first or "
+                    "last step repeated where a window reaches over its border",
+                    "clip the numbers of the steps to those of the episode",
+                )
+    known.say_what_is_strange()
 
 
 def validation_is_held_out(case: Case) -> None:
@@ -73,13 +73,14 @@ def validation_is_held_out(case: Case) -> None:
     known = _Known.of(case)
     if not len(known.validation):
         raise NotChecked("nothing is held out with these options")
-    trained, validated = (known.episodes(case, dataset) for dataset in (known.dataset, known.validation))
+    trained, validated = (known.episodes(dataset) for dataset in (known.dataset, known.validation))
     if both := sorted(trained & validated):
         case.fail(
             f"validation has windows of {_episodes(both)}, and so has training; expected whole episodes in one of the "
             "two",
             "choose the episodes that are held out first, and cut windows from the others for training",
         )
+    known.say_what_is_strange()
 
 
 def constant_entries_stay_finite(case: Case) -> None:
@@ -107,13 +108,15 @@ CHECKS = (
 )
 
 
-@attrs.frozen
+@attrs.define
 class _Known:
     """A data set that reads a recording."""
 
     recording: Recording
     dataset: Any
     validation: Any
+    strange: dict[str, None] = attrs.field(factory=dict, init=False)
+    """Keys of which nothing is as it was recorded."""
 
     @classmethod
     def of(cls, case: Case) -> _Known:
@@ -123,31 +126,41 @@ class _Known:
             raise NotChecked("the data set makes no windows of what was recorded")
         return cls(recording, dataset, dataset.get_validation_dataset())
 
-    def parts(self) -> Iterator[tuple[str, Any]]:
-        """Yield the data sets that have windows, with what one of their windows is called."""
-        yield "window", self.dataset
-        if len(self.validation):
-            yield "validation window", self.validation
+    def windows(self) -> Iterator[tuple[str, dict[str, list[Place | None]]]]:
+        """Yield what a window is called, and by key the steps that it is made of, for training and validation."""
+        for name, dataset in (("window", self.dataset), ("validation window", self.validation)):
+            places = self.places(dataset) if len(dataset) else {}
+            for number in range(len(dataset)):
+                yield f"{name} {number}", {key: windows[number] for key, windows in places.items()}
 
-    def places(self, case: Case, dataset: Any) -> dict[str, Places]:
-        """Tell by key which steps the windows are made of.
-
-        Raises:
-            NotChecked: nothing of a key is as it was recorded.
-        """
+    def places(self, dataset: Any) -> dict[str, Places]:
+        """Tell by key which steps the windows are made of; leaves out keys of which nothing is as it was recorded."""
         batch = dataset.__getitems__(list(range(len(dataset))))
         found = {}
         for key, windows in {**batch["obs"], "action": batch["action"]}.items():
-            found[key] = [self.recording.places(key, window) for window in windows]
-            if not any(place is not None for places in found[key] for place in places):
-                raise NotChecked(
-                    f"'{key}' comes out otherwise than it was recorded, so nobody can tell which step it is"
-                )
+            places = [self.recording.places(key, window) for window in windows]
+            if any(place is not None for window in places for place in window):
+                found[key] = places
+            else:
+                self.strange[key] = None
         return found
 
-    def episodes(self, case: Case, dataset: Any) -> set[int]:
-        windows = [places for key in self.places(case, dataset).values() for places in key]
-        return {place.episode for places in windows for place in places if place is not None}
+    def say_what_is_strange(self) -> None:
+        """Stop where some keys could not be looked at.
+
+        Raises:
+            NotChecked: nobody can tell which steps they are of.
+        """
+        if self.strange:
+            raise NotChecked(
+                f"{quoted(self.strange)} come out otherwise than they were recorded, so nobody can tell which steps "
+                "they are of"
+            )
+
+    def episodes(self, dataset: Any) -> set[int]:
+        """Return the episodes that there are windows of."""
+        windows = [window for windows in self.places(dataset).values() for window in windows]
+        return {place.episode for window in windows for place in window if place is not None}
 
 
 def _break(places: list[Place | None], recording: Recording) -> str | None:
