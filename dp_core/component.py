@@ -64,6 +64,12 @@ class Component:
     """The extra of the distribution that installs what is required: ``pip install 'dp-core[timm]'``."""
     install_hint: str | None = None
     """The command that installs what is required, where an extra cannot say it."""
+    conformance: str | None = attrs.field(default=None)
+    """``"package.module:Class"``, a conformance class that says what this is made for: tasks, options, samples.
+
+    ``dp-run --check`` tries the component as that class says; without one, as is usual for the kind. See
+    `dp_core.testing.conformance`.
+    """
     data_commands: Mapping[str, str] = attrs.field(factory=dict, converter=_as_dict, hash=False)
     """For data sets: ``dp-data <command> <name>`` calls ``"package.module:function"`` with the remaining arguments."""
     formerly: tuple[str, ...] = attrs.field(default=())
@@ -97,6 +103,11 @@ class Component:
     def _check_target(self, _: Any, target: str) -> None:
         if not _TARGET.fullmatch(target):
             raise PluginError(f"{self.label}: target '{target}' must look like 'package.module:Class'")
+
+    @conformance.validator
+    def _check_conformance(self, _: Any, conformance: str | None) -> None:
+        if conformance is not None and not _TARGET.fullmatch(conformance):
+            raise PluginError(f"{self.label}: conformance '{conformance}' must look like 'package.module:Class'")
 
     @config.validator
     def _check_config(self, _: Any, config: type) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import attrs
 
 from dp_core.cli.command import USAGE_ERROR
 from dp_core.discovery.loading import PluginRecord
 from dp_core.discovery.switches import is_named
 from dp_core.errors import ConfigError, PluginError, did_you_mean, quoted
 from dp_core.registry import Registry
+
+_TASK = "shape_meta"
 
 
 def is_config(registry: Registry, text: str) -> bool:
@@ -19,33 +24,49 @@ def is_config(registry: Registry, text: str) -> bool:
 
 
 def check_plugin(registry: Registry, name: str, overrides: Sequence[str] = ()) -> int:
-    """Print a line for each component of a plugin, with default options. Status 2 if a rule is broken.
+    """Print a line for each component of a plugin. Status 2 if a rule is broken, or nothing fits the overrides.
 
     Args:
         name: of its entry point, ``<distribution>:<name>``, or of the distribution: all its plugins.
-        overrides: none; they change configs.
+        overrides: ``key=value``, for the components that have such an option; ``shape_meta={...}`` is the task to try.
 
     Raises:
-        PluginError: there is no such plugin, or it cannot be loaded.
+        ConfigError: an override is none.
+        PluginError: there is no such plugin, it cannot be loaded, or none of its components has such an option.
     """
+    plugins = find_plugins(registry, name)
+    given = _given(name, overrides, plugins)
     from dp_core.testing.report import check_component  # imports torch
 
-    plugins = find_plugins(registry, name)
-    if overrides:
-        raise PluginError(f"'{overrides[0]}' changes a config, and '{name}' is a plugin; leave it out")
     status = 0
     for plugin in plugins:
         print(f"{plugin.name} of {plugin.provider}")
         for component in plugin.components:
-            found = check_component(registry, component)
+            options = {key: value for key, value in given.items() if key in attrs.fields_dict(component.config)}
+            found = check_component(registry, component, options, given.get(_TASK))
             print(f"  {component.kind}/{component.name}: {found.summary()}")
             for line in found.details():
                 print(f"    {line}")
-            if found.broken:
+            if found.broken or (given and found.refused and not found.settings):
                 status = USAGE_ERROR
         if not _configs_are_sound(registry, plugin):
             status = USAGE_ERROR
     return status
+
+
+def _given(name: str, overrides: Sequence[str], plugins: list[PluginRecord]) -> Mapping[str, Any]:
+    """Read overrides, each of which has to be an option of some component of ``plugins``, or the task."""
+    if not overrides:
+        return {}
+    from dp_core.config.compose import apply_overrides  # imports omegaconf
+
+    given: Mapping[str, Any] = apply_overrides({}, overrides)
+    configs = [component.config for plugin in plugins for component in plugin.components]
+    known = {option for config in configs for option in attrs.fields_dict(config)} | {_TASK}
+    if unknown := sorted(given.keys() - known):
+        hint = did_you_mean(unknown[0], sorted(known), "dp-run --describe KIND/NAME shows the options of a component")
+        raise PluginError(f"'{unknown[0]}' is no option of what '{name}' has; {hint}")
+    return given
 
 
 def find_plugins(registry: Registry, name: str) -> list[PluginRecord]:

@@ -12,7 +12,12 @@ pytest collects one test for each rule and each example. There is a class for ev
 ``ModalityConformance``, ``DatasetConformance``, ``RunnerConformance``, ``OptimizerConformance``,
 ``LrScheduleConformance`` and ``CallbackConformance``; `dp_core.testing.conformance` says what can be set in them.
 
-``dp-run --check depth`` checks the same rules with default options, without pytest and without a test file.
+Beside shapes, saving and copying, the rules are about meaning: inputs that are ignored, actions that come late, windows
+over the border of an episode, validation that is trained on, modes and random numbers that are left otherwise than they
+were, state that is lost. ``configs``, ``shape_metas``, ``samples`` and ``record`` say what a component is made for.
+
+``dp-run --check depth`` checks the same rules without pytest and without a test file: with default options, with those
+that follow the command (``channels=8``), or as the conformance class says that the `Component` names.
 
 `dp_core.testing.fakes` installs distributions for the time of a test, and
 ``pytest_plugins = ["dp_core.testing.pytest_plugin"]`` in a ``conftest.py`` brings fixtures. Neither is loaded unless it

@@ -15,6 +15,20 @@ The examples that it is tried with can be chosen::
         shape_metas = {"one depth image": {"obs": {"depth": {"shape": [1, 48, 48], "type": "rgb"}},
                                            "action": {"shape": [2]}}}
 
+What is made for one task, or needs data, says so once: in a class of its package, which the tests take over::
+
+    # dp_reacher/conformance.py
+    class ReacherConformance(RunnerConformance):
+        component = "reacher"
+        configs = [{"n_test": 2, "max_steps": 20}]
+        shape_metas = {"reacher": {"obs": {"joints": {"shape": [2]}}, "action": {"shape": [2]}}}
+
+    # dp_reacher/plugin.py: Component(..., conformance="dp_reacher.conformance:ReacherConformance")
+    # tests/test_runner.py
+    from dp_reacher.conformance import ReacherConformance as TestReacher
+
+``dp-run --check reacher`` then tries it in the same way, for everybody who has the package.
+
 Every rule is one test for each example: ``test_features_have_the_declared_size[default-one depth image]``. An example
 that cannot be built (options refuse it, data are absent) is skipped with the reason; if none can, so that nothing
 would be tested, ``test_an_example_fits`` fails. Where a package that the component requires is absent, all are skipped.
@@ -27,6 +41,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar
 
 from dp_core.component import Component, Kind
@@ -113,7 +128,17 @@ class Conformance:
         component = cls.component
         if isinstance(component, str):
             component = cls.registry().resolve(cls.kind, component)
-        return cases_of(cls.registry(), component, cls.configs, cls.settings())
+        return cls.cases_of(cls.registry(), component)
+
+    @classmethod
+    def cases_of(cls, registry: Registry, component: Component) -> list[Case]:
+        """List a case of ``component`` for every config in every setting."""
+        return cases_of(registry, component, cls.configs, cls.settings())
+
+    @classmethod
+    def leaves_out(cls, check: Check) -> bool:
+        """Tell whether the author says that a rule does not hold: ``test_<rule> = None``."""
+        return getattr(cls, f"test_{check.__name__}", check) is None
 
     def pytest_generate_tests(self, metafunc: Any) -> None:
         """Make one test for each case; pytest calls this while it collects."""
@@ -141,10 +166,14 @@ class Conformance:
 class _ForTasks(Conformance):
     shape_metas: ClassVar[Mapping[str, Mapping[str, Any]]] = SHAPE_METAS
     """Tasks to try, by a name."""
+    samples: ClassVar[Mapping[str, Callable[[int, Any], Any]]] = {}
+    """What keys hold where random numbers do not do: by key, ``sample(count, generator)``, which draws a tensor
+    (count, *shape) from a `torch.Generator`. Encoders and policies are given it as it is."""
 
     @classmethod
     def settings(cls) -> Mapping[str, Setting]:
-        return {name: for_task(shape_meta) for name, shape_meta in cls.shape_metas.items()}
+        is_usual = cls.shape_metas is SHAPE_METAS
+        return {name: for_task(task, cls.samples, is_usual=is_usual) for name, task in cls.shape_metas.items()}
 
 
 class EncoderConformance(_ForTasks):
@@ -187,9 +216,34 @@ class PolicyConformance(_ForTasks):
 
 
 class DatasetConformance(_ForTasks):
-    """For data sets. Give the path of a small one in ``configs``, and its task in ``shape_metas``."""
+    """For data sets. Let `record` write known episodes; give ``configs`` that hold some out for validation."""
 
     kind = "dataset"
+
+    @staticmethod
+    def record(folder: Path, episodes: list[dict[str, Any]]) -> Mapping[str, Any]:
+        """Write episodes in the format of the data set, and return the options that open them.
+
+        Override it: what steps windows have cannot be checked otherwise. Its options hold wherever ``configs`` says
+        nothing else, and in checks of steps always::
+
+            @staticmethod
+            def record(folder, episodes):
+                for number, episode in enumerate(episodes):
+                    np.savez(folder / f"{number}.npz", **episode)
+                return {"path": folder}
+
+        Args:
+            folder: empty.
+            episodes: five, each ``{key: array (steps, *shape)}`` with the keys of ``shape_meta["obs"]`` and ``action``:
+                images uint8 (steps, C, H, W), everything else float32. No step is like another.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def cases_of(cls, registry: Registry, component: Component) -> list[Case]:
+        record = None if cls.record is DatasetConformance.record else cls.record
+        return cases_of(registry, component, cls.configs, cls.settings(), record)
 
 
 class RunnerConformance(_ForTasks):
@@ -220,3 +274,22 @@ class WorkspaceConformance(Conformance):
     """For workspaces. Give in ``configs`` what makes their run take a second."""
 
     kind = "workspace"
+
+
+CLASSES: dict[str, type[Conformance]] = {
+    cls.kind: cls
+    for cls in (
+        EncoderConformance,
+        DenoiserConformance,
+        SchedulerConformance,
+        PolicyConformance,
+        DatasetConformance,
+        RunnerConformance,
+        OptimizerConformance,
+        LrScheduleConformance,
+        CallbackConformance,
+        WorkspaceConformance,
+        ModalityConformance,
+    )
+}
+"""By kind."""

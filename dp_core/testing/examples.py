@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -52,11 +52,17 @@ class Setting:
     """The keywords of its kind, see `dp_core.interfaces`; those that a check makes itself are left out."""
     context: Mapping[str, Any] = attrs.field(factory=dict)
     """The values that ``check`` and ``advise`` of its config may ask of the blocks around it, besides."""
+    samples: Mapping[str, Callable[..., Any]] = attrs.field(factory=dict)
+    """What keys of the task hold, where an author says it, see `dp_core.testing.samples.Sample`."""
+    is_usual: bool = False
+    """Whether it is tried because it is usual for the kind, and not because somebody says that the component fits."""
 
 
-def for_task(shape_meta: Mapping[str, Any]) -> Setting:
-    """Make the setting of a kind that is built with ``shape_meta``."""
-    return Setting(runtime={"shape_meta": shape_meta}, context=WINDOW)
+def for_task(
+    shape_meta: Mapping[str, Any], samples: Mapping[str, Callable[..., Any]] | None = None, *, is_usual: bool = False
+) -> Setting:
+    """Make the setting of a kind that is built with ``shape_meta``; the rest is as in `Setting`."""
+    return Setting(runtime={"shape_meta": shape_meta}, context=WINDOW, samples=samples or {}, is_usual=is_usual)
 
 
 def of_shape(shape: Sequence[int]) -> Setting:
@@ -76,7 +82,7 @@ def _for_network(*, global_cond_dim: int | None = None, local_cond_dim: int | No
     )
 
 
-_TASKS = {name: for_task(shape_meta) for name, shape_meta in SHAPE_METAS.items()}
+_TASKS = {name: for_task(shape_meta, is_usual=True) for name, shape_meta in SHAPE_METAS.items()}
 SETTINGS: dict[str, dict[str, Setting]] = {
     "encoder": _TASKS,
     "denoiser": {

@@ -197,6 +197,7 @@ class TinyRunner(BaseRunner):
         super().__init__(output_dir)
         self._obs = raw_obs(shape_meta, 1, config.n_obs_steps)
 
+    @torch.no_grad()
     def run(self, policy: BasePolicy) -> dict[str, Any]:
         was_training = policy.training
         policy.eval()

@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from dp_core.cli.run import main as dp_run
-from dp_core.component import KINDS
+from dp_core.component import KINDS, Component
 from dp_core.errors import ConfigError
+from dp_core.kit.rollout.config import RolloutOptions
 from dp_core.new_plugin.command import main as new_plugin
 from dp_core.registry import Registry
 from dp_core.testing.fakes import installed, registry_of, write_distribution
@@ -130,6 +131,25 @@ def test_its_tests_pass(site: Path, package: Path) -> None:
 
     assert done.returncode == 0, done.stdout
     assert re.search(r"\d+ passed, \d+ skipped", done.stdout)
+
+
+def test_the_conformance_class_of_the_page_says_what_a_runner_is_made_for(page: Callable[[str], Any]) -> None:
+    (code,) = (block for block in page(PAGE).blocks("python") if "class ReacherConformance" in block)
+    found: dict[str, Any] = {}
+    exec(code, found)
+    component = Component(
+        kind="runner",
+        name="reacher",
+        target="dp_reacher.runner:Reacher",
+        config=RolloutOptions,
+        summary="",
+        conformance=re.findall(r'`conformance="(.+?)"`', page(PAGE).text)[0],
+    )
+    (case,) = found["ReacherConformance"].cases_of(Registry.discover(), component)
+
+    assert component.conformance == "dp_reacher.conformance:ReacherConformance"
+    assert case.options == {"n_test": 2, "max_steps": 20}
+    assert not case.setting.is_usual
 
 
 def test_a_module_is_loaded_without_installing_it(page: Callable[[str], Any], tmp_path: Path) -> None:

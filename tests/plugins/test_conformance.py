@@ -48,9 +48,57 @@ PATCHES = {"name": "timm", "model_name": "test_vit", "resize_shape": [32, 32], "
 OVER_TIME = {"name": "temporal", "encoder": "lowdim", "n_emb": 8, "n_layer": 1}
 SCHEDULER = "dp-core/tiny"
 EPISODES = {"n_train": 1, "n_train_vis": 0, "n_test": 1, "n_test_vis": 1, "max_steps": 10}
-WINDOW = {"horizon": 4, "n_obs_steps": 2, "n_action_steps": 2}
-DATA = Path("data")
-"""Stands for the folder that `write_demonstrations` fills."""
+WINDOW = {"horizon": 4, "n_obs_steps": 2, "n_action_steps": 2, "val_ratio": 0.4}
+Episodes = list[dict[str, Any]]
+
+
+def record_buffer(folder: Path, episodes: Episodes) -> dict[str, Any]:
+    """A replay buffer, whose images have their channels last."""
+    from dp_replay.buffer import ReplayBuffer
+
+    buffer = ReplayBuffer()
+    for episode in episodes:
+        buffer.append({key: np.moveaxis(v, 1, -1) if v.dtype == np.uint8 else v for key, v in episode.items()})
+    buffer.save(folder / "mine.zarr")
+    return {"path": folder / "mine.zarr"}
+
+
+def record_blocks(folder: Path, episodes: Episodes) -> dict[str, Any]:
+    return {**record_buffer(folder, episodes), "obs_eef_target": True}
+
+
+def record_pusht(folder: Path, episodes: Episodes) -> dict[str, Any]:
+    """The published archive, which has keypoints and states for what is observed as one vector."""
+    stored = []
+    for episode in episodes:
+        keypoints, agent = np.split(episode["obs"], [18], axis=1)
+        state = np.pad(agent, [(0, 0), (0, 3)])
+        stored.append({"keypoint": keypoints.reshape(-1, 9, 2), "state": state, "action": episode["action"]})
+    return record_buffer(folder, stored)
+
+
+def record_kitchen(folder: Path, episodes: Episodes) -> dict[str, Any]:
+    """Arrays of the longest episode's length, and a mask of the steps that exist."""
+    longest = max(len(episode["action"]) for episode in episodes)
+    padded = {key: np.stack([np.resize(e[key], (longest, *e[key].shape[1:])) for e in episodes]) for key in episodes[0]}
+    mask = [np.arange(longest) < len(episode["action"]) for episode in episodes]
+    np.save(folder / "observations_seq.npy", padded["obs"])
+    np.save(folder / "actions_seq.npy", padded["action"])
+    np.save(folder / "existence_mask.npy", np.array(mask, float))
+    return {"path": folder}
+
+
+def record_arm(folder: Path, episodes: Episodes) -> dict[str, Any]:
+    import h5py
+
+    with h5py.File(folder / "arm.hdf5", "w") as file:
+        for number, episode in enumerate(episodes):
+            group = file.create_group(f"data/demo_{number}")
+            group["obs/agentview_image"] = np.moveaxis(episode["agentview_image"], 1, -1)
+            group["obs/robot0_eef_quat"] = episode["robot0_eef_quat"]
+            group["actions"] = episode["action"]
+    return {"path": folder / "arm.hdf5"}
+
 
 EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
     ("callback", "json_log"): {"configs": [{"flush_every": 3}]},
@@ -58,14 +106,15 @@ EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
         "configs": [{"k": 1}, {"monitor_key": "train_loss", "mode": "min", "format_str": "{epoch}"}]
     },
     ("callback", "wandb"): {"configs": [{"mode": "disabled"}]},
-    ("dataset", "blockpush"): {"configs": [{"path": DATA / "blocks.zarr", **WINDOW}], "shape_metas": BLOCKS},
-    ("dataset", "kitchen"): {"configs": [{"path": DATA / "kitchen", **WINDOW}], "shape_metas": KITCHEN},
-    ("dataset", "pusht"): {"configs": [{"val_ratio": 0.02}], "shape_metas": PUSHT},
-    ("dataset", "replay"): {
-        "configs": [{"path": DATA / "mine.zarr", "val_ratio": 0.5, **WINDOW}],
-        "shape_metas": SMALL_IMAGE,
+    ("dataset", "blockpush"): {"configs": [WINDOW], "shape_metas": BLOCKS, "record": record_blocks},
+    ("dataset", "kitchen"): {"configs": [WINDOW], "shape_metas": KITCHEN, "record": record_kitchen},
+    ("dataset", "pusht"): {
+        "configs": [{"val_ratio": 0.02, "path": None}],
+        "shape_metas": PUSHT,
+        "record": record_pusht,
     },
-    ("dataset", "robomimic"): {"configs": [{"path": DATA / "arm.hdf5", **WINDOW}], "shape_metas": ARM},
+    ("dataset", "replay"): {"configs": [WINDOW], "shape_metas": SMALL_IMAGE, "record": record_buffer},
+    ("dataset", "robomimic"): {"configs": [WINDOW], "shape_metas": ARM, "record": record_arm},
     ("denoiser", "dit1d"): {"configs": [{"n_layer": 2, "n_head": 2, "n_emb": 16}]},
     ("denoiser", "transformer"): {
         "configs": [
@@ -148,7 +197,8 @@ ELSEWHERE = {("runner", "robomimic"), ("encoder", "sentence")}
 def conformance_class(kind: str, name: str) -> type[Conformance]:
     """As an author would write it."""
     base = getattr(testing, f"{kind.title().replace('_', '')}Conformance")
-    return type(f"Test_{kind}_{name}", (base,), {"component": f"dp-core/{name}", **EXAMPLES.get((kind, name), {})})
+    attributes = {"component": f"dp-core/{name}", **EXAMPLES.get((kind, name), {})}
+    return type(f"Test_{kind}_{name}", (base,), attributes)
 
 
 BUILT_IN = [(c.kind, c.name) for c in Registry.discover().components() if c.distribution == "dp-core"]
@@ -162,51 +212,7 @@ def test_every_example_is_of_a_component_that_exists() -> None:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _write_demonstrations(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("conformance")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("DP_CACHE_DIR", str(folder / "cache"))
-        write_demonstrations(DATA)
+        patch.setenv("DP_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         yield
-
-
-def write_demonstrations(folder: Path) -> None:
-    """Two episodes of seven steps in each of the formats."""
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    kitchen = folder / "kitchen"
-    kitchen.mkdir()
-    np.save(kitchen / "observations_seq.npy", rng.normal(size=(2, 7, 60)))
-    np.save(kitchen / "actions_seq.npy", rng.normal(size=(2, 7, 9)))
-    np.save(kitchen / "existence_mask.npy", np.ones((2, 7)))
-    if has("zarr"):
-        from dp_replay.buffer import ReplayBuffer
-
-        ends = np.array([7, 14])
-        ReplayBuffer({"obs": rng.normal(size=(14, 16)), "action": rng.normal(size=(14, 2))}, ends).save(
-            folder / "blocks.zarr"
-        )
-        mine = {
-            "front": rng.integers(0, 256, (14, 40, 40, 3), dtype=np.uint8),
-            "grip": rng.normal(size=(14, 2, 2)),
-            "action": rng.normal(size=(14, 2)),
-        }
-        ReplayBuffer(mine, ends).save(folder / "mine.zarr")
-    if has("h5py"):
-        import h5py
-
-        with h5py.File(folder / "arm.hdf5", "w") as file:
-            for number in range(2):
-                episode = file.create_group(f"data/demo_{number}")
-                episode["obs/agentview_image"] = rng.integers(0, 256, (7, 6, 8, 3), np.uint8)
-                episode["obs/robot0_eef_quat"] = rng.normal(size=(7, 4))
-                episode["actions"] = rng.normal(size=(7, 7))
-
-
-def has(package: str) -> bool:
-    try:
-        __import__(package)
-    except ImportError:
-        return False
-    return True

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -105,6 +106,26 @@ def its_state_goes_through_a_checkpoint(case: Case) -> None:
             )
 
 
+def a_resumed_run_leaves_it_as_a_whole_one_does(case: Case) -> None:
+    """Check that what it counts or keeps is the same after a run that was resumed in its middle."""
+    new, whole, resumed = (_kept(case, epochs) for epochs in ((), (2,), (1, 2)))
+    lost = [
+        name
+        for name, value in whole.items()
+        if list(differences(new.get(name), value)) and list(differences(value, resumed.get(name)))
+    ]
+    if not lost:
+        return
+    again = _kept(case, (2,))
+    for name in lost:
+        if not list(differences(whole[name], again.get(name))):  # else it is of its process: a time, a folder
+            case.fail(
+                f"after a resumed run, its '{name}' is {resumed.get(name)!r}, and after a whole one {whole[name]!r}; "
+                "expected the same",
+                "return it in state_dict, and take it up in load_state_dict",
+            )
+
+
 def it_can_be_pickled(case: Case) -> None:
     """Check that a snapshot of the run can hold it, before a run and after."""
     pickled(case, case.build())
@@ -123,6 +144,7 @@ CHECKS = (
     it_gets_through_a_run,
     it_reads_of_the_workspace_what_it_declares,
     its_state_goes_through_a_checkpoint,
+    a_resumed_run_leaves_it_as_a_whole_one_does,
     it_can_be_pickled,
 )
 
@@ -184,8 +206,39 @@ def _after_a_run(case: Case) -> Iterator[Any]:
         yield workspace.callbacks["checked"]
 
 
-def _workspace(case: Case, folder: str) -> Any:
+def _kept(case: Case, epochs: tuple[int, ...]) -> dict[str, Any]:
+    """Return the plain attributes of the callback after a run that is resumed with more and more epochs, or none."""
+    callback = case.build()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            for number, n_epochs in enumerate(epochs):
+                workspace = _workspace(case, folder, n_epochs)
+                with seeded():
+                    if number:
+                        workspace.load_checkpoint()
+                    workspace.run()
+                callback = workspace.callbacks["checked"]
+        except Exception as error:
+            raise NotChecked("a run with it does not go to its end") from error
+    slots = [
+        name for cls in type(callback).__mro__ for name in getattr(cls, "__slots__", ()) if hasattr(callback, name)
+    ]
+    kept = vars(callback) | {name: getattr(callback, name) for name in slots if not name.startswith("__")}
+    return {name: copy.deepcopy(value) for name, value in kept.items() if _is_plain(value)}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, (*value.keys(), *value.values())))
+    if isinstance(value, list | tuple | set):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str | Path)
+
+
+def _workspace(case: Case, folder: str, n_epochs: int = 2) -> Any:
     slot: Slot = case.slot()
     block = unstructure(slot)
-    cfg = structure_run(case.registry, {"workspace": TINY, "callbacks": {"checked": block}}, str(case))
+    training = {"num_epochs": n_epochs, "checkpoint_every": 1, "device": "cpu"}
+    config = {"workspace": TINY, "callbacks": {"checked": block}, "training": training}
+    cfg = structure_run(case.registry, config, str(case))
     return cfg.workspace.load()(cfg, output_dir=Path(folder))

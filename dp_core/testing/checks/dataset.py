@@ -12,13 +12,19 @@ from dp_core.errors import quoted
 from dp_core.interfaces import BaseDataset
 from dp_core.shape_meta import keys_of_type
 from dp_core.testing.case import Case, NotChecked
-from dp_core.testing.checks.description import it_is_built_as_its_kind_is, options_survive_a_config_file
+from dp_core.testing.checks import episodes
+from dp_core.testing.checks.description import options_survive_a_config_file
 from dp_core.testing.checks.modules import pickled
-from dp_core.testing.samples import clone, differences
-from dp_core.training.random_state import RandomState
+from dp_core.testing.samples import clone, differences, random_states
 
 _COUNT = 4
 """Windows that are looked at."""
+_SEED = "draw with numpy.random.default_rng(config.seed), not from a global generator"
+
+
+def it_is_built_as_its_kind_is(case: Case) -> None:
+    """Check that the target is called as ``target(config, shape_meta=...)``."""
+    _built(case)
 
 
 def windows_have_the_shapes_of_the_task(case: Case) -> None:
@@ -28,7 +34,7 @@ def windows_have_the_shapes_of_the_task(case: Case) -> None:
 
 def validation_windows_are_alike(case: Case) -> None:
     """Check that the validation data set is a `BaseDataset` whose windows, if any, look like those for training."""
-    validation = case.build().get_validation_dataset()
+    validation = _built(case).get_validation_dataset()
     if not isinstance(validation, BaseDataset):
         case.fail(
             f"get_validation_dataset returned a {type(validation).__name__}; expected a BaseDataset",
@@ -53,18 +59,29 @@ def a_batch_is_its_windows(case: Case) -> None:
 def reading_is_repeatable(case: Case) -> None:
     """Check that reading a window twice gives the same, and draws nothing from the global random states."""
     dataset = _filled(case)
-    state = RandomState().state_dict()
+    state = random_states()
     first, second = dataset[0], dataset[0]
     if different := list(differences(first, second)):
         case.fail(
             f"a window read twice differs in {quoted(different)}; expected the same",
             "augment in the encoder, not in the data set",
         )
-    if list(differences(state, RandomState().state_dict())):
+    if list(differences(state, random_states())):
         case.fail(
             "reading a window drew from the global random state; expected no draw",
             "augment in the encoder; for noise of the data, draw once in the constructor, from a generator of its own",
         )
+
+
+def it_is_the_same_every_time(case: Case) -> None:
+    """Check that, built twice, it has the same windows for training and the same for validation, as resuming needs."""
+    built = [_filled(case, seed) for seed in (0, 1)]
+    validation = [dataset.get_validation_dataset() for dataset in built]
+    for name, (first, second) in {"training": built, "validation": validation}.items():
+        if len(first) != len(second):
+            case.fail(f"built twice, it has {len(first)} and {len(second)} windows for {name}; expected as many", _SEED)
+        if len(first) and (different := list(differences(*(_some(dataset) for dataset in (first, second))))):
+            case.fail(f"built twice, it has other windows for {name}, in {quoted(different)}; expected the same", _SEED)
 
 
 def a_window_is_a_copy(case: Case) -> None:
@@ -85,7 +102,7 @@ def the_normalizer_covers_the_task(case: Case) -> None:
     """Check that the normalizer has finite statistics for every key and the action, and maps images to [-1, 1]."""
     dataset = _filled(case)
     normalizer, window = dataset.get_normalizer(), dataset[0]
-    images = keys_of_type(case.setting.runtime["shape_meta"], "rgb")
+    images = keys_of_type(case.shape_meta, "rgb")
     for key, value in {**window["obs"], "action": window["action"]}.items():
         if key not in normalizer:
             case.fail(
@@ -122,21 +139,35 @@ CHECKS = (
     validation_windows_are_alike,
     a_batch_is_its_windows,
     reading_is_repeatable,
+    it_is_the_same_every_time,
     a_window_is_a_copy,
+    *episodes.CHECKS,
     the_normalizer_covers_the_task,
     it_can_be_pickled,
 )
 
 
-def _filled(case: Case) -> Any:
-    dataset = case.build()
+def _built(case: Case, seed: int = 0) -> Any:
+    dataset = case.build(seed)
+    if len(dataset):
+        case.require_its_task(dataset[0].get("obs", {}))
+    return dataset
+
+
+def _filled(case: Case, seed: int = 0) -> Any:
+    dataset = _built(case, seed)
     if not len(dataset):
         raise NotChecked("the data set has no windows")
     return dataset
 
 
+def _some(dataset: Any) -> Any:
+    """Read windows from all over a data set."""
+    return dataset.__getitems__(list(range(0, len(dataset), max(1, len(dataset) // _COUNT))))
+
+
 def _check_windows(case: Case, dataset: Any, name: str) -> None:
-    shape_meta, window = case.setting.runtime["shape_meta"], dataset[0]
+    shape_meta, window = case.shape_meta, dataset[0]
     obs = window.get("obs", {})
     if obs.keys() != shape_meta["obs"].keys() or window.keys() != {"obs", "action"}:
         case.fail(

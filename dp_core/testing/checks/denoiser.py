@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from dp_core.errors import quoted
+from dp_core.testing import networks
 from dp_core.testing.case import Case
 from dp_core.testing.checks import modules
 from dp_core.testing.checks.description import it_is_built_as_its_kind_is, options_survive_a_config_file
@@ -13,10 +14,10 @@ from dp_core.testing.samples import generator
 
 def predictions_have_the_shape_of_the_sample(case: Case) -> None:
     """Check that a sample (B, T, D) gives finite predictions (B, T, D), float32."""
-    denoiser = modules.built(case)
+    denoiser = networks.built(case)
     for batch_size in (1, 3):
-        inputs = modules.network_of(case).inputs(case, batch_size)
-        prediction, expected = modules.output(case, denoiser, inputs), tuple(inputs["sample"].shape)
+        inputs = networks.inputs_of(case, batch_size)
+        prediction, expected = networks.output(case, denoiser, inputs), tuple(inputs["sample"].shape)
         if tuple(prediction.shape) != expected:
             case.fail(
                 f"a sample of shape {expected} gave a prediction of shape {tuple(prediction.shape)}; "
@@ -33,14 +34,14 @@ def predictions_have_the_shape_of_the_sample(case: Case) -> None:
 
 def a_time_may_be_one_for_all_and_a_fraction(case: Case) -> None:
     """Check that times are () or (B,), int64 or float32; one for all means the same as that time for each."""
-    denoiser = modules.built(case)
-    inputs = modules.network_of(case).inputs(case, 3)
+    denoiser = networks.built(case)
+    inputs = networks.inputs_of(case)
     for dtype in (torch.int64, torch.float32):
         time = torch.tensor(7, dtype=dtype)
         answers = []
         for timestep in (time, time.expand(3)):
             try:
-                answers.append(modules.output(case, denoiser, inputs | {"timestep": timestep}))
+                answers.append(networks.output(case, denoiser, inputs | {"timestep": timestep}))
             except Exception as error:
                 case.fail(
                     f"fails for a timestep of shape {tuple(timestep.shape)}, {dtype}: {type(error).__name__}: {error}; "
@@ -59,7 +60,7 @@ def the_end_of_a_step_matters(case: Case) -> None:
     if "end_timestep" not in getattr(case.component.config, "takes", ()):
         return
     denoiser = case.build(has_end_timestep=True).eval()
-    inputs = modules.network_of(case).inputs(case, 3)
+    inputs = networks.inputs_of(case, 3)
     conditions = {name: inputs[name] for name in ("local_cond", "global_cond", "tokens") if name in inputs}
     _perturb(denoiser)  # some start as zeros
 
@@ -84,9 +85,27 @@ def the_end_of_a_step_matters(case: Case) -> None:
             )
 
 
+def the_time_matters(case: Case) -> None:
+    """Check that predictions change with the time: the same sample means another thing at another time."""
+    for key in _ignored(case, are_times=True):
+        case.fail(
+            f"predictions are the same whatever the {key} is; expected them to depend on it",
+            "embed it, and add or concatenate the embedding where the sample comes in",
+        )
+
+
+def the_sample_and_every_condition_matter(case: Case) -> None:
+    """Check that predictions change with the sample and with each of the conditions that it is given."""
+    for key in _ignored(case, are_times=False):
+        case.fail(
+            f"predictions are the same whatever '{key}' is; expected them to depend on it",
+            "use all that forward is given, or refuse in the check method of the options what is not used",
+        )
+
+
 def what_is_not_decayed_exists(case: Case) -> None:
     """Check that ``no_weight_decay`` names parameters of the denoiser."""
-    denoiser = modules.built(case)
+    denoiser = networks.built(case)
     if unknown := sorted(denoiser.no_weight_decay() - dict(denoiser.named_parameters()).keys()):
         case.fail(
             f"no_weight_decay names {quoted(unknown)}; expected names of its own parameters",
@@ -107,7 +126,28 @@ CHECKS = (
     predictions_have_the_shape_of_the_sample,
     a_time_may_be_one_for_all_and_a_fraction,
     the_end_of_a_step_matters,
+    the_time_matters,
+    the_sample_and_every_condition_matter,
     what_is_not_decayed_exists,
     modules.members_of_a_batch_do_not_mix,
     *modules.CHECKS,
 )
+
+
+def _ignored(case: Case, *, are_times: bool) -> list[str]:
+    """Name the times, or the other inputs, that a prediction does not change with.
+
+    Many networks begin with zeros where conditions come in or predictions go out, so weights are moved first.
+    """
+    denoiser, draw = networks.built(case), generator()
+    with torch.no_grad():
+        for parameter in denoiser.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=draw))
+    inputs, others = networks.inputs_of(case), networks.inputs_of(case, seed=1)
+    prediction = networks.output(case, denoiser, inputs)
+    return [
+        key
+        for key in inputs
+        if networks.is_time(key) == are_times
+        and torch.equal(prediction, networks.output(case, denoiser, inputs | {key: others[key]}))
+    ]

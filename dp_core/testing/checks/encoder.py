@@ -12,6 +12,7 @@ from torch import nn
 from dp_core.config.declared import TOKENS, gives
 from dp_core.errors import quoted
 from dp_core.shape_meta import keys_of_type, obs_shape
+from dp_core.testing import networks
 from dp_core.testing.case import Case, NotChecked
 from dp_core.testing.checks import modules
 from dp_core.testing.checks.description import it_is_built_as_its_kind_is, options_survive_a_config_file
@@ -26,7 +27,7 @@ HasEffect = Callable[[str, tuple[Any, ...]], bool]
 
 def features_have_the_declared_size(case: Case) -> None:
     """Check that N observations give finite features (N, output_dim) or tokens (N, n_tokens, output_dim), float32."""
-    encoder = modules.built(case)
+    encoder = networks.built(case)
     has_tokens = gives(case.slot()) == TOKENS
     if not hasattr(encoder, "output_dim"):
         case.fail(
@@ -34,7 +35,7 @@ def features_have_the_declared_size(case: Case) -> None:
             "set self.output_dim in the constructor to what forward returns, flattened",
         )
     for count in (1, 3):
-        features = modules.output(case, encoder, modules.network_of(case).inputs(case, count))
+        features = networks.output(case, encoder, networks.inputs_of(case, count))
         expected = (count, encoder.n_tokens, encoder.output_dim) if has_tokens else (count, encoder.output_dim)
         if tuple(features.shape) != expected:
             case.fail(
@@ -52,7 +53,7 @@ def features_have_the_declared_size(case: Case) -> None:
 
 def what_learns_at_another_rate_exists(case: Case) -> None:
     """Check that ``lr_multipliers`` names parameters of the encoder, with factors above 0."""
-    encoder = modules.built(case)
+    encoder = networks.built(case)
     factors = encoder.lr_multipliers()
     if unknown := sorted(factors.keys() - dict(encoder.named_parameters()).keys()):
         case.fail(
@@ -69,7 +70,7 @@ def what_learns_at_another_rate_exists(case: Case) -> None:
 def every_observation_matters(case: Case) -> None:
     """Check that, in eval mode, features change with the values of every key of shape_meta."""
     has_effect = _effects(case)
-    ignored = [key for key in case.setting.runtime["shape_meta"]["obs"] if not has_effect(key, (slice(None),))]
+    ignored = [key for key in case.shape_meta["obs"] if not has_effect(key, (slice(None),))]
     if ignored:
         case.fail(
             f"features are the same whatever {quoted(ignored)} is; expected them to depend on every key of shape_meta",
@@ -79,7 +80,7 @@ def every_observation_matters(case: Case) -> None:
 
 def images_reach_the_features_whole(case: Case) -> None:
     """Check that, in eval mode, features depend on all of an image, or up to the margins of a central crop."""
-    has_effect, shape_meta = _effects(case), case.setting.runtime["shape_meta"]
+    has_effect, shape_meta = _effects(case), case.shape_meta
     for key in keys_of_type(shape_meta, "rgb"):
         for axis, name in ((-2, "row"), (-1, "column")):
             size = obs_shape(shape_meta, key)[axis]
@@ -108,17 +109,17 @@ CHECKS = (
 
 def _effects(case: Case) -> HasEffect:
     """Build an encoder and encode observations, with which those that are changed in some place are compared."""
-    encoder: nn.Module = modules.built(case)
-    obs = modules.network_of(case).inputs(case, _COUNT)
-    features = modules.output(case, encoder, obs)
-    if not torch.equal(features, modules.output(case, encoder, obs, seed=1)):
+    encoder: nn.Module = networks.built(case)
+    obs = networks.inputs_of(case, _COUNT)
+    features = networks.output(case, encoder, obs)
+    if not torch.equal(features, networks.output(case, encoder, obs, seed=1)):
         raise NotChecked("equal inputs give different outputs")
-    others = modules.encoder_inputs(case, _COUNT, seed=1)
+    others = networks.inputs_of(case, _COUNT, seed=1)
 
     def has_effect(key: str, place: tuple[Any, ...]) -> bool:
         changed = clone(obs)
         changed[key][place] = others[key][place]
-        return not torch.equal(features, modules.output(case, encoder, changed))
+        return not torch.equal(features, networks.output(case, encoder, changed))
 
     return has_effect
 

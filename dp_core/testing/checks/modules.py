@@ -4,163 +4,44 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+import re
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from dp_core.config.declared import WINDOW as SEES_WINDOW
-from dp_core.config.declared import sees
 from dp_core.errors import quoted
+from dp_core.interfaces import BasePolicy
 from dp_core.testing.case import Case, NotChecked
-from dp_core.testing.examples import WINDOW
-from dp_core.testing.samples import (
-    clone,
-    differences,
-    generator,
-    normalized_obs,
-    normalizer_for,
-    raw_batch,
-    raw_obs,
-    seeded,
-)
+from dp_core.testing.networks import built, inputs_of, joined, network_of, on_device, output, output_here
+from dp_core.testing.samples import UNUSUAL_SEED, clone, differences, random_states, seeded
 
-_BATCH_SIZE = 3
 DRAW_ROWS = "draw with dp_core.interfaces.draw_noise, which takes one generator or one for each row"
 """What to do where rows of a batch cannot have generators of their own."""
 
 
-class Network(NamedTuple):
-    """The way to use the networks of one kind."""
-
-    inputs: Callable[[Case, int], Any]
-    """``inputs(case, batch_size)`` makes the tensors that `output` takes, always the same."""
-    output: Callable[[nn.Module, Any], Tensor]
-    """Computes what the network gives when it acts."""
-    loss: Callable[[Case, nn.Module, Any], Tensor]
-    """Computes a scalar that the network learns from."""
-    prepare: Callable[[Case, Any], Any]
-    """Does what is needed between construction and use, and returns the network."""
-
-
-def encoder_inputs(case: Case, batch_size: int, seed: int = 0) -> dict[str, Tensor]:
-    """Make normalised observations, of a step or of a window, as the encoder of ``case`` sees them."""
-    shape_meta = case.setting.runtime["shape_meta"]
-    if sees(case.slot()) != SEES_WINDOW:
-        return normalized_obs(shape_meta, batch_size, seed)
-    n_steps = case.setting.context["n_obs_steps"]
-    steps = normalized_obs(shape_meta, batch_size * n_steps, seed)
-    return {key: value.unflatten(0, (batch_size, n_steps)) for key, value in steps.items()}  # type: ignore[no-untyped-call]
-
-
-def _output_of_encoder(module: nn.Module, inputs: Any) -> Tensor:
-    features: Tensor = module(inputs)
-    return features
-
-
-def _denoiser_inputs(case: Case, batch_size: int) -> dict[str, Tensor]:
-    sizes, draw = case.setting.runtime, generator()
-    inputs = {
-        "sample": torch.randn(batch_size, sizes["horizon"], sizes["input_dim"], generator=draw),
-        "timestep": torch.arange(7, 7 + batch_size),
-    }
-    if sizes.get("token_dim"):
-        inputs["tokens"] = torch.randn(batch_size, sizes["n_tokens"], sizes["token_dim"], generator=draw)
-    if sizes.get("local_cond_dim"):
-        inputs["local_cond"] = torch.randn(batch_size, sizes["horizon"], sizes["local_cond_dim"], generator=draw)
-    if sizes.get("global_cond_dim"):
-        inputs["global_cond"] = torch.randn(batch_size, sizes["global_cond_dim"], generator=draw)
-    return inputs
-
-
-def _output_of_denoiser(module: nn.Module, inputs: Any) -> Tensor:
-    prediction: Tensor = module(**inputs)
-    return prediction
-
-
-def _mixed_output(case: Case, module: nn.Module, inputs: Any) -> Tensor:
-    # A plain sum can be constant: the probabilities of a softmax, or what a normalisation leaves.
-    output = network_of(case).output(module, inputs)
-    return (output * torch.randn(output.shape, generator=generator(), dtype=output.dtype).to(output.device)).sum()
-
-
-def _policy_obs(case: Case, batch_size: int) -> dict[str, Tensor]:
-    return raw_obs(case.setting.runtime["shape_meta"], batch_size, window_of(case)["n_obs_steps"])
-
-
-def _output_of_policy(module: nn.Module, inputs: Any) -> Tensor:
-    prediction: Tensor = module.predict_action(inputs, generator(0, _device(inputs)))["action_pred"]  # type: ignore[operator]
-    return prediction
-
-
-def _policy_loss(case: Case, module: nn.Module, inputs: Any) -> Tensor:
-    batch = _on(training_batch(case), _device(inputs))
-    loss: Tensor = module.compute_loss(batch, generator(0, _device(inputs)))  # type: ignore[operator]
-    return loss
-
-
-def _with_normalizer(case: Case, policy: Any) -> Any:
-    policy.set_normalizer(normalizer_for(case.setting.runtime["shape_meta"]))
-    return policy
-
-
-NETWORKS = {
-    "encoder": Network(
-        lambda case, batch_size: encoder_inputs(case, batch_size),
-        _output_of_encoder,
-        _mixed_output,
-        lambda case, module: module,
-    ),
-    "denoiser": Network(_denoiser_inputs, _output_of_denoiser, _mixed_output, lambda case, module: module),
-    "policy": Network(_policy_obs, _output_of_policy, _policy_loss, _with_normalizer),
-}
-
-
-def network_of(case: Case) -> Network:
-    """Return how the network of ``case`` is used."""
-    return NETWORKS[case.component.kind]
-
-
-def window_of(case: Case) -> dict[str, int]:
-    """Return horizon, observed and executed steps: those of the options, else those that are usual in examples."""
-    config = case.slot().config
-    return {name: getattr(config, name, usual) for name, usual in WINDOW.items()}
-
-
-def training_batch(case: Case) -> dict[str, Any]:
-    """Make a raw batch of three windows to train the policy of ``case`` on."""
-    return raw_batch(case.setting.runtime["shape_meta"], _BATCH_SIZE, window_of(case)["horizon"])
-
-
-def built(case: Case, seed: int = 0) -> Any:
-    """Build the network of ``case``, ready for use, in training mode."""
-    module = network_of(case).prepare(case, case.build(seed))
-    return module.train()
-
-
-def output(case: Case, module: nn.Module, inputs: Any, seed: int = 0) -> Tensor:
-    """Compute the output of a network in eval mode, while the global state of torch is that of ``seed``."""
-    with torch.no_grad(), seeded(seed):
-        return network_of(case).output(module.eval(), clone(inputs))
-
-
-# -- the rules --------------------------------------------------------------------------------------------------------
-
-
 def equal_inputs_give_equal_outputs_in_eval_mode(case: Case) -> None:
     """Check that, in eval mode, nothing is random but what a generator was passed for."""
-    module, inputs = built(case), network_of(case).inputs(case, _BATCH_SIZE)
+    module, inputs = built(case), inputs_of(case)
     if not torch.equal(output(case, module, inputs), output(case, module, inputs, seed=1)):
         case.fail(
             "in eval mode, equal inputs gave different outputs; expected equal ones",
             "draw only while self.training is true or from the generator that is passed, and use dropout as a module",
         )
+    with seeded(UNUSUAL_SEED):
+        before = random_states()
+        output_here(case, module, inputs)
+        if touched := list(differences(before, random_states())):
+            case.fail(
+                f"in eval mode, it drew from the global random numbers of {_sources(touched)}, or seeded them; "
+                "expected them left alone",
+                "draw from the generator that is passed, or from one of its own, and seed no global one",
+            )
 
 
 def members_of_a_batch_do_not_mix(case: Case) -> None:
     """Check that, in eval mode, what a member of a batch gives does not depend on the others."""
-    module, inputs = built(case), network_of(case).inputs(case, _BATCH_SIZE)
+    module, inputs = built(case), inputs_of(case)
     together = output(case, module, inputs)
     if not torch.equal(output(case, module, inputs, seed=1), together):
         raise NotChecked("equal inputs give different outputs")
@@ -175,7 +56,7 @@ def members_of_a_batch_do_not_mix(case: Case) -> None:
 def every_parameter_learns(case: Case) -> None:
     """Check that the gradient of the loss reaches every parameter that requires one."""
     module = built(case)
-    _train_step(case, module, network_of(case).inputs(case, _BATCH_SIZE))
+    _train_step(case, module, inputs_of(case))
     idle = [name for name, parameter in module.named_parameters() if parameter.requires_grad and parameter.grad is None]
     if idle:
         case.fail(
@@ -187,7 +68,7 @@ def every_parameter_learns(case: Case) -> None:
 def the_state_dict_holds_everything(case: Case) -> None:
     """Check that a network that loads the state dict of a trained one gives the same outputs."""
     trained, other = built(case), case.build(seed=1)
-    inputs = network_of(case).inputs(case, _BATCH_SIZE)
+    inputs = inputs_of(case)
     _train_step(case, trained, inputs)
     try:
         other.load_state_dict(clone(trained.state_dict()))
@@ -207,7 +88,7 @@ def the_state_dict_holds_everything(case: Case) -> None:
 
 def it_can_be_copied(case: Case) -> None:
     """Check that a deep copy, from which the average of weights starts, is independent and gives the same outputs."""
-    module, inputs = built(case), network_of(case).inputs(case, _BATCH_SIZE)
+    module, inputs = built(case), inputs_of(case)
     before = output(case, module, inputs)
     try:
         copied = copy.deepcopy(module)
@@ -228,7 +109,7 @@ def it_can_be_copied(case: Case) -> None:
 
 def it_can_be_pickled(case: Case) -> None:
     """Check that what is unpickled, by worker processes and from snapshots, gives the same outputs."""
-    module, inputs = built(case), network_of(case).inputs(case, _BATCH_SIZE)
+    module, inputs = built(case), inputs_of(case)
     if not torch.equal(output(case, pickled(case, module), inputs), output(case, module, inputs)):
         case.fail(
             "what was pickled and read again gave other outputs; expected the same",
@@ -240,7 +121,7 @@ def inputs_are_left_as_they_are(case: Case) -> None:
     """Check that what a network is given is not changed, neither in training nor in eval mode."""
     module = built(case)
     for mode in (True, False):
-        inputs = network_of(case).inputs(case, _BATCH_SIZE)
+        inputs = inputs_of(case)
         given = clone(inputs)
         with torch.no_grad(), seeded():
             network_of(case).output(module.train(mode), inputs)
@@ -251,12 +132,57 @@ def inputs_are_left_as_they_are(case: Case) -> None:
             )
 
 
+def extreme_inputs_give_finite_outputs(case: Case) -> None:
+    """Check that what is legal and seldom seen, such as zeros and images all of one colour, gives finite outputs."""
+    found = list(network_of(case).extremes(case, inputs_of(case, 1)))
+    if not found:
+        raise NotChecked("nobody says what is seldom seen in this task")
+    # As rows of one batch, in which members do not mix.
+    rows = {key: joined([inputs[key] for _, inputs in found]) for key in found[0][1]}
+    outputs = output(case, built(case), rows)
+    for (name, _), row in zip(found, outputs, strict=True):
+        if not row.isfinite().all():
+            case.fail(
+                f"with {name}, its output is not finite; expected numbers for whatever is legal",
+                "keep clear of divisions by a deviation or a norm of zero, of logarithms, and of powers that overflow",
+            )
+
+
+def train_and_eval_reach_everything_and_stay(case: Case) -> None:
+    """Check that ``eval()`` reaches every part, that computing leaves modes as they are, and in eval mode all state."""
+    module, inputs = built(case), inputs_of(case, 2)
+    for mode in (True, False):
+        module.train(mode)
+        if awake := [name for name, part in module.named_modules() if part.training and not mode]:
+            case.fail(
+                f"after eval(), {_named(awake)} stayed in training mode; expected every part in eval mode",
+                "let train(mode) call super().train(mode) and return self, and leave the mode to it",
+            )
+        before = {name: part.training for name, part in module.named_modules()}
+        state = clone(module.state_dict())
+        with torch.no_grad(), seeded():
+            network_of(case).output(module, clone(inputs))
+            if isinstance(module, BasePolicy):
+                network_of(case).loss(case, module, inputs)
+        if changed := [name for name, part in module.named_modules() if part.training != before.get(name)]:
+            case.fail(
+                f"in {'training' if mode else 'eval'} mode, computing changed the mode of {_named(changed)}; "
+                "expected it to be left",
+                "call neither train() nor eval() in forward, compute_loss or predict_action",
+            )
+        if not mode and (different := list(differences(state, module.state_dict()))):
+            case.fail(
+                f"in eval mode, computing changed {quoted(different)}; expected nothing to change",
+                "update running statistics only while self.training is true",
+            )
+
+
 def it_works_on_a_gpu(case: Case) -> None:
     """Check that, after ``.to(device)``, everything that a network computes with is on that device."""
     if not torch.cuda.is_available():
         raise NotChecked("there is no GPU")
     module = built(case).to("cuda")
-    inputs = _on(network_of(case).inputs(case, _BATCH_SIZE), torch.device("cuda"))
+    inputs = on_device(inputs_of(case), torch.device("cuda"))
     try:
         result = output(case, module, inputs)
         network_of(case).loss(case, module.train(), inputs)
@@ -270,12 +196,14 @@ def it_works_on_a_gpu(case: Case) -> None:
 
 
 CHECKS = (
+    train_and_eval_reach_everything_and_stay,
     equal_inputs_give_equal_outputs_in_eval_mode,
     every_parameter_learns,
     the_state_dict_holds_everything,
     it_can_be_copied,
     it_can_be_pickled,
     inputs_are_left_as_they_are,
+    extreme_inputs_give_finite_outputs,
     it_works_on_a_gpu,
 )
 
@@ -304,11 +232,11 @@ def _train_step(case: Case, module: nn.Module, inputs: Any) -> None:
                 parameter.sub_(0.01 * parameter.grad.sign())
 
 
-def _device(inputs: Mapping[str, Tensor]) -> torch.device:
-    return next(iter(inputs.values())).device
+def _sources(names: list[str]) -> str:
+    """Name generators by the beginning of the dotted names of what changed."""
+    return ", ".join(dict.fromkeys(re.split(r"[.\[]", name)[0] for name in names))
 
 
-def _on(tree: Any, device: torch.device) -> Any:
-    if isinstance(tree, Mapping):
-        return {key: _on(value, device) for key, value in tree.items()}
-    return tree.to(device)
+def _named(names: list[str]) -> str:
+    """Name the first parts of a network by their path in it, the whole by 'itself'."""
+    return quoted(name or "itself" for name in names[:3])

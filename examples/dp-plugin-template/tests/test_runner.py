@@ -16,7 +16,7 @@ class TestRules(RunnerConformance):
     """Scores, repeatability, the policy left alone: every rule for images and for states."""
 
     component = "kestrel"
-    configs = ({"n_test": 2, "max_steps": 8}, {"n_train": 1, "n_test": 1, "max_steps": 8, "reach": 0.5})
+    configs = ({"n_test": 2, "max_steps": 20}, {"n_train": 1, "n_test": 1, "max_steps": 20, "reach": 0.5})
 
 
 class GoesHome(BasePolicy):

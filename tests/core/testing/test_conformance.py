@@ -428,9 +428,11 @@ ALSO = {
     "backwards": ["the_largest_sample_is_known"],
     "global": ["rows_draw_from_generators_of_their_own"],
     "hoarding": ["rows_draw_from_generators_of_their_own"],
+    "losing": ["a_resumed_run_leaves_it_as_a_whole_one_does"],
 }
-"""Rules that a fault breaks besides: what cannot be pickled cannot be copied, what goes the wrong way gets nowhere,
-and who keeps what was drawn, or draws from elsewhere, gives no row what it would give it alone."""
+"""Rules that a fault breaks besides: what cannot be pickled cannot be copied, what goes the wrong way gets nowhere, who
+keeps what was drawn, or draws from elsewhere, gives no row what it would give it alone, and a resumed run does not get
+back what a checkpoint loses."""
 
 
 def test_every_fault_is_expected(faulty: Registry) -> None:
@@ -468,7 +470,7 @@ def test_checking_a_plugin_ends_with_status_2_where_a_rule_is_broken(
     rule, message = FOUND["encoder", "heavy"]
     assert capsys.readouterr().out.splitlines()[:3] == [
         "heavy of dp-faulty 1.0",
-        "  encoder/heavy: 1 of 31 checks failed",
+        "  encoder/heavy: 1 of 35 checks failed",
         f"    {rule}: {message}",
     ]
 
@@ -483,7 +485,8 @@ def test_what_cannot_be_built_is_said_to_be_unchecked(tmp_path: Path, capsys: py
         "  encoder/far: its description is sound; not checked further: an image and states: needs open3d_x; "
         "install with: pip install 'dp-far[sim]'\n"
         "  dataset/far: its description is sound; not checked further: an image and states: path: required, but "
-        "missing; say what fits in the DatasetConformance of your tests\n"
+        "missing; say what fits in the DatasetConformance that the Component names, or behind the command, as "
+        "key=value\n"
     )
 
 
@@ -525,7 +528,8 @@ def dp_components():
             "  note: 'task/robomimic/lift_image' is not a whole config, but a part to build on; in one of yours: "
             "'extends: [task/robomimic/lift_image]'",
         ),
-        (["timm", "a.b=1"], "'a.b=1' changes a config, and 'timm' is a plugin; leave it out"),
+        (["timm", "model=vit"], "'model' is no option of what 'timm' has; did you mean 'model_name'?"),
+        (["timm", "crop"], "the command line has 1 problem\n  'crop' is not an override; write key=value"),
     ],
 )
 def test_what_is_neither_config_nor_plugin_is_refused(

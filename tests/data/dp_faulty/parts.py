@@ -226,7 +226,8 @@ class Sharing(TinyPolicy):
     def predict_action(self, obs: dict[str, Tensor], generator: Generators = None) -> dict[str, Tensor]:
         first = generator[0] if isinstance(generator, list) else generator
         found = super().predict_action(obs, generator)
-        return {key: value + 10 * torch.randn(value.shape, generator=first) for key, value in found.items()}
+        noise = 10 * torch.randn(len(found["action"]), 1, 1, generator=first)
+        return {key: value + noise for key, value in found.items()}
 
 
 class Unseeded(TinyPolicy):
@@ -291,19 +292,23 @@ class Careless(TinyRunner):
 
 
 class Reel(Environment):
-    """Unwinds a little in every episode, and is never wound up again."""
+    """Unwinds further in an episode that follows another one in the same reel."""
 
     def __init__(self, shape_meta: Any) -> None:
         self._shapes = {key: spec["shape"] for key, spec in shape_meta["obs"].items()}
         self._length = 0.0
+        self._previous = -1
 
     def reset(self, start: Start) -> None:
-        self._length += 0.1
+        self._length = 0.1 if start.seed <= self._previous or self._previous < 0 else 0.2
+        self._previous = start.seed
+        self._action = 0.0
 
     def observe(self) -> dict[str, Any]:
-        return {key: np.zeros(shape, np.float32) for key, shape in self._shapes.items()}
+        return {key: np.full(shape, self._action, np.float32) for key, shape in self._shapes.items()}
 
     def step(self, action: Any) -> Step:
+        self._action = 1 / (1 + abs(float(action[0])))
         return Step(self._length)
 
     def render(self) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +16,17 @@ SHAPE_META = {"obs": {"joints": {"shape": [1]}}, "action": {"shape": [1]}}
 
 
 class TestRules(DatasetConformance):
-    """Shapes, batches, borders, normalizer: every rule for images and for states."""
+    """Shapes, batches, steps, validation, normalizer: every rule for images and for states."""
 
     component = "kestrel"
     configs = ({}, {"n_val_episodes": 2})
+
+    @staticmethod
+    def record(folder: Path, episodes: list[dict[str, Any]]) -> dict[str, Any]:
+        """Write known episodes, so that it shows which steps are in which window."""
+        for number, episode in enumerate(episodes):
+            np.savez(folder / f"{number}.npz", **episode)
+        return {"path": folder}
 
 
 def test_windows_repeat_the_first_and_the_last_step_of_an_episode(tmp_path: Path) -> None:
