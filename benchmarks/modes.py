@@ -5,7 +5,7 @@
 The demonstrations pass an obstacle to the left or to the right; a state says how often. The same small U-Net is trained
 with each scheduler, once for each round (its seed), and sampled in different numbers of steps. An energy distance is 0
 for equal distributions; that of demonstrations to others of them is shown for comparison, and so is that of their mean.
-Ten minutes on a CPU.
+A few minutes for each round on a CPU.
 """
 
 from __future__ import annotations
