@@ -17,7 +17,8 @@ from dp_core.training.allocator import keep_freed_memory
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 SHARED = {"all", "common", "floor", "peers", "plain", "subjects"}
-BENCHMARKS = sorted({path.stem for path in FOLDER.glob("*.py")} - SHARED)
+UNTIMED = {"modes"}
+BENCHMARKS = sorted({path.stem for path in FOLDER.glob("*.py")} - SHARED - UNTIMED)
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +61,19 @@ def test_a_benchmark_compares_results_and_reports_ratios(
         assert all(row["ratio"] > 0 and row["median"] > 0 for row in table["rows"].values())
         assert all(c["difference"] <= c["tolerance"] for c in table["compared"])
     assert any(table["compared"] for table in result["tables"])
+
+
+def test_what_schedulers_represent_is_a_table_for_the_documentation(
+    load: Callable[[str], Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "result.json"
+
+    load("modes").main(["--quick", "--json", str(path)])
+
+    facts = json.loads(path.read_text())["facts"]
+    shown = capsys.readouterr().out
+    assert {"demonstrations", "their mean", "ddpm, 100", "mean_flow, 1", "mip, 2"} <= facts.keys()
+    assert all(f"| {name} | {distance:.3f} |" in shown for name, distance in facts.items())
 
 
 def test_a_ratio_is_the_median_of_the_rounds(load: Callable[[str], Any]) -> None:
