@@ -13,7 +13,7 @@ from dp_core.component import Component
 
 @attrs.frozen
 class Origin:
-    """Name a component in messages. Nothing but plain data, so it survives pickling from worker processes."""
+    """Name a component in messages. As text it survives pickling, to and from worker processes."""
 
     path: str
     """The dotted path of the block in the config; empty for what no config names."""
@@ -22,12 +22,19 @@ class Origin:
     provider: str = ""
     """The distribution and its version, such as ``dp-lab 0.3``; empty for what no package offers."""
     component: Component | None = attrs.field(default=None, eq=False, repr=False)
-    """The component itself, where there is one."""
+    """The component itself; None where there is none, and after pickling."""
 
     @classmethod
     def of(cls, component: Component, path: str = "") -> Origin:
         """Return that of what ``component`` builds for the block ``path``."""
         return cls(path, component.label, f"{component.distribution} {component.version}".strip(), component)
+
+    def __deepcopy__(self, memo: object) -> Origin:
+        return self
+
+    def __reduce__(self) -> tuple[type[Origin], tuple[str, str, str]]:
+        # Without the component: a class of options that was made in a function cannot be pickled.
+        return Origin, (self.path, self.label, self.provider)
 
     def __str__(self) -> str:
         where = f"{self.path}: " if self.path else ""

@@ -248,10 +248,11 @@ ALSO = {
     ("dataset", "dividing"): ["the_normalizer_covers_the_task"],
     ("dataset", "late"): ["borders_repeat_the_first_or_last_step"],
     ("dataset", "overrunning"): ["validation_is_held_out"],
+    ("scheduler", "uneven"): ["the_loss_is_a_scalar"],
     ("encoder", "sleepless"): ["equal_inputs_give_equal_outputs_in_eval_mode"],
 }
 """Rules that a fault breaks besides: dropout that does not sleep draws, what runs into the next episode reaches the one
-that is held out, actions that come a step late end early."""
+that is held out, actions that come a step late end early, the loss draws times for batches of every size."""
 
 
 @pytest.mark.parametrize(("kind", "name"), FOUND, ids=lambda value: value)
