@@ -103,7 +103,9 @@ class Numbers(Meaning):
 
 
 IMAGES = Images()
+"""The meaning of images, for modalities that are some."""
 NUMBERS = Numbers()
+"""The meaning of numbers as they are."""
 
 
 def as_tensor(values: Any, name: str, device: torch.device | str = "cpu") -> Tensor:

@@ -18,6 +18,7 @@ from dp_core.discovery.switches import DISABLE, LOAD, NO_AUTOLOAD, STRICT, TRACE
 from dp_core.errors import ComponentError, DpError
 
 COMPONENT_ERROR = 1
+"""The exit status where the code of a component failed."""
 USAGE_ERROR = 2
 """The exit status of a mistake in the input."""
 INTERRUPTED = 130

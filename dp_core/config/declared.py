@@ -11,10 +11,14 @@ from dp_core.component import Component
 from dp_core.config.fields import Slot
 from dp_core.errors import PluginError, quoted
 
-STEP, WINDOW = "step", "window"
-"""What an encoder sees: one step of the observations, or the To steps of a window."""
-VECTOR, TOKENS = "vector", "tokens"
-"""What an encoder gives of that: one vector, or several."""
+STEP = "step"
+"""What an encoder sees: the observations of one step."""
+WINDOW = "window"
+"""What an encoder sees: those of the To steps of a window."""
+VECTOR = "vector"
+"""What an encoder gives of that: one vector."""
+TOKENS = "tokens"
+"""What an encoder gives of that: several vectors."""
 
 
 def sees(encoder: Slot) -> str:

@@ -11,6 +11,7 @@ from dp_core.errors import DataError
 from dp_core.observations import LARGEST, UNIT_TOLERANCE
 
 Layout = Literal["CHW", "HWC"]
+"""Where the channels of an image are: last, as files have them, or first, as networks do."""
 
 
 class NotUnitRangeError(Exception):
