@@ -1,4 +1,4 @@
-"""A lab brings a modality, an encoder, a data set, a config and a command in one distribution; core knows none of it."""
+"""A lab brings a modality, an encoder, data, a config and a command in one distribution; core knows none of them."""
 
 from __future__ import annotations
 
