@@ -1,4 +1,4 @@
-"""One distribution of a lab brings a modality, an encoder, a data set, a config and a command; core knows none of it."""
+"""One distribution of a lab brings a modality, an encoder, data, a config and a command; core knows none of it."""
 
 from __future__ import annotations
 
