@@ -51,7 +51,8 @@ def names_in(component: Component, declaration: str, example: tuple[str, ...]) -
 
 
 def _one_of(slot: Slot, declaration: str, choices: tuple[str, str]) -> str:
-    found: Any = getattr(slot.config, declaration, choices[0])
+    # Not getattr with a default, which would take what a property stumbles over for one that is not there.
+    found: Any = getattr(slot.config, declaration) if declaration in dir(slot.config) else choices[0]
     if found not in choices:
         where = _where(slot.component, declaration)
         raise PluginError(f"{where} must be {quoted(choices, ' or ')}, got {found!r}")

@@ -114,7 +114,21 @@ class Judge:
         if not hasattr(type(config), rule):
             return []
         arguments = self._arguments(rule, config, path, scopes, owner, is_whole)
-        return [] if arguments is _MISSING else reports(config, rule, owner, **arguments)
+        if arguments is _MISSING:
+            return []
+        try:
+            return reports(config, rule, owner, **arguments)
+        except PluginError:
+            # It asked a part of the block for something that depends on an option that is wrong, and reported.
+            if self._is_sound_throughout(config):
+                raise
+            return []
+
+    def _is_sound_throughout(self, node: Any) -> bool:
+        options = node.config if isinstance(node, Slot) else node
+        return self._findings.is_sound(options) and all(
+            self._is_sound_throughout(child) for _, child in children(options)
+        )
 
     def _contexts(
         self, config: Any, path: str, scopes: tuple[Any, ...], owner: str, is_whole: bool

@@ -10,6 +10,7 @@ import pytest
 
 from dp_core import Component, Slot, option, slot
 from dp_core.config import structure_block
+from dp_core.config.declared import gives
 from dp_core.discovery.loading import PluginRecord
 from dp_core.errors import ConfigError, PluginError
 from dp_core.registry import Registry
@@ -72,8 +73,34 @@ class CarelessOptions:
     takes: ClassVar[Any] = "rgb"
 
 
+@attrs.frozen(kw_only=True)
+class DecidingOptions:
+    """What it gives depends on an option."""
+
+    n_tokens: int = option(0, help="0: a vector")
+
+    @property
+    def gives(self) -> str:
+        return "tokens" if self.n_tokens > 0 else "vector"
+
+
+@attrs.frozen(kw_only=True)
+class AskingOptions:
+    part: Slot = slot("encoder", help="of which it wants to know what it gives")
+
+    def check(self) -> Iterable[tuple[str, str]]:
+        if gives(self.part) == "tokens":
+            yield "part", "gives tokens"
+
+
 def registry() -> Registry:
-    configs = {"small": SmallOptions, "outer": OuterOptions, "careless": CarelessOptions}
+    configs = {
+        "small": SmallOptions,
+        "outer": OuterOptions,
+        "careless": CarelessOptions,
+        "deciding": DecidingOptions,
+        "asking": AskingOptions,
+    }
     components = [
         Component(kind="encoder", name=name, target="a:B", config=config, summary="", distribution="toys")
         for name, config in configs.items()
@@ -139,6 +166,14 @@ def test_a_faulty_inside_names_the_component(fault: str, message: str) -> None:
         problems(outer("wrist", fault=fault))
 
     assert str(caught.value) == message
+
+
+def test_a_rule_that_asks_a_part_with_a_mistake_in_it_is_no_mistake_of_the_plugin() -> None:
+    def asking(n_tokens: Any) -> list[str]:
+        return problems({"name": "asking", "part": {"name": "deciding", "n_tokens": n_tokens}})
+
+    assert asking(2) == ["part: gives tokens"]
+    assert asking("two") == ["part.n_tokens: expected a whole number, got 'two'"]
 
 
 def test_an_encoder_is_refused_keys_of_types_that_it_does_not_take() -> None:
