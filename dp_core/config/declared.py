@@ -19,6 +19,8 @@ VECTOR = "vector"
 """What an encoder gives of that: one vector."""
 TOKENS = "tokens"
 """What an encoder gives of that: several vectors."""
+IMAGES = "images"
+"""Among what an encoder takes: keys of every modality that says that it is an image."""
 
 
 def sees(encoder: Slot) -> str:
@@ -33,6 +35,11 @@ def sees(encoder: Slot) -> str:
 def gives(encoder: Slot) -> str:
     """Return what an encoder gives, `VECTOR` or `TOKENS`; errors as of `sees`."""
     return _one_of(encoder, "gives", (VECTOR, TOKENS))
+
+
+def is_image(modality: Component) -> bool:
+    """Tell whether observations of a modality are images (C, H, W): ``is_image: ClassVar[bool] = True`` says so."""
+    return bool(getattr(modality.config, "is_image", False))
 
 
 def names_in(component: Component, declaration: str, example: tuple[str, ...]) -> tuple[str, ...] | None:

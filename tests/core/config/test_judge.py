@@ -10,7 +10,8 @@ import pytest
 
 from dp_core import Component, Slot, option, slot
 from dp_core.config import structure_block
-from dp_core.config.declared import gives
+from dp_core.config.declared import IMAGES, gives
+from dp_core.config.structure import structure_task
 from dp_core.discovery.loading import PluginRecord
 from dp_core.errors import ConfigError, PluginError
 from dp_core.registry import Registry
@@ -93,6 +94,21 @@ class AskingOptions:
             yield "part", "gives tokens"
 
 
+@attrs.frozen(kw_only=True)
+class SeeingOptions:
+    takes: ClassVar[tuple[str, ...]] = (IMAGES, "toys/warmth")
+
+
+@attrs.frozen(kw_only=True)
+class ThermalOptions:
+    is_image: ClassVar[bool] = True
+
+
+@attrs.frozen(kw_only=True)
+class WarmthOptions:
+    """No image."""
+
+
 def registry() -> Registry:
     configs = {
         "small": SmallOptions,
@@ -100,10 +116,15 @@ def registry() -> Registry:
         "careless": CarelessOptions,
         "deciding": DecidingOptions,
         "asking": AskingOptions,
+        "seeing": SeeingOptions,
     }
     components = [
         Component(kind="encoder", name=name, target="a:B", config=config, summary="", distribution="toys")
         for name, config in configs.items()
+    ]
+    components += [
+        Component(kind="modality", name=name, target="a:B", config=config, summary="", distribution="toys")
+        for name, config in {"thermal": ThermalOptions, "warmth": WarmthOptions, "low_dim": WarmthOptions}.items()
     ]
     return Registry([PluginRecord("toys", "toys", "1", "ok", tuple(components))])
 
@@ -183,6 +204,18 @@ def test_an_encoder_is_refused_keys_of_types_that_it_does_not_take() -> None:
     ]
     assert problems(outer("wrist", "state")) == [
         "parts.a.encoder: small takes keys of type rgb; 'state' is low_dim; choose another encoder, or give it to "
+        "another part, see encoder 'concat'"
+    ]
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_an_encoder_of_images_takes_those_of_any_modality_that_says_so(is_read: bool) -> None:
+    """Of plain containers, too; and one that is named in full."""
+    obs = {"hot": {"shape": [1, 8, 8], "type": "thermal"}, "warm": {"shape": [1], "type": "warmth"}}
+    task: Any = {"obs": {**obs, "state": {"shape": [2]}}, "action": {"shape": [2]}}
+
+    assert problems({"name": "seeing"}, structure_task(registry(), task, "") if is_read else task) == [
+        "seeing takes keys of type images and toys/warmth; 'state' is low_dim; choose another encoder, or give it to "
         "another part, see encoder 'concat'"
     ]
 
