@@ -99,6 +99,8 @@ class TaskReader:
     def _observations(self, value: Any, path: str) -> dict[str, tuple[dict[str, Any], Slot]]:
         if not isinstance(value, Mapping) or all(spec is None for spec in value.values()):
             hint = "; to leave out an inherited one, set its key to null" if value is None else ""
+            if isinstance(value, Mapping) and value:
+                hint = "; null leaves a key out, and there is no other"
             self.fail(path, f"expected a mapping of observation keys, got {show(value)}{hint}")
             return {}
         given = {str(key): spec for key, spec in value.items() if spec is not None}

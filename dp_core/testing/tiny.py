@@ -34,6 +34,7 @@ from dp_core.training.ema import EMAModel
 from dp_core.training.loop import train
 from dp_core.training.options import LoaderOptions
 from dp_core.training.progress import Progress
+from dp_core.training.random_state import RandomState
 from dp_core.workspace import BaseWorkspace
 
 
@@ -225,6 +226,7 @@ class TinyWorkspace(BaseWorkspace):
         self.optimizer: torch.optim.Optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01)
         self.lr_schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, _constant)
         self.progress = Progress()
+        self.random_state = RandomState()
         dataset: BaseDataset = cfg.dataset.build(shape_meta=shape_meta)
         self.model.set_normalizer(dataset.get_normalizer())
         self.order = BatchOrder(len(dataset), self.batch_size, seed=0, shuffle=True)

@@ -1,4 +1,4 @@
-"""One distribution of a lab brings a modality, an encoder, data, a config and a command; core knows none of it."""
+"""A lab brings a modality, an encoder, data, a config and a command in one distribution; core knows none of them."""
 
 from __future__ import annotations
 

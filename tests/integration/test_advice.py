@@ -24,7 +24,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     """What advice has been logged since the last call."""
 
     def take() -> list[str]:
-        texts = [record.getMessage() for record in caplog.records if record.name == "dp_core.config.structure"]
+        texts = [record.getMessage() for record in caplog.records if record.name == "dp_core.config.findings"]
         caplog.clear()
         return texts
 

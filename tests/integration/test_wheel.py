@@ -74,7 +74,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 def copy(source: Path, target: Path) -> Path:
     """Without what tools left behind; builds write next to what they build."""
-    left = shutil.ignore_patterns("__pycache__", "build", "runs", "*.egg-info", ".*")
+    left = shutil.ignore_patterns("__pycache__", "build", "*.egg-info", ".*")
     return Path(shutil.copytree(source, target, ignore=left))
 
 

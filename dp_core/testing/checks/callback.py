@@ -212,8 +212,8 @@ def _kept(case: Case, epochs: tuple[int, ...]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         try:
             for number, n_epochs in enumerate(epochs):
-                workspace = _workspace(case, folder, n_epochs)
                 with seeded():
+                    workspace = _workspace(case, folder, n_epochs)
                     if number:
                         workspace.load_checkpoint()
                     workspace.run()

@@ -214,7 +214,7 @@ def test_when_every_observation_is_removed_that_is_said() -> None:
         structured({"obs": {"old": None}, "action": {"shape": [1]}})
 
     assert [str(problem) for problem in caught.value.problems] == [
-        "obs: expected a mapping of observation keys, got {'old': None}"
+        "obs: expected a mapping of observation keys, got {'old': None}; null leaves a key out, and there is no other"
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from dp_core.border.origin import Origin, remember
 from dp_core.errors import ComponentError
 from dp_diffusion.finite import FiniteFeatures
 
-OBS = {"depth": torch.ones(4, 1, 6, 6), "state": torch.ones(4, 2)}
+OBS = {"depth": torch.ones(4, 1, 1, 6, 6), "state": torch.ones(4, 1, 2), "task": np.full((4, 1), "push")}
 ENCODER = "policy.encoder: encoder 'depth' of dp-lab 0.3 returned NaN or infinity in 1 of 4 rows"
 
 
@@ -29,7 +30,7 @@ def test_an_encoder_that_returns_nan_is_named_with_what_it_was_given() -> None:
     with pytest.raises(ComponentError) as caught:
         FiniteFeatures().check(module, with_nan(torch.zeros(4, 3)), OBS)
 
-    assert str(caught.value) == f"{ENCODER}, for finite values of 'depth' (1, 6, 6), 'state' (2,)"
+    assert str(caught.value) == f"{ENCODER}, for finite values of 'depth' (1, 6, 6), 'state' (2,), 'task' ()"
 
 
 def test_values_that_were_not_finite_are_told_apart() -> None:
@@ -38,7 +39,7 @@ def test_values_that_were_not_finite_are_told_apart() -> None:
         FiniteFeatures().check(module, with_nan(torch.zeros(4, 3)), OBS | {"depth": with_nan(OBS["depth"])})
 
     assert str(caught.value) == (
-        f"{ENCODER}, for finite values of 'state' (2,); it was given NaN or infinity in 'depth' (1, 6, 6)"
+        f"{ENCODER}, for finite values of 'state' (2,), 'task' (); it was given NaN or infinity in 'depth' (1, 6, 6)"
     )
 
 
