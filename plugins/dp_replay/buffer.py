@@ -239,7 +239,11 @@ class ReplayBuffer:
             raise DataError(f"{name}: expected arrays of one length, at least 1, got {listed or 'none'}")
         given = {**arrays, **once}
         before = {key: parts[0] for key, parts in (*self._parts.items(), *self._once.items())} or given
-        if arrays.keys() - self._once.keys() != before.keys() - once.keys() or given.keys() != before.keys():
+        if moved := [key for key in self.keys() if key in given and (key in once) != (key in self._once)]:
+            raise DataError(
+                f"{name}: {quoted(moved)} is given at each step in some episodes and once in others; choose one of them"
+            )
+        if given.keys() != before.keys():
             raise DataError(f"{name}: has {quoted(given)}; the episodes before have {quoted(before)}")
         for key, array in given.items():
             if array.dtype.kind not in "biufO" or (array.dtype.kind == "O" and not _are_strings(array)):
