@@ -203,7 +203,8 @@ def _transitions(dataset: Any) -> set[bytes]:
     marks = set()
     for start in range(0, len(numbers), _CHUNK):
         batch = dataset.__getitems__(list(numbers[start : start + _CHUNK]))
-        action, obs = batch["action"].flatten(2), [value.flatten(2) for value in batch["obs"].values()]
+        action, tensors = batch["action"].flatten(2), filter(torch.is_tensor, batch["obs"].values())
+        obs = [value.reshape(*value.shape[:2], -1) for value in tensors]  # a single number has no more dimensions
         n_steps = min(action.shape[1] - 1, *(value.shape[1] for value in obs))
         for step in range(n_steps):
             changes = (action[:, step] != action[:, step + 1]).any(-1)
