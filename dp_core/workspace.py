@@ -368,7 +368,7 @@ class BaseWorkspace(ABC):
 
     @classmethod
     def create_from_snapshot(cls, path: str | Path) -> Self:
-        """Unpickle a workspace. This runs code from the file: open only snapshots that you made."""
+        """Unpickle a workspace, with the versions that wrote it. Runs code from the file: open only what you made."""
         workspace = pickle.loads(Path(path).read_bytes())
         if not isinstance(workspace, cls):
             raise CheckpointError(f"{path}: holds a {type(workspace).__name__}, not a {cls.__name__}")

@@ -16,7 +16,8 @@ A component is constructed as ``Target(config, **runtime)``. The keywords, per k
 ===========  ==========================================================================================
 policy       ``shape_meta``
 encoder      ``shape_meta``; one that sees windows also ``n_obs_steps``
-denoiser     ``input_dim, horizon, n_obs_steps, global_cond_dim, local_cond_dim``
+denoiser     ``input_dim, horizon, n_obs_steps, global_cond_dim, local_cond_dim``; one that takes tokens also
+             ``token_dim, n_tokens``, one that takes a second time ``has_end_timestep``, where they are given
 scheduler    (none)
 modality     ``shape``
 dataset      ``shape_meta``

@@ -24,6 +24,8 @@ class BaseRunner(ABC):
         """Evaluate ``policy`` in ``eval()`` mode and without gradients, and leave it as it was, its mode included.
 
         What happens in an episode follows from the weights and its own seed, whatever ran before or runs beside it.
+        Global random numbers (torch's, numpy's, Python's) are left as they are, as training draws from them: a runner,
+        its environments included, draws from generators of its own, and hands ``predict_action`` some.
 
         Returns:
             Numbers, and paths of the videos made: ``test/mean_score``, ``train/mean_score``,

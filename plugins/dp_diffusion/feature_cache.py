@@ -40,6 +40,10 @@ class FeatureCache:
         self._modules = modules
         self.clear()
 
+    def __getstate__(self) -> dict[str, object]:
+        # Copies encode for themselves; and torch pickles depth of 16 bits, but cannot read it again.
+        return {"_modules": self._modules, "_obs": {}, "_features": None, "_version": ()}
+
     def clear(self) -> None:
         """Forget."""
         self._obs: Obs = {}

@@ -67,20 +67,7 @@ class DiffusionPolicy(BasePolicy):
             obs_dim=encoder.output_dim if config.inpaints else 0,
             max_n_obs_steps=n_steps,
         )
-        self.conditioning: Conditioning
-        if self._has_tokens:
-            self.conditioning = TokenConditioning(
-                self.action_dim, encoder.output_dim, encoder.n_tokens, n_steps, n_features
-            )
-        elif config.obs_as_global_cond:
-            self.conditioning = GlobalConditioning(self.action_dim, encoder.output_dim, n_steps, n_features)
-        elif config.obs_as_local_cond:
-            self.conditioning = LocalConditioning(self.action_dim, encoder.output_dim, config.horizon, n_steps)
-        else:
-            self.conditioning = InpaintingConditioning(
-                self.action_dim, encoder.output_dim, config.horizon, mask_generator
-            )
-
+        self.conditioning = _conditioning(config, self.action_dim, encoder, n_features, mask_generator)
         self.obs_encoder = encoder
         self.model: BaseDenoiser = config.denoiser.build(
             input_dim=self.conditioning.trajectory_dim,
@@ -279,3 +266,21 @@ class DiffusionPolicy(BasePolicy):
         if known is None:
             return Inpaint(mask, values)
         return Inpaint(mask | known.mask, torch.where(mask, values, known.values))
+
+
+def _conditioning(
+    config: DiffusionConfig,
+    action_dim: int,
+    encoder: BaseEncoder,
+    n_features: int,
+    mask_generator: LowdimMaskGenerator,
+) -> Conditioning:
+    """Choose how ``n_features`` features of ``encoder`` reach the denoiser."""
+    n_steps = config.n_obs_steps
+    if gives(config.encoder) == TOKENS:
+        return TokenConditioning(action_dim, encoder.output_dim, encoder.n_tokens, n_steps, n_features)
+    if config.obs_as_global_cond:
+        return GlobalConditioning(action_dim, encoder.output_dim, n_steps, n_features)
+    if config.obs_as_local_cond:
+        return LocalConditioning(action_dim, encoder.output_dim, config.horizon, n_steps)
+    return InpaintingConditioning(action_dim, encoder.output_dim, config.horizon, mask_generator)

@@ -42,7 +42,17 @@ class TokenEmbeddingEncoder(BaseEncoder):
 
     def forward(self, obs: dict[str, Tensor]) -> Tensor:
         """Encode ids {key: (N, *shape)}, int64, as features (N, Do), or as tokens (N, L, Do); see `BaseEncoder`."""
-        vectors = {key: table(obs[key].reshape(len(obs[key]), -1)) for key, table in self.tables.items()}  # (N, L, D)
+        vectors = {key: table(_legal(obs[key], table)) for key, table in self.tables.items()}  # (N, L, D)
         if self.projections is None:
             return torch.cat(list(vectors.values()), dim=1)
         return torch.cat([self.projections[key](value.flatten(1)) for key, value in vectors.items()], dim=-1)
+
+
+def _legal(ids: Tensor, table: nn.Module) -> Tensor:
+    """Keep a GPU from stopping the process at an id that is out of range, which is refused once it has acted.
+
+    On a CPU it was refused before. Returns ids (N, L or more).
+    """
+    assert isinstance(table, nn.Embedding)
+    ids = ids.reshape(len(ids), -1)
+    return ids if ids.device.type == "cpu" else ids.clamp(0, table.num_embeddings - 1)

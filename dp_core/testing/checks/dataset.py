@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dp_core.errors import quoted
-from dp_core.interfaces import BaseDataset
-from dp_core.shape_meta import keys_of_type
+from dp_core.interfaces import BaseDataset, modality_of
+from dp_core.shape_meta import keys_of_type, obs_type
 from dp_core.testing.case import Case, NotChecked
 from dp_core.testing.checks import episodes
 from dp_core.testing.checks.description import options_survive_a_config_file
@@ -99,11 +100,12 @@ def a_window_is_a_copy(case: Case) -> None:
 
 
 def the_normalizer_covers_the_task(case: Case) -> None:
-    """Check that the normalizer has finite statistics for every key and the action, and maps images to [-1, 1]."""
+    """Check that the normalizer has finite statistics for all that is scaled, and maps images to [-1, 1]."""
     dataset = _filled(case)
     normalizer, window = dataset.get_normalizer(), dataset[0]
     images = keys_of_type(case.shape_meta, "rgb")
-    for key, value in {**window["obs"], "action": window["action"]}.items():
+    scaled_obs = {key: value for key, value in window["obs"].items() if modality_of(case.shape_meta, key).is_scaled}
+    for key, value in {**scaled_obs, "action": window["action"]}.items():
         if key not in normalizer:
             case.fail(
                 f"the normalizer has no statistics of '{key}'; expected one for every key of shape_meta and 'action'",
@@ -178,7 +180,10 @@ def _check_windows(case: Case, dataset: Any, name: str) -> None:
     for key, value in {**obs, "action": window["action"]}.items():
         spec = shape_meta["obs"].get(key, shape_meta["action"])
         expected = tuple(spec["shape"])
-        dtype = torch.uint8 if spec.get("type") == "rgb" else torch.float32
+        if key in obs and obs_type(shape_meta, key) not in ("rgb", "low_dim"):
+            _check_other(case, key, value, name)
+            continue
+        dtype = torch.uint8 if key in obs and obs_type(shape_meta, key) == "rgb" else torch.float32
         if not isinstance(value, Tensor) or tuple(value.shape[1:]) != expected or value.dtype != dtype:
             found = f"{tuple(value.shape)}, {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
             case.fail(
@@ -193,11 +198,29 @@ def _check_windows(case: Case, dataset: Any, name: str) -> None:
         )
 
 
+def _check_other(case: Case, key: str, value: Any, name: str) -> None:
+    """Check a key whose modality decides what travels: tensors of a type that it accepts, or arrays of what is none."""
+    modality, expected = modality_of(case.shape_meta, key), tuple(case.shape_meta["obs"][key]["shape"])
+    is_legal = modality.accepts(value.dtype) if isinstance(value, Tensor) else isinstance(value, np.ndarray)
+    if not is_legal or tuple(value.shape[1:]) != expected:
+        found = f"{tuple(value.shape)}, {value.dtype}" if hasattr(value, "dtype") else type(value).__name__
+        case.fail(
+            f"'{key}' of {name} is {found}; expected {('T', *expected)}; {modality.expected}".replace("'T'", "T"),
+            "return what modality_of(shape_meta, key).stored(...) made of the recording",
+        )
+
+
 def _stacked(windows: list[dict[str, Any]]) -> dict[str, Any]:
-    obs = {key: torch.stack([window["obs"][key] for window in windows]) for key in windows[0]["obs"]}
+    def joined(values: list[Any]) -> Any:
+        return torch.stack(values) if isinstance(values[0], Tensor) else np.stack(values)
+
+    obs = {key: joined([window["obs"][key] for window in windows]) for key in windows[0]["obs"]}
     return {"obs": obs, "action": torch.stack([window["action"] for window in windows])}
 
 
 def _overwrite(tree: Any) -> None:
     for value in (*tree["obs"].values(), tree["action"]):
-        value.fill_(value.flatten()[0] + 1)
+        if isinstance(value, Tensor):
+            value.fill_(value.flatten()[0].item() + 1)
+        else:
+            value.fill("")

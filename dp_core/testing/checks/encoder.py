@@ -11,7 +11,7 @@ from torch import nn
 
 from dp_core.config.declared import TOKENS, gives
 from dp_core.errors import quoted
-from dp_core.shape_meta import keys_of_type, obs_shape
+from dp_core.shape_meta import image_keys, obs_shape
 from dp_core.testing import networks
 from dp_core.testing.case import Case, NotChecked
 from dp_core.testing.checks import modules
@@ -81,7 +81,7 @@ def every_observation_matters(case: Case) -> None:
 def images_reach_the_features_whole(case: Case) -> None:
     """Check that, in eval mode, features depend on all of an image, or up to the margins of a central crop."""
     has_effect, shape_meta = _effects(case), case.shape_meta
-    for key in keys_of_type(shape_meta, "rgb"):
+    for key in image_keys(shape_meta):
         for axis, name in ((-2, "row"), (-1, "column")):
             size = obs_shape(shape_meta, key)[axis]
             first, last = (_margin(has_effect, key, axis, size, is_last) for is_last in (False, True))

@@ -104,12 +104,12 @@ def test_what_was_recorded_once_is_asked_for_as_that(tmp_path: Path) -> None:
             {"goal": [1.0, 2.0]},
             "episode 1: 'goal' is given at each step and once; choose one of them",
         ),
-        ({"pos": [[1.0]]}, {}, "episode 1: has 'pos'; the episodes before have 'pos', 'goal'"),
         (
             {"pos": [[1.0]], "goal": [[1.0, 2.0]]},
             {},
             "'goal' is observed at each step in episode 1 and once before; choose one of them for all episodes",
         ),
+        ({"pos": [[1.0]]}, {}, "episode 1: has 'pos'; the episodes before have 'pos', 'goal'"),
     ],
 )
 def test_an_episode_with_other_goals_than_those_before_is_refused(episode: Any, once: Any, message: str) -> None:
