@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dp_core.atomic import remove_leftovers
 from dp_core.border import Origin
 from dp_core.border.log import naming_the_end
-from dp_core.config.compose import Removals, apply_overrides, override_paths, resolve
+from dp_core.config.compose import apply_overrides, override_paths, resolve
 from dp_core.config.tree import unstructure
 from dp_core.errors import ConfigError, DpError, Problem
 from dp_core.pretrained import skip_pretrained_weights
@@ -133,16 +133,15 @@ def restore(run_dir: str | Path, overrides: Sequence[str] = (), *, trust_pickles
 
     registry = Registry.discover()
     read = read_upgraded(registry, path)
-    removals = Removals()
-    merged = apply_overrides(read, overrides, removals)
-    data = resolve(merged, str(path))
+    data = resolve(apply_overrides(read, overrides), str(path))
     if has_weights:
         # Whatever sampler an override chooses, it reverses the process that the weights were trained for.
         former = resolve(read, str(path))
         data = keep_process(registry, former, as_manifest(former.get(MANIFEST))["kinds"], data, str(path))
     # Pretrained weights would be overwritten by the checkpoint's, and need not be on this machine any more.
     with skip_pretrained_weights() if has_weights else contextlib.nullcontext():
-        cfg = check_config(registry, data, path, overrides, removals.idle(merged))
+        # Not told which null removes nothing: the same command may resume a run twice, and the first removed it.
+        cfg = check_config(registry, data, path, overrides)
         require_ready(cfg, path)
         with naming_the_end(Origin.of(cfg.workspace, "workspace"), lambda: folder):
             workspace: BaseWorkspace = cfg.workspace.load()(cfg, output_dir=folder)
