@@ -33,6 +33,8 @@ Kind = Literal[
 KINDS: tuple[str, ...] = get_args(Kind)
 """Every kind of component. A closed list: what a kind has to do is laid down in `dp_core.interfaces`."""
 
+_OF_EVERY_KEY = ("shape", "type", "when")
+"""Entries of a key in `shape_meta`, beside which the options of its modality stand."""
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -78,7 +80,8 @@ class Component:
     """Options by the names that they had in earlier versions: ``{"width": "channels"}``."""
     upgrade: str | None = attrs.field(default=None)
     """``"package.module:function"``, called as ``function(options, from_version)`` with the options that an earlier
-    version saved, under today's names; returns today's. The module must not import anything heavy."""
+    version saved, under today's names; returns today's. Of a modality, annotations of its key are among them. The
+    module must not import anything heavy."""
     upgrade_state: str | None = attrs.field(default=None)
     """``"package.module:function"``, called as ``function(state, from_version)`` with the state that an earlier version
     saved; returns today's. See `dp_core.provenance.migrations`."""
@@ -118,6 +121,10 @@ class Component:
         if "name" in attrs.fields_dict(config):
             raise PluginError(
                 f"{self.label}: option 'name' of {config.__name__} is reserved for the component's name; rename it"
+            )
+        if self.kind == "modality" and (taken := [name for name in _OF_EVERY_KEY if name in attrs.fields_dict(config)]):
+            raise PluginError(
+                f"{self.label}: option '{taken[0]}' of {config.__name__} is what every key of shape_meta has; rename it"
             )
         try:
             typing.get_type_hints(config)

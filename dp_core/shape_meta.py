@@ -10,12 +10,12 @@ import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from dp_core.config.declared import is_image
 from dp_core.config.fields import Slot
 from dp_core.config.task import DEFAULT_TYPE, ComponentSource, ShapeMeta
 from dp_core.errors import ConfigError, quoted
 
 __all__ = [
-    "IMAGES",
     "ShapeMeta",
     "action_dim",
     "crop_problems",
@@ -30,8 +30,6 @@ __all__ = [
     "task_problems",
 ]
 
-IMAGES = ("rgb", "depth")
-"""Modalities whose observations are images (C, H, W)."""
 _installed: list[ComponentSource] = []
 """What was found when a plain `shape_meta` was looked up first."""
 _looked_up: dict[str, ShapeMeta] = {}
@@ -51,8 +49,12 @@ def keys_of_type(shape_meta: Mapping[str, Any], wanted: str) -> list[str]:
 
 
 def image_keys(shape_meta: Mapping[str, Any]) -> list[str]:
-    """List the observation keys that are images (C, H, W), of colours or of depth, in the order of `shape_meta`."""
-    return [key for key in shape_meta["obs"] if obs_type(shape_meta, key) in IMAGES]
+    """List the observation keys that are images (C, H, W), as their modalities say, in the order of `shape_meta`.
+
+    Raises:
+        ConfigError: of plain containers: a modality is not installed, or refuses what is said of its key.
+    """
+    return [key for key in shape_meta["obs"] if is_image(modality_slot(shape_meta, key).component)]
 
 
 def obs_type(shape_meta: Mapping[str, Any], key: str) -> str:

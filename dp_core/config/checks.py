@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from dp_core.component import Component
-from dp_core.config.declared import TOKENS, gives, names_in
+from dp_core.config.declared import IMAGES, TOKENS, gives, is_image, names_in
 from dp_core.config.fields import Slot
 from dp_core.config.schema import WORKSPACE_PARTS, WorkspaceConfig
-from dp_core.config.task import DEFAULT_TYPE
+from dp_core.config.task import DEFAULT_TYPE, ComponentSource, ShapeMeta
 from dp_core.errors import PluginError, did_you_mean, quoted
 
 _RULES: tuple[tuple[str, str, Callable[[int, int], bool]], ...] = (
@@ -77,8 +77,11 @@ def parts_named(component: Component, declaration: str) -> tuple[str, ...]:
     return parts
 
 
-def untaken_keys(encoder: Component, shape_meta: Mapping[str, Any]) -> Iterator[str]:
+def untaken_keys(encoder: Component, shape_meta: Mapping[str, Any], registry: ComponentSource) -> Iterator[str]:
     """Find the keys whose type an encoder does not take, if it says which ones it takes (`BaseEncoder`).
+
+    Args:
+        registry: where the modalities of plain containers are looked up.
 
     Yields:
         What is wrong, for each such type.
@@ -93,14 +96,28 @@ def untaken_keys(encoder: Component, shape_meta: Mapping[str, Any]) -> Iterator[
     for key, spec in shape_meta["obs"].items():
         if not isinstance(spec, Mapping):
             continue  # not of a config that was read whole, where it is refused
-        of_type.setdefault(str(spec.get("type", DEFAULT_TYPE)).rpartition("/")[2], []).append(key)
+        type_, *others = _names_of_type(shape_meta, key, registry)
+        if not {type_, *others} & set(takes):
+            of_type.setdefault(type_, []).append(key)
     for type_, keys in of_type.items():
-        if type_ not in takes:
-            yield (
-                f"{encoder.name} takes keys of type {' and '.join(takes)}; {quoted(keys, ' and ')} "
-                f"{'is' if len(keys) == 1 else 'are'} {type_}; choose another encoder, or give "
-                f"{'it' if len(keys) == 1 else 'them'} to another part, see encoder 'concat'"
-            )
+        yield (
+            f"{encoder.name} takes keys of type {' and '.join(takes)}; {quoted(keys, ' and ')} "
+            f"{'is' if len(keys) == 1 else 'are'} {type_}; choose another encoder, or give "
+            f"{'it' if len(keys) == 1 else 'them'} to another part, see encoder 'concat'"
+        )
+
+
+def _names_of_type(shape_meta: Mapping[str, Any], key: str, registry: ComponentSource) -> list[str]:
+    """List what the type of a key may be called in ``takes``; its short name comes first."""
+    name = str(shape_meta["obs"][key].get("type", DEFAULT_TYPE))
+    if isinstance(shape_meta, ShapeMeta) and key in shape_meta.modalities:
+        modality = shape_meta.modalities[key].component
+    else:
+        try:
+            modality = registry.resolve("modality", name)
+        except PluginError:
+            return [name.rpartition("/")[2]]
+    return [modality.name, modality.qualified_name, *([IMAGES] if is_image(modality) else [])]
 
 
 def untaken_tokens(encoder: Slot, denoiser: Slot) -> Iterator[str]:

@@ -19,6 +19,8 @@ VECTOR = "vector"
 """What an encoder gives of that: one vector."""
 TOKENS = "tokens"
 """What an encoder gives of that: several vectors."""
+IMAGES = "images"
+"""Among what an encoder takes: keys of every modality that says that it is an image."""
 
 
 def sees(encoder: Slot) -> str:
@@ -33,6 +35,11 @@ def sees(encoder: Slot) -> str:
 def gives(encoder: Slot) -> str:
     """Return what an encoder gives, `VECTOR` or `TOKENS`; errors as of `sees`."""
     return _one_of(encoder, "gives", (VECTOR, TOKENS))
+
+
+def is_image(modality: Component) -> bool:
+    """Tell whether observations of a modality are images (C, H, W): ``is_image: ClassVar[bool] = True`` says so."""
+    return bool(getattr(modality.config, "is_image", False))
 
 
 def names_in(component: Component, declaration: str, example: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -51,7 +58,8 @@ def names_in(component: Component, declaration: str, example: tuple[str, ...]) -
 
 
 def _one_of(slot: Slot, declaration: str, choices: tuple[str, str]) -> str:
-    found: Any = getattr(slot.config, declaration, choices[0])
+    # Not getattr with a default, which would take what a property stumbles over for one that is not there.
+    found: Any = getattr(slot.config, declaration) if declaration in dir(slot.config) else choices[0]
     if found not in choices:
         where = _where(slot.component, declaration)
         raise PluginError(f"{where} must be {quoted(choices, ' or ')}, got {found!r}")

@@ -32,7 +32,7 @@ from dp_core.config.fields import Slot
 from dp_core.config.findings import Findings
 from dp_core.config.rules import USUAL_CONTEXT, contexts, method_label, no_answer, questions, reports
 from dp_core.config.schema import WorkspaceConfig
-from dp_core.config.task import ShapeMeta
+from dp_core.config.task import ComponentSource, ShapeMeta
 from dp_core.config.tree import children, is_options, option_paths, owner_of
 from dp_core.config.wording import join_path
 from dp_core.errors import PluginError
@@ -44,8 +44,10 @@ _MISSING: Any = object()
 class Judge:
     """Asks the rules of config classes and records what they find."""
 
-    def __init__(self, findings: Findings) -> None:
+    def __init__(self, findings: Findings, registry: ComponentSource) -> None:
+        """Take where findings go, and where the modalities of a plain `shape_meta` are looked up."""
         self._findings = findings
+        self._registry = registry
 
     def judge(self, node: Any, path: str, scopes: tuple[Any, ...], *, owner: str = "", is_whole: bool = False) -> None:
         """Ask ``node`` and everything below it.
@@ -96,7 +98,7 @@ class Judge:
         block = self._block_with("shape_meta", scopes)
         if slot.component.kind != "encoder" or block is None or not self._findings.is_sound(block, "shape_meta"):
             return
-        for message in untaken_keys(slot.component, block.shape_meta):
+        for message in untaken_keys(slot.component, block.shape_meta, self._registry):
             self._findings.fail(path, message)
             self._findings.mark_unsound(slot.config, "name")
 
@@ -114,7 +116,21 @@ class Judge:
         if not hasattr(type(config), rule):
             return []
         arguments = self._arguments(rule, config, path, scopes, owner, is_whole)
-        return [] if arguments is _MISSING else reports(config, rule, owner, **arguments)
+        if arguments is _MISSING:
+            return []
+        try:
+            return reports(config, rule, owner, **arguments)
+        except PluginError:
+            # It asked a part of the block for something that depends on an option that is wrong, and reported.
+            if self._is_sound_throughout(config):
+                raise
+            return []
+
+    def _is_sound_throughout(self, node: Any) -> bool:
+        options = node.config if isinstance(node, Slot) else node
+        return self._findings.is_sound(options) and all(
+            self._is_sound_throughout(child) for _, child in children(options)
+        )
 
     def _contexts(
         self, config: Any, path: str, scopes: tuple[Any, ...], owner: str, is_whole: bool

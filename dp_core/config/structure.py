@@ -38,7 +38,7 @@ def structure_run(
     """
     findings = Findings(idle)
     config = _Structurer(registry, findings).workspace(data)
-    judge = Judge(findings)
+    judge = Judge(findings, registry)
     judge.judge(config, "", (), is_whole=True)
     judge.judge_callbacks(config)
     findings.report(source, {"": config})
@@ -56,7 +56,7 @@ def structure_block(registry: ComponentSource, kind: str, block: Any, runtime: M
     """
     findings = Findings()
     chosen = _Structurer(registry, findings).slot(kind, block, "")
-    Judge(findings).judge(chosen, "", (types.SimpleNamespace(**(runtime or {})),))
+    Judge(findings, registry).judge(chosen, "", (types.SimpleNamespace(**(runtime or {})),))
     findings.report(f"{kind} {name_of(block)}".strip(), {"": chosen})
     return typing.cast(Slot, chosen)
 
@@ -72,7 +72,7 @@ def structure_parts(
         ConfigError: with all problems.
     """
     findings = Findings()
-    structurer, judge = _Structurer(registry, findings), Judge(findings)
+    structurer, judge = _Structurer(registry, findings), Judge(findings, registry)
     parts = {kind: structurer.slot(kind, data.get(kind), kind) for kind in kinds}
     for kind, part in parts.items():
         judge.judge(part, kind, (types.SimpleNamespace(**without_marks(dict(data))),))

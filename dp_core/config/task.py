@@ -134,12 +134,15 @@ class TaskReader:
             self.fail(f"{path}.type", str(error))
             return None
         known = attrs.fields_dict(component.config)
-        config = self.make_options(component, {name: value for name, value in spec.items() if name in known}, path)
+        # Former names of options are refused as options, with their names of today; as annotations, they would be kept.
+        former = {name: spec[name] for name in component.renamed if spec.get(name) is not None}
+        given = {name: value for name, value in spec.items() if name in known}
+        config = self.make_options(component, given | former, path)
         shape = self._shape(spec, path)
-        annotations = self._annotations(spec, ("type", *known), path)
+        annotations = self._annotations(spec, ("type", *known, *component.renamed), path)
         if shape is None or not self.is_sound(config):
             return None
-        modality = Slot(component, config)
+        modality = Slot(component, config, path)
         self._ask_rules(modality, key, tuple(shape), path)
         options = {name: getattr(config, name) for name in known}
         return {"shape": shape, "type": component.name, **options, **annotations}, modality

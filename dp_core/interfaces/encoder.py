@@ -16,7 +16,8 @@ class BaseEncoder(nn.Module, ABC):
 
     An encoder that is different in one of these ways says so in its config class; what it does not say is as above::
 
-        takes: ClassVar[tuple[str, ...]] = ("rgb", "low_dim")    # types of keys; others are refused by the config check
+        takes: ClassVar[tuple[str, ...]] = ("rgb", "low_dim")    # types of keys, or "images" for every type of image;
+                                                                 # others are refused by the config check
         sees: ClassVar[str] = "window"                           # "step" where it says nothing
         gives: ClassVar[str] = "tokens"                          # "vector" where it says nothing; may be a property
 

@@ -25,6 +25,8 @@ class BaseModality(Meaning):
             if len(shape) != 2:
                 yield "shape", f"expected [points, coordinates], got {list(shape)}"
 
+    ``is_image: ClassVar[bool] = True`` in it says that observations are images (C, H, W), for encoders of such.
+
     The way of an observation, and who takes which step::
 
         recorded --stored--> in memory --------> batch --received, convert--> scaled --> encoder

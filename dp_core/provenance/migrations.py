@@ -23,6 +23,7 @@ from packaging.version import InvalidVersion, Version
 
 from dp_core.component import Component, load_target
 from dp_core.config.fields import SLOT, Slot
+from dp_core.config.task import ShapeMeta
 from dp_core.config.wording import join_path, show
 from dp_core.errors import PluginError
 from dp_core.provenance.manifest import as_manifest
@@ -87,8 +88,11 @@ class _Walk:
         component = self._by_name.get(("workspace", str(data.get("workspace"))))
         if component is not None:
             options = {key: value for key, value in data.items() if key != "workspace"}
+            self.found["workspace"] = component
             return {"workspace": component.qualified_name} | self._options(component, data["workspace"], options, "")
         # A robot may have the policy's package, and not that of the training.
+        tasks = {path.partition(".obs.")[0] for path, kind in kinds.items() if kind == "modality"}
+        data = {key: self._task(value, key) if key in tasks else value for key, value in data.items()}
         return {key: self._block(kinds[key], value, key) if key in kinds else value for key, value in data.items()}
 
     def _block(self, kind: str, block: Any, path: str) -> Any:
@@ -98,10 +102,30 @@ class _Walk:
         if component is None or path in self.found:
             return block
         options = {key: value for key, value in block.items() if key != "name"}
+        self.found[path] = component
         return {"name": component.qualified_name} | self._options(component, str(name), options, path)
 
+    def _task(self, task: Any, path: str) -> Any:
+        """Look at the observations of a `ShapeMeta`, each of which is the block of its modality."""
+        if not isinstance(task, Mapping) or not isinstance(task.get("obs"), Mapping):
+            return task
+        observations = {
+            key: self._observation(spec, join_path(path, f"obs.{key}")) for key, spec in task["obs"].items()
+        }
+        return {**task, "obs": observations}
+
+    def _observation(self, spec: Any, path: str) -> Any:
+        name = spec.get("type") if isinstance(spec, Mapping) else None
+        component = self._by_name.get(("modality", str(name)))
+        if component is None:
+            return spec
+        self.found[join_path(path, "type")] = component
+        kept = {key: spec[key] for key in ("shape", "type", "when") if key in spec}  # no modality's options
+        # Annotations come along: nobody can tell them from options of an earlier version.
+        options = {key: value for key, value in spec.items() if key not in kept}
+        return kept | {"type": component.qualified_name} | self._options(component, str(name), options, path)
+
     def _options(self, component: Component, name: str, options: dict[str, Any], path: str) -> dict[str, Any]:
-        self.found[path or "workspace"] = component
         if name != component.qualified_name:
             self._note(component, path, f"'{name.rpartition('/')[2]}' is '{component.name}' now")
         for former, today in component.renamed.items():
@@ -143,6 +167,8 @@ class _Walk:
         origin, args = get_origin(hint), get_args(hint)
         if hint is Slot:
             return value if kind is None else self._block(kind, value, path)
+        if hint is ShapeMeta:
+            return self._task(value, path)
         if origin in (Union, types.UnionType):
             for arg in args:
                 value = self._typed(arg, value, path, kind)

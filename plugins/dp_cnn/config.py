@@ -9,6 +9,7 @@ import attrs
 from attrs.validators import deep_iterable, ge, min_len, optional
 
 from dp_core import option
+from dp_core.config.declared import IMAGES
 from dp_core.pretrained import pretrained_weights_wanted
 from dp_core.shape_meta import crop_problems, image_keys, obs_shape
 
@@ -17,7 +18,7 @@ from dp_core.shape_meta import crop_problems, image_keys, obs_shape
 class CnnConfig:
     """A network per camera that a CPU can train; other keys unchanged. The defaults suit images of about 96 x 96."""
 
-    takes: ClassVar[tuple[str, ...]] = ("rgb", "depth", "low_dim")
+    takes: ClassVar[tuple[str, ...]] = (IMAGES, "low_dim")
 
     crop_shape: tuple[int, int] | None = option(
         None,

@@ -52,8 +52,8 @@ class DiffusionConfig:
     )
     check_obs: bool = option(
         True,
-        help="refuse to act on observations that are NaN, infinite, or images out of range; costs less than 0.1 ms "
-        "on a CPU, on a GPU a few more kernels and no wait; false: actions come of them",
+        help="refuse to act on observations that are NaN, infinite, or images out of range, and to give actions that "
+        "are not finite; costs less than 0.1 ms on a CPU, on a GPU a few more kernels; false: actions come of them",
     )
     encoder: Slot = slot("encoder", help="turns the observations of a step into a feature vector, or into tokens")
     denoiser: Slot = slot("denoiser", help="the network that is trained to denoise trajectories")

@@ -31,7 +31,7 @@ from dp_diffusion.conditioning import (
 from dp_diffusion.cuda_graph import SamplingGraph
 from dp_diffusion.feature_cache import FeatureCache
 from dp_diffusion.finite import FiniteFeatures
-from dp_diffusion.inputs import check_action, check_prefix, first_steps, last_steps
+from dp_diffusion.inputs import check_action, check_prefix, check_sampled, first_steps, last_steps
 from dp_diffusion.mask_generator import LowdimMaskGenerator
 
 if TYPE_CHECKING:
@@ -177,7 +177,8 @@ class DiffusionPolicy(BasePolicy):
         """Sample a chunk of actions; see `BasePolicy`.
 
         Args:
-            obs: may be arrays of numpy, too, which are brought to the policy's device.
+            obs: may be arrays of numpy, too, which are brought to the policy's device; and (B, *shape) of what is
+                observed once in an episode.
             fixed_action_prefix: (B, K, Da), raw units: the first K actions to execute are decided already, for
                 example because the robot will have executed them by the time that this call returns. They are held
                 fixed while the others are sampled, so that the chunk continues them.
@@ -194,6 +195,8 @@ class DiffusionPolicy(BasePolicy):
 
         with self._checked(given), section("denoise"):
             trajectory = self._trajectory(condition, generator)
+        if self.config.check_obs:
+            check_sampled(trajectory, lambda: self.normalizer.normalize(self._last_steps(obs)))
         action_pred = self.normalizer["action"].unnormalize(trajectory[..., : self.action_dim])
         executed = slice(None) if self.config.pred_action_steps_only else self._executed
         return {"action": action_pred[:, executed], "action_pred": action_pred}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 import attrs
 from attrs.validators import ge, gt
@@ -16,6 +17,8 @@ Shape = tuple[int, ...]
 class RgbConfig:
     """Pictures (C, H, W): uint8 or other whole numbers in 0..255, bool, or floats in [0, 1]."""
 
+    is_image: ClassVar[bool] = True
+
     def check(self, shape: Shape, key: str) -> Iterable[tuple[str, str]]:
         """Yield shapes that are no image, and keys that no encoder can have."""
         if "." in key:
@@ -28,6 +31,8 @@ class RgbConfig:
 @attrs.frozen(kw_only=True)
 class DepthConfig:
     """Depth images (1, H, W): whole numbers, such as uint16 millimetres, or floats in metres."""
+
+    is_image: ClassVar[bool] = True
 
     scale: float = option(0.001, help="metres in a unit of depth in whole numbers; floats are metres", validator=gt(0))
 

@@ -10,6 +10,7 @@ import attrs
 from attrs.validators import gt
 
 from dp_core import option
+from dp_core.config.declared import IMAGES
 from dp_core.errors import quoted
 from dp_core.pretrained import pretrained_weights_wanted
 from dp_core.shape_meta import image_keys, obs_shape
@@ -31,7 +32,7 @@ def _sizes_are_positive(_config: Any, _field: Any, value: Size | Mapping[str, Si
 class MultiImageConfig:
     """The encoder of the original's image policies: images are resized, cropped, normalised and encoded by a ResNet."""
 
-    takes: ClassVar[tuple[str, ...]] = ("rgb", "depth", "low_dim")
+    takes: ClassVar[tuple[str, ...]] = (IMAGES, "low_dim")
 
     rgb_model: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] = option(
         "resnet18", help="the network, of torchvision, without its classifier"

@@ -15,6 +15,7 @@ from zarr.codecs import ZstdCodec
 
 from dp_core.errors import DataError, quoted
 from dp_replay.episodes import checked_ends
+from dp_replay.recorded import are_strings, as_recorded, require_name, require_text
 from dp_replay.store import ALL_CHUNKS_WRITTEN, DATA, EPISODE_ENDS, ONCE, open_store
 
 _CHUNK_BYTES = 4_000_000
@@ -106,15 +107,18 @@ class ReplayBuffer:
         """Add one episode.
 
         Args:
-            episode: arrays (T, *shape) of equal length, which are copied: numbers, or strings (T,).
+            episode: arrays or tensors (T, *shape) of equal length, which are copied: numbers, or strings (T,). Tensors
+                of bfloat16 become float32.
             once: what is observed once, at the begin of the episode, such as the image of a goal (C, H, W) or a
                 sentence: ``{"goal": image}``. Its key has ``when: episode`` in ``shape_meta``.
 
         Raises:
-            DataError: lengths differ, or keys, shapes or types are not those of the episodes before.
+            DataError: lengths differ, keys, shapes or types are not those of the episodes before, a key cannot be the
+                name of an array, or values are neither numbers nor strings.
         """
-        arrays = {key: _as_recorded(values) for key, values in episode.items()}
-        rows = {key: _as_recorded(values)[None] for key, values in (once or {}).items()}
+        where = f"episode {self.n_episodes}"
+        arrays = as_recorded(episode, where)
+        rows = {key: array[None] for key, array in as_recorded({} if once is None else once, where, once=True).items()}
         self._check_episode(arrays, rows)
         n_steps = self.n_steps + len(next(iter(arrays.values())))
         for key, array in arrays.items():
@@ -130,11 +134,14 @@ class ReplayBuffer:
         in a copy that was interrupted, is noticed when it is read.
 
         Raises:
-            DataError: there is nothing to write, or the path exists and ``overwrite`` is False.
+            DataError: there is nothing to write, a key cannot be the name of an array, or the path exists and
+                ``overwrite`` is False.
         """
         path = Path(path)
         if not self.n_episodes:
             raise DataError(f"{path}: there are no episodes to save; append some first")
+        for key in self.keys():
+            require_name(key, str(path))
         if path.exists() and not overwrite:
             raise DataError(f"{path}: exists already; choose another name, or save with overwrite=True")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -233,16 +240,17 @@ class ReplayBuffer:
         name = f"episode {self.n_episodes}"
         if both := [key for key in once if key in arrays]:
             raise DataError(f"{name}: {quoted(both)} is given at each step and once; choose one of them")
+        self._check_when(arrays, once, name)
         lengths = {key: len(array) if array.ndim else 0 for key, array in arrays.items()}
         if len(set(lengths.values())) != 1 or 0 in lengths.values():
             listed = ", ".join(f"'{key}' {length}" for key, length in lengths.items())
             raise DataError(f"{name}: expected arrays of one length, at least 1, got {listed or 'none'}")
         given = {**arrays, **once}
         before = {key: parts[0] for key, parts in (*self._parts.items(), *self._once.items())} or given
-        if arrays.keys() - self._once.keys() != before.keys() - once.keys() or given.keys() != before.keys():
+        if given.keys() != before.keys():
             raise DataError(f"{name}: has {quoted(given)}; the episodes before have {quoted(before)}")
         for key, array in given.items():
-            if array.dtype.kind not in "biufO" or (array.dtype.kind == "O" and not _are_strings(array)):
+            if array.dtype.kind not in "biufO" or (array.dtype.kind == "O" and not are_strings(array)):
                 raise DataError(f"{name}: '{key}' is {array.dtype}; expected numbers or strings")
             if (array.shape[1:], array.dtype) != (before[key].shape[1:], before[key].dtype):
                 raise DataError(
@@ -250,31 +258,26 @@ class ReplayBuffer:
                     f"in the episodes before it is {_type(before[key])} {before[key].shape[1:]}"
                 )
 
+    def _check_when(self, arrays: Mapping[str, Any], once: Mapping[str, Any], name: str) -> None:
+        choose = "choose one of them for all episodes"
+        if moved := [key for key in once if key in self._parts]:
+            raise DataError(f"{quoted(moved)} is observed once in {name} and at each step before; {choose}")
+        if moved := [key for key in arrays if key in self._once]:
+            raise DataError(f"{quoted(moved)} is observed at each step in {name} and once before; {choose}")
+
     def _write(self, store: Any) -> None:
         root = zarr.create_group(store, zarr_format=3, attributes={ALL_CHUNKS_WRITTEN: True})
         for key in self.keys():
             array = self[key]
             if array.dtype.kind == "O":
-                if not _are_strings(array):
+                if not are_strings(array):
                     raise DataError(f"'{key}' is object; expected numbers or strings")
+                require_text(array, f"'{key}'")
                 array = array.astype(np.dtypes.StringDType())  # of any length, in UTF-8
             n_steps = max(1, _CHUNK_BYTES // max(1, array[:1].nbytes))
             chunks = (min(n_steps, len(array)), *array.shape[1:])
             root.create_array(f"{ONCE if key in self._once else DATA}/{key}", data=array, chunks=chunks, **_WHOLE)
         root.create_array(EPISODE_ENDS, data=self.episode_ends, **_WHOLE)
-
-
-def _as_recorded(values: ArrayLike) -> NDArray[Any]:
-    """Copy values into an array of their own; strings of any length into one of Python's strings."""
-    array = np.array(values)
-    if array.dtype.kind not in "UTO":
-        return array
-    strings = array.astype(object)
-    return strings if _are_strings(strings) else array
-
-
-def _are_strings(array: NDArray[np.object_]) -> bool:
-    return all(isinstance(value, str) for value in array.flat)
 
 
 def _type(array: NDArray[Any]) -> str:

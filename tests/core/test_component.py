@@ -14,6 +14,11 @@ from dp_core.testing.fakes import installed, write_distribution
 
 
 @attrs.frozen(kw_only=True)
+class Placed:
+    when: str = option("now", help="taken")
+
+
+@attrs.frozen(kw_only=True)
 class Options:
     width: int = option(64, help="of a layer")
 
@@ -60,6 +65,10 @@ def component(**changes: Any) -> Component:
         (
             {"config": Reserved},
             "encoder 'depth': option 'name' of Reserved is reserved for the component's name; rename it",
+        ),
+        (
+            {"kind": "modality", "config": Placed},
+            "modality 'depth': option 'when' of Placed is what every key of shape_meta has; rename it",
         ),
         (
             {"config": Unreadable},

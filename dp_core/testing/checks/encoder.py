@@ -118,7 +118,10 @@ def _effects(case: Case) -> HasEffect:
 
     def has_effect(key: str, place: tuple[Any, ...]) -> bool:
         changed = clone(obs)
-        changed[key][place] = others[key][place]
+        if isinstance(changed[key], list):  # text, which has no places
+            changed[key] = others[key]
+        else:
+            changed[key][place] = others[key][place]
         return not torch.equal(features, networks.output(case, encoder, changed))
 
     return has_effect

@@ -32,6 +32,15 @@ class Silent:
     """Says nothing."""
 
 
+@attrs.frozen(kw_only=True)
+class Stumbling:
+    inner: Any = None
+
+    @property
+    def gives(self) -> str:
+        return str(self.inner.parts)
+
+
 def chosen(config: Any) -> Slot:
     component = Component(kind="encoder", name="e", target="a:B", config=type(config), summary="", distribution="toys")
     return Slot(component, config)
@@ -52,3 +61,8 @@ def test_another_word_names_the_component() -> None:
         gives(chosen(Options(said="vectors")))
 
     assert str(caught.value) == ("encoder 'e' of toys: 'gives' of Options must be 'vector' or 'tokens', got 'vectors'")
+
+
+def test_what_a_property_stumbles_over_is_not_taken_for_silence() -> None:
+    with pytest.raises(AttributeError, match="'NoneType' object has no attribute 'parts'"):
+        gives(chosen(Stumbling()))

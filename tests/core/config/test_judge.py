@@ -10,6 +10,8 @@ import pytest
 
 from dp_core import Component, Slot, option, slot
 from dp_core.config import structure_block
+from dp_core.config.declared import IMAGES, gives
+from dp_core.config.structure import structure_task
 from dp_core.discovery.loading import PluginRecord
 from dp_core.errors import ConfigError, PluginError
 from dp_core.registry import Registry
@@ -72,11 +74,57 @@ class CarelessOptions:
     takes: ClassVar[Any] = "rgb"
 
 
+@attrs.frozen(kw_only=True)
+class DecidingOptions:
+    """What it gives depends on an option."""
+
+    n_tokens: int = option(0, help="0: a vector")
+
+    @property
+    def gives(self) -> str:
+        return "tokens" if self.n_tokens > 0 else "vector"
+
+
+@attrs.frozen(kw_only=True)
+class AskingOptions:
+    part: Slot = slot("encoder", help="of which it wants to know what it gives")
+
+    def check(self) -> Iterable[tuple[str, str]]:
+        if gives(self.part) == "tokens":
+            yield "part", "gives tokens"
+
+
+@attrs.frozen(kw_only=True)
+class SeeingOptions:
+    takes: ClassVar[tuple[str, ...]] = (IMAGES, "toys/warmth")
+
+
+@attrs.frozen(kw_only=True)
+class ThermalOptions:
+    is_image: ClassVar[bool] = True
+
+
+@attrs.frozen(kw_only=True)
+class WarmthOptions:
+    """No image."""
+
+
 def registry() -> Registry:
-    configs = {"small": SmallOptions, "outer": OuterOptions, "careless": CarelessOptions}
+    configs = {
+        "small": SmallOptions,
+        "outer": OuterOptions,
+        "careless": CarelessOptions,
+        "deciding": DecidingOptions,
+        "asking": AskingOptions,
+        "seeing": SeeingOptions,
+    }
     components = [
         Component(kind="encoder", name=name, target="a:B", config=config, summary="", distribution="toys")
         for name, config in configs.items()
+    ]
+    components += [
+        Component(kind="modality", name=name, target="a:B", config=config, summary="", distribution="toys")
+        for name, config in {"thermal": ThermalOptions, "warmth": WarmthOptions, "low_dim": WarmthOptions}.items()
     ]
     return Registry([PluginRecord("toys", "toys", "1", "ok", tuple(components))])
 
@@ -141,6 +189,14 @@ def test_a_faulty_inside_names_the_component(fault: str, message: str) -> None:
     assert str(caught.value) == message
 
 
+def test_a_rule_that_asks_a_part_with_a_mistake_in_it_is_no_mistake_of_the_plugin() -> None:
+    def asking(n_tokens: Any) -> list[str]:
+        return problems({"name": "asking", "part": {"name": "deciding", "n_tokens": n_tokens}})
+
+    assert asking(2) == ["part: gives tokens"]
+    assert asking("two") == ["part.n_tokens: expected a whole number, got 'two'"]
+
+
 def test_an_encoder_is_refused_keys_of_types_that_it_does_not_take() -> None:
     assert problems({"name": "small"}) == [
         "small takes keys of type rgb; 'state' is low_dim; choose another encoder, or give it to another part, see "
@@ -148,6 +204,18 @@ def test_an_encoder_is_refused_keys_of_types_that_it_does_not_take() -> None:
     ]
     assert problems(outer("wrist", "state")) == [
         "parts.a.encoder: small takes keys of type rgb; 'state' is low_dim; choose another encoder, or give it to "
+        "another part, see encoder 'concat'"
+    ]
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_an_encoder_of_images_takes_those_of_any_modality_that_says_so(is_read: bool) -> None:
+    """Of plain containers, too; and one that is named in full."""
+    obs = {"hot": {"shape": [1, 8, 8], "type": "thermal"}, "warm": {"shape": [1], "type": "warmth"}}
+    task: Any = {"obs": {**obs, "state": {"shape": [2]}}, "action": {"shape": [2]}}
+
+    assert problems({"name": "seeing"}, structure_task(registry(), task, "") if is_read else task) == [
+        "seeing takes keys of type images and toys/warmth; 'state' is low_dim; choose another encoder, or give it to "
         "another part, see encoder 'concat'"
     ]
 

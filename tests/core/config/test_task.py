@@ -48,6 +48,11 @@ class Strict:
         yield "shape", "is never asked"
 
 
+@attrs.frozen(kw_only=True)
+class Sized:
+    width: int = option(2, help="a number")
+
+
 def structured(task: Any, registry: Registry = INSTALLED) -> ShapeMeta:
     return structure_task(registry, task, "here")
 
@@ -160,6 +165,24 @@ def test_an_annotation_that_looks_like_an_option_is_kept_and_said(caplog: pytest
     assert task["obs"]["hand"]["scales"] == 0.01
     assert task["action"]["shapes"] == 3
     assert caplog.messages == ["here: obs.hand.scales: is no option, and kept as an annotation; did you mean 'scale'?"]
+
+
+def test_a_modality_knows_its_place_for_messages() -> None:
+    assert modality_slot(structured(TASK), "hand").path == "obs.hand"
+
+
+def test_a_former_name_of_an_option_is_no_annotation() -> None:
+    """It would be kept in silence, and the option would have its default."""
+    component = Component(
+        kind="modality", name="new", target="nowhere:New", config=Sized, summary="", renamed={"size": "width"}
+    )
+    registry = Registry([*INSTALLED.plugins, PluginRecord("new", "dp-lab", "1.0", "ok", (component,))])
+    task = {"obs": {"x": {"shape": [2], "type": "new", "size": 3}}, "action": {"shape": [1]}}
+
+    with pytest.raises(ConfigError) as error:
+        structured(task, registry)
+
+    assert str(error.value) == "here has 1 problem\n  obs.x.size: unknown option; it was renamed 'width'"
 
 
 def test_a_rule_of_a_modality_cannot_ask_for_what_nobody_knows() -> None:

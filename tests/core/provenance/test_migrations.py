@@ -10,6 +10,7 @@ import pytest
 
 from dp_core import Component, Slot, option, slot
 from dp_core.config.schema import WorkspaceConfig
+from dp_core.config.task import ShapeMeta
 from dp_core.errors import PluginError
 from dp_core.provenance.migrations import StateMigration, is_older, migrate_config
 
@@ -35,6 +36,12 @@ class PolicyOptions:
 class TrainOptions(WorkspaceConfig):
     policy: Slot = slot("policy")
     epochs: int = option(1, help="how long")
+    shape_meta: ShapeMeta | None = option(None, help="what is observed")
+
+
+@attrs.frozen(kw_only=True)
+class ThermalOptions:
+    kelvin: float = option(1.0, help="in a unit")
 
 
 @attrs.frozen(kw_only=True)
@@ -82,7 +89,8 @@ WORKSPACE = component("workspace", "train", TrainOptions, renamed={"rounds": "ep
 POLICY = component("policy", "diffusion", PolicyOptions, renamed={"vision": "encoder"})
 ENCODER = component("encoder", "cnn", EncoderOptions, formerly=("conv",), renamed={"width": "channels"})
 NOTE = component("callback", "note", NoteOptions, upgrade=f"{__name__}:split")
-COMPONENTS = (WORKSPACE, POLICY, ENCODER, NOTE)
+THERMAL = component("modality", "thermal", ThermalOptions, formerly=("heat",), renamed={"scale": "kelvin"})
+COMPONENTS = (WORKSPACE, POLICY, ENCODER, NOTE, THERMAL)
 
 
 def made_with(version: str | None, **names: str) -> dict[str, Any]:
@@ -137,6 +145,26 @@ def test_options_are_renamed_wherever_a_component_is_plugged_in() -> None:
     )
     assert former["rounds"] == 3
     assert vision["width"] == 1
+
+
+@pytest.mark.parametrize("has_workspace", [True, False])
+def test_options_of_modalities_are_renamed_and_annotations_kept(has_workspace: bool) -> None:
+    """Also where the package of the training is absent, as on a robot."""
+    entry = {"shape": [1, 8, 8], "type": "dp-lab/heat", "when": "episode", "scale": 0.04, "lens": "wide"}
+    other = {"shape": [2], "type": "dp-core/low_dim"}
+    former = {"workspace": "dp-lab/train", "shape_meta": {"obs": {"hot": entry, "pose": other}, "action": {}}}
+    manifest = made_with("1.0", **{"shape_meta.obs.hot.type": "dp-lab/heat"})
+    manifest["kinds"] = {"shape_meta.obs.hot.type": "modality"}
+
+    found = migrate_config(former, manifest, COMPONENTS if has_workspace else (THERMAL,))
+
+    today = {"shape": [1, 8, 8], "type": "dp-lab/thermal", "when": "episode", "kelvin": 0.04, "lens": "wide"}
+    assert found.config["shape_meta"] == {"obs": {"hot": today, "pose": other}, "action": {}}
+    assert found.made_with["components"]["shape_meta.obs.hot.type"] == "dp-lab/thermal"
+    assert found.lines == (
+        "shape_meta.obs.hot: 'heat' is 'thermal' now (dp-lab 1.0 -> 2.0)",
+        "shape_meta.obs.hot: 'scale' is 'kelvin' now (dp-lab 1.0 -> 2.0)",
+    )
 
 
 def test_the_manifest_has_components_and_kinds_where_they_are_now_and_the_versions_of_the_file() -> None:

@@ -614,3 +614,52 @@ def test_images_with_channels_last_are_refused_with_how_to_turn_them():
         "obs: 'camera' has shape (1, 2, 4, 5, 3); expected (B, T, 3, 4, 5), as shape_meta says; put channels first: "
         "permute(0, 1, 4, 2, 3)"
     )
+
+
+# -- what is observed once, and what overflows -------------------------------------------------------------------------
+
+GOAL = {
+    "obs": {
+        "pose": {"shape": [3]},
+        "grip": {"shape": [1], "when": "episode"},
+        "told": {"shape": [], "type": "text", "when": "episode"},
+    },
+    "action": {"shape": [2]},
+}
+
+
+def test_what_is_observed_once_may_come_without_steps():
+    pose, told = torch.zeros(2, 3, 3), np.array(["push", "pull"], dtype=object)
+    with_steps = {"pose": pose, "grip": torch.ones(2, 3, 1), "told": np.stack([told, told, told], axis=1)}
+
+    seen = last_steps({"pose": pose, "grip": torch.ones(2, 1), "told": told}, GOAL, 2, torch.device("cpu"))
+    expected = last_steps(with_steps, GOAL, 2, torch.device("cpu"))
+
+    assert torch.equal(seen["grip"], expected["grip"])
+    assert seen["told"].tolist() == expected["told"].tolist() == [["push", "push"], ["pull", "pull"]]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("grip", torch.tensor([[[1.0], [2.0]]])), ("told", np.array([["push", "pull"]], dtype=object))]
+)
+def test_what_is_observed_once_does_not_change(key, value):
+    obs = {"pose": torch.zeros(1, 2, 3), "grip": torch.ones(1, 2, 1), "told": np.full((1, 2), "push", dtype=object)}
+    with pytest.raises(InputError) as caught:
+        last_steps({**obs, key: value}, GOAL, 2, torch.device("cpu"))
+
+    assert str(caught.value) == (
+        f"obs: '{key}' is observed once in an episode (when: episode), and its steps differ; give that of the "
+        "beginning of the episode, with or without steps"
+    )
+
+
+def test_actions_that_overflow_are_refused(build):
+    obs = {"pose": torch.full((1, 2, 3), 1e37), "grip": torch.zeros(1, 2, 1)}
+    with pytest.raises(InputError) as caught:
+        build().predict_action(obs)
+
+    assert str(caught.value) == (
+        "predict_action: the actions are not finite, though all observations are, whose largest magnitudes, scaled as "
+        "in training to about 1, are 'pose' 1e+37, 'grip' 0; check the units of what is far above"
+    )
+    assert not build(check_obs=False).predict_action(obs)["action"].isfinite().all()

@@ -108,7 +108,7 @@ def test_what_was_recorded_once_is_asked_for_as_that(tmp_path: Path) -> None:
         (
             {"pos": [[1.0]], "goal": [[1.0, 2.0]]},
             {},
-            "episode 1: has 'pos', 'goal'; the episodes before have 'pos', 'goal'",
+            "'goal' is observed at each step in episode 1 and once before; choose one of them for all episodes",
         ),
     ],
 )
