@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from dp_core.atomic import new_folder, numbered, whole_file
-from dp_core.config.compose import apply_overrides, override_paths, read_config, resolve
+from dp_core.config.compose import Removals, apply_overrides, paths_set, read_config, resolve
 from dp_core.config.schema import WorkspaceConfig
 from dp_core.config.structure import structure_run
 from dp_core.config.tree import preflight, unstructure
@@ -40,8 +40,9 @@ def load_config(registry: Registry, path: str | Path, overrides: Sequence[str] =
             that is not available here.
     """
     try:
-        data = resolve(apply_overrides(read_upgraded(registry, path), overrides), str(path))
-        return check_config(registry, data, path, overrides)
+        removals = Removals()
+        merged = apply_overrides(read_upgraded(registry, path, removals), overrides, removals)
+        return check_config(registry, resolve(merged, str(path)), path, overrides, removals.idle(merged))
     except ConfigError as error:
         if (name := registry.presets.fragment_meant(path)) is None:
             raise
@@ -49,10 +50,13 @@ def load_config(registry: Registry, path: str | Path, overrides: Sequence[str] =
         raise ConfigError(error.source, error.problems, [*error.notes, note]) from error
 
 
-def read_upgraded(registry: Registry, path: str | Path) -> dict[str, Any]:
+def read_upgraded(registry: Registry, path: str | Path, removals: Removals | None = None) -> dict[str, Any]:
     """Read a config with everything it extends; resolved ones among them say what the components here know.
 
     Logs what became of their options, see `dp_core.provenance.migrations`. Interpolations stay as they are.
+
+    Args:
+        removals: told what the files take away from each other.
 
     Raises:
         ConfigError: a file that cannot be read.
@@ -65,13 +69,20 @@ def read_upgraded(registry: Registry, path: str | Path) -> dict[str, Any]:
         found.log(file)
         return {**found.config, MANIFEST: found.made_with} if MANIFEST in data else data
 
-    return read_config(path, registry.presets, upgrade)
+    return read_config(path, registry.presets, upgrade, removals)
 
 
 def check_config(
-    registry: Registry, data: Mapping[str, Any], path: str | Path, overrides: Sequence[str] = ()
+    registry: Registry,
+    data: Mapping[str, Any],
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    idle: frozenset[str] = frozenset(),
 ) -> WorkspaceConfig:
     """Structure and check what `dp_core.config.compose.compose` made of ``path`` and ``overrides``; see `load_config`.
+
+    Args:
+        idle: the dotted paths of each ``null`` that takes nothing away, see `dp_core.config.compose.Removals`.
 
     Raises:
         ConfigError: as in `load_config`.
@@ -85,9 +96,9 @@ def check_config(
     options.pop(MANIFEST, None)
     try:
         _check_required(registry, options.get("required_plugins"), str(path))
-        return structure_run(registry, options, str(path))
+        return structure_run(registry, options, str(path), idle)
     except ConfigError as error:
-        given = [given for override in overrides for given in override_paths(override)]
+        given = [given for override in overrides for given in paths_set(override, data)]
         raise ConfigError(error.source, [_with_origin(problem, given) for problem in error.problems]) from error
 
 

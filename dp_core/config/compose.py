@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
@@ -52,21 +53,49 @@ def compose(path: str | Path, overrides: Sequence[str] = (), presets: Presets | 
     return resolve(apply_overrides(read_config(path, presets), overrides), str(path))
 
 
-def read_config(path: str | Path, presets: Presets | None = None, upgrade: Upgrade | None = None) -> dict[str, Any]:
+class Removals:
+    """Notes what ``null`` takes away while configs are merged, to tell which of it takes nothing away."""
+
+    def __init__(self) -> None:
+        self._removed: set[str] = set()
+
+    def note(self, base: Any, update: Any, path: str = "") -> None:
+        """Note what is in ``base`` and ``null`` in ``update``, which is about to be merged over it."""
+        if base is not None and update is None:
+            self._removed.add(path)
+        elif isinstance(base, Mapping) and isinstance(update, Mapping):
+            for key in base.keys() & update.keys():
+                self.note(base[key], update[key], f"{path}.{key}".lstrip("."))
+
+    def idle(self, data: Any) -> frozenset[str]:
+        """Return the dotted paths of what is ``null`` in ``data``, the result, and never was anything else."""
+        return frozenset(path for path, value in _places(data) if value is None and path not in self._removed)
+
+
+def read_config(
+    path: str | Path,
+    presets: Presets | None = None,
+    upgrade: Upgrade | None = None,
+    removals: Removals | None = None,
+) -> dict[str, Any]:
     """Read a config with everything it extends; interpolations stay as they are.
 
     Args:
         path, presets: as in `compose`.
         upgrade: called with the content of each file.
+        removals: told what the files take away from each other.
 
     Raises:
         ConfigError: a file that cannot be read.
     """
-    return _read_with_extends(path, Path(), (), presets or Presets(), upgrade)
+    return _Reader(presets or Presets(), upgrade, removals or Removals()).read(path, Path(), ())
 
 
-def apply_overrides(data: Any, overrides: Sequence[str]) -> Any:
+def apply_overrides(data: Any, overrides: Sequence[str], removals: Removals | None = None) -> Any:
     """Merge every ``key=value`` over ``data``, drop every ``~key`` from it, in order, and return the result.
+
+    Args:
+        removals: told what is taken away by ``key=null``.
 
     Raises:
         ConfigError: one of them is not of this form, or there is nothing to drop.
@@ -76,9 +105,12 @@ def apply_overrides(data: Any, overrides: Sequence[str]) -> Any:
         raise InputError(f"overrides: expected a list, got a string; write ['{overrides}']")
     for override in overrides:
         if override.startswith(DROP):
-            data = _without(data, _dropped_key(override).split("."), list(_places(data)))
-        else:
-            data = merge(data, parse_override(override))
+            data = _without(data, _dropped_key(override).split("."), [path for path, _ in _places(data)])
+            continue
+        update = parse_override(override)
+        if removals is not None:
+            removals.note(data, update)
+        data = merge(data, update)
     return data
 
 
@@ -89,6 +121,17 @@ def override_paths(override: str) -> list[str]:
         ConfigError: it is none.
     """
     return [_dropped_key(override)] if override.startswith(DROP) else list(leaves(parse_override(override)))
+
+
+def paths_set(override: str, data: Any) -> list[str]:
+    """Return the `override_paths` of what an override sets in ``data``, the result of all of them.
+
+    ``{}`` sets nothing where something is: mappings merge.
+    """
+    if override.startswith(DROP):
+        return override_paths(override)
+    there, given = dict(_places(data)), dict(_places(parse_override(override)))
+    return [path for path in override_paths(override) if given[path] != {} or not there.get(path)]
 
 
 def _dropped_key(override: str) -> str:
@@ -112,11 +155,11 @@ def _without(data: Any, keys: Sequence[str], places: list[str], path: str = "") 
     return {name: value for name, value in options.items() if name != key}
 
 
-def _places(data: Any, path: str = "") -> Iterator[str]:
-    """Yield the dotted paths of the values in nested mappings, and of the mappings."""
+def _places(data: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values in nested mappings, and the mappings, each after its dotted path."""
     for key, value in data.items() if isinstance(data, Mapping) else ():
         here = f"{path}.{key}".lstrip(".")
-        yield here
+        yield here, value
         yield from _places(value, here)
 
 
@@ -189,25 +232,36 @@ def resolve(data: Mapping[str, Any], source: str) -> dict[str, Any]:
     return resolved
 
 
-def _read_with_extends(
-    text: str | Path, folder: Path, chain: tuple[Path, ...], presets: Presets, upgrade: Upgrade | None
-) -> dict[str, Any]:
-    path = presets.find(text, folder)
-    if not path.is_file():
-        by = f", which {chain[-1].name} extends" if chain else ""
-        raise ConfigError(str(path), [Problem("", presets.why_not_found(text, by))])
-    resolved = path.resolve()
-    if resolved in chain:
-        names = " -> ".join(p.name for p in (*chain, resolved))
-        raise ConfigError(str(path), [Problem("extends", f"goes round in a circle: {names}")])
-    data = _read(path)
-    parents = data.pop("extends", [])
-    if not isinstance(parents, list) or not all(isinstance(parent, str) for parent in parents):
-        raise ConfigError(str(path), [Problem("extends", f"expected a list of files, got {parents!r}")])
-    merged: dict[str, Any] = {}
-    for parent in parents:
-        merged = merge(merged, _read_with_extends(parent, path.parent, (*chain, resolved), presets, upgrade))
-    return merge(merged, data if upgrade is None else upgrade(data, path))
+@attrs.frozen
+class _Reader:
+    """Reads a file with everything it extends, as `read_config` describes."""
+
+    presets: Presets
+    upgrade: Upgrade | None
+    removals: Removals
+
+    def read(self, text: str | Path, folder: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+        path = self.presets.find(text, folder)
+        if not path.is_file():
+            by = f", which {chain[-1].name} extends" if chain else ""
+            raise ConfigError(str(path), [Problem("", self.presets.why_not_found(text, by))])
+        resolved = path.resolve()
+        if resolved in chain:
+            names = " -> ".join(p.name for p in (*chain, resolved))
+            raise ConfigError(str(path), [Problem("extends", f"goes round in a circle: {names}")])
+        data = _read(path)
+        parents = data.pop("extends", [])
+        if not isinstance(parents, list) or not all(isinstance(parent, str) for parent in parents):
+            raise ConfigError(str(path), [Problem("extends", f"expected a list of files, got {parents!r}")])
+        merged: dict[str, Any] = {}
+        for parent in parents:
+            merged = self._merged(merged, self.read(parent, path.parent, (*chain, resolved)))
+        return self._merged(merged, data if self.upgrade is None else self.upgrade(data, path))
+
+    def _merged(self, base: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:
+        self.removals.note(base, update)
+        merged: dict[str, Any] = merge(base, update)
+        return merged
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from dp_core.config.tree import option_paths
 from dp_core.config.wording import unknown_option
-from dp_core.errors import ConfigError, Problem
+from dp_core.errors import ConfigError, Problem, did_you_mean
 
 INVALID: Any = object()
 """Stands for a value that could not be structured; the problem is recorded."""
@@ -23,7 +23,9 @@ logger = logging.getLogger(__name__)
 class Findings:
     """Problems and advice, each with its path, and which values nobody is to look at any more."""
 
-    def __init__(self) -> None:
+    def __init__(self, idle: Container[str] = ()) -> None:
+        """``idle`` are the paths of each ``null`` that is known to take nothing away."""
+        self._idle = idle
         self.problems: list[Problem] = []
         self._advice: list[Problem] = []
         self.origins: dict[str, str] = {}
@@ -45,6 +47,21 @@ class Findings:
     def advise(self, path: str, message: str) -> None:
         """Record what is possible, but hardly meant."""
         self._advice.append(Problem(path, message))
+
+    def removes(self, path: str, name: str, entries: Iterable[str]) -> bool:
+        """Record a problem if ``null`` at ``path`` was to remove an entry, and there is none called ``name``.
+
+        Args:
+            entries: those that there are in its place.
+
+        Returns:
+            whether it is sound.
+        """
+        if path not in self._idle:
+            return True
+        hint = did_you_mean(name, entries, "leave it out")
+        self.fail(path, f"null removes an entry that a config below puts there; there is none called '{name}'; {hint}")
+        return False
 
     def unknown_option(self, path: str, name: str, known: Sequence[str]) -> None:
         """Record an option that its block, which has ``known``, does not have."""

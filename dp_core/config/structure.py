@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -25,13 +25,18 @@ from dp_core.config.wording import describe, join_path, missing_space, name_of, 
 from dp_core.errors import PluginError, Problem
 
 
-def structure_run(registry: ComponentSource, data: Mapping[str, Any], source: str) -> WorkspaceConfig:
+def structure_run(
+    registry: ComponentSource, data: Mapping[str, Any], source: str, idle: Container[str] = ()
+) -> WorkspaceConfig:
     """Turn a composed config into the typed config of its workspace. Logs what its blocks advise against.
+
+    Args:
+        idle: the dotted paths of each ``null`` that is known to take nothing away.
 
     Raises:
         ConfigError: with all problems.
     """
-    findings = Findings()
+    findings = Findings(idle)
     config = _Structurer(registry, findings).workspace(data)
     judge = Judge(findings, registry)
     judge.judge(config, "", (), is_whole=True)
@@ -138,7 +143,14 @@ class _Structurer:
 
     def task(self, value: Any, path: str) -> Any:
         mark, findings = len(self.findings.problems), self.findings
-        task = TaskReader(self.registry, self.component_options, findings.is_sound, findings.fail, findings.advise)
+        task = TaskReader(
+            self.registry,
+            self.component_options,
+            findings.is_sound,
+            findings.fail,
+            findings.advise,
+            findings.removes,
+        )
         read = task.read(value, path)
         return read if len(findings.problems) == mark else INVALID
 
@@ -271,9 +283,12 @@ class _Structurer:
             return without_marks(dict(value))
         if keys := [key for key in value if type(key) is not args[0]]:
             return self._fail(path, f"the key {show(keys[0])} is not {describe(args[0])}")
-        items = {}
+        items: dict[Any, Any] = {}
+        there = [str(key) for key, item in value.items() if item is not None]
         for key, item in value.items():
             if item is None and (kind is not None or attrs.has(args[1])) and not missing_space(key):
+                if not self.findings.removes(join_path(path, str(key)), str(key), there):
+                    items[key] = INVALID
                 continue  # null removes an entry that a fragment put there
             items[key] = self._typed(args[1], item, join_path(path, key), kind)
         return INVALID if any(item is INVALID for item in items.values()) else items

@@ -6,7 +6,7 @@ whatever else somebody wants to note about the key, which only those look at who
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import attrs
@@ -22,6 +22,10 @@ DEFAULT_TYPE = "low_dim"
 """The modality of a key that names none."""
 WHEN = ("step", "episode")
 """Values of the annotation ``when`` of an observation: recorded at every step, or once in an episode, as goals are."""
+
+ACTION = "action"
+"""What is learnt: its name beside the observations, and in what is recorded and handed to a policy."""
+_KEYS = ("obs", ACTION)
 
 MODALITY_CONTEXT = ("shape", "key")
 """Names that the rules of a modality may ask for: the shape of the observation, and its key."""
@@ -82,6 +86,8 @@ class TaskReader:
     """Told what is wrong: a dotted path and a message."""
     advise: Callable[[str, str], Any]
     """Told what is possible, but hardly meant."""
+    removes: Callable[[str, str, Iterable[str]], bool]
+    """Told of each ``null``: its path, its key and the entries that there are; reports one that removes nothing."""
 
     def read(self, value: Any, path: str) -> ShapeMeta:
         """Return what could be read of ``value``; what could not is reported below ``path``."""
@@ -89,7 +95,9 @@ class TaskReader:
             self.fail(path, f"expected a mapping with 'obs' and 'action', got {show(value)}")
             return ShapeMeta({}, {})
         for key, item in value.items():
-            if key not in ("obs", "action") and item is not None:
+            if key not in _KEYS and item is None:
+                self.removes(join_path(path, str(key)), str(key), _KEYS)
+            elif key not in _KEYS:
                 self.fail(join_path(path, str(key)), "unknown key; expected 'obs' and 'action'")
         observations = self._observations(value.get("obs"), join_path(path, "obs"))
         action = self._action(value.get("action"), join_path(path, "action"))
@@ -104,11 +112,16 @@ class TaskReader:
             self.fail(path, f"expected a mapping of observation keys, got {show(value)}{hint}")
             return {}
         given = {str(key): spec for key, spec in value.items() if spec is not None}
+        for key in (str(key) for key, spec in value.items() if spec is None):
+            self.removes(join_path(path, key), key, given)
         read = {key: self._observation(key, spec, join_path(path, key)) for key, spec in given.items()}
         return {key: observation for key, observation in read.items() if observation is not None}
 
     def _observation(self, key: str, spec: Any, path: str) -> tuple[dict[str, Any], Slot] | None:
         """Read one entry of ``obs``: what it holds, complete with defaults, and its modality."""
+        if key == ACTION:
+            self.fail(path, f"'{ACTION}' is the name of what is learnt; call the observation otherwise")
+            return None
         if not self._has_shape(spec, path):
             return None
         name = DEFAULT_TYPE if spec.get("type") is None else spec["type"]
@@ -140,7 +153,15 @@ class TaskReader:
         shape = self._shape(spec, path)
         if shape is not None and len(shape) != 1:
             self.fail(f"{path}.shape", f"expected one number, the size of an action, got {list(shape)}")
-        return {"shape": shape, **self._annotations(spec, (), path, advise=False)}
+        annotations = self._annotations(spec, (), path, advise=False)
+        if "type" in annotations:
+            self.advise(f"{path}.type", "an action has no modality: this is kept as an annotation; leave it out")
+        if annotations.get("when", WHEN[0]) != WHEN[0]:
+            found = show(annotations["when"])
+            self.fail(
+                f"{path}.when", f"got {found}; only observations are taken once, actions at every step; leave it out"
+            )
+        return {"shape": shape, **annotations}
 
     def _has_shape(self, spec: Any, path: str) -> bool:
         if isinstance(spec, Mapping) and "shape" in spec:

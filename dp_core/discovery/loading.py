@@ -160,7 +160,7 @@ def _load(manager: HookManager, plugin: InstalledPlugin, owners: Mapping[_Offer,
         # What a plugin prints must not get into what a command prints, `--list --json` for example.
         with redirect_stdout(sys.stderr):
             module = _import(plugin)
-            _check_api(module)
+            _check_api(module, is_local=plugin.distribution == LOCAL)
             manager.register(module, name=registered_name)
             components = tuple(
                 attrs.evolve(
@@ -208,10 +208,13 @@ def _import(plugin: InstalledPlugin) -> ModuleType:
         raise error_class(plugin.why_not_there(error)) from error
 
 
-def _check_api(module: ModuleType) -> None:
+def _check_api(module: ModuleType, *, is_local: bool) -> None:
     declared = getattr(module, "DP_API", None)
     if declared is None:
-        raise PluginError(f"add DP_API = {API} to {module.__name__}")
+        meant = f"{module.__name__}.plugin"
+        is_beside = is_local and hasattr(module, "__path__") and find_spec(meant) is not None
+        hint = f"; did you mean -p {meant}?" if is_beside else ""
+        raise PluginError(f"add DP_API = {API} to {module.__name__}{hint}")
     if type(declared) is not int:
         raise PluginError(f"DP_API in {module.__name__} must be a whole number, got {declared!r}")
     if declared != API:

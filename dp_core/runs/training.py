@@ -140,6 +140,7 @@ def restore(run_dir: str | Path, overrides: Sequence[str] = (), *, trust_pickles
         data = keep_process(registry, former, as_manifest(former.get(MANIFEST))["kinds"], data, str(path))
     # Pretrained weights would be overwritten by the checkpoint's, and need not be on this machine any more.
     with skip_pretrained_weights() if has_weights else contextlib.nullcontext():
+        # Not told which null removes nothing: the same command may resume a run twice, and the first removed it.
         cfg = check_config(registry, data, path, overrides)
         require_ready(cfg, path)
         with naming_the_end(Origin.of(cfg.workspace, "workspace"), lambda: folder):

@@ -106,6 +106,27 @@ def test_mistakes_of_the_file_are_not_blamed_on_the_command_line(path: Path) -> 
     assert problems(path, "encoder={rate: 1.0}", "seed=1") == ["encoder.pool: expected a string, got 3"]
 
 
+def test_an_empty_mapping_over_what_is_there_is_not_blamed(path: Path) -> None:
+    path.write_text("workspace: toy\nencoder: {name: timm, pool: 3}\n")
+
+    assert problems(path, "encoder={}") == ["encoder.pool: expected a string, got 3"]
+    assert problems(path, "text={}", "run_name={}", "~encoder.pool") == [
+        "run_name: expected a string, got {} (from the command line)"
+    ]
+
+
+IDLE = "null removes an entry that a config below puts there; there is none called"
+
+
+def test_null_that_removes_nothing_is_a_misspelling(path: Path) -> None:
+    path.write_text("workspace: toy\nencoder: timm\ncallbacks: {nothing: null}\n")
+
+    assert problems(path, "callbacks.nothin=null") == [
+        f"callbacks.nothing: {IDLE} 'nothing'; leave it out",
+        f"callbacks.nothin: {IDLE} 'nothin'; leave it out (from the command line)",
+    ]
+
+
 def test_the_saved_file_gives_the_same_config_again(path: Path, tmp_path: Path) -> None:
     config = load_config(REGISTRY, path, ["run_name=mine", "output_dir=runs/x"])
 

@@ -176,6 +176,8 @@ def test_what_is_removed_on_resume_need_not_be_installed_any_more(config: Path, 
     resolved.write_text(resolved.read_text().replace("dp-toys/note", "dp-gone/note"))
 
     assert restore(tmp_path / "run", ["callbacks.first=null"]).callbacks == {}
+    # Nor is it an error to resume with the same command again.
+    assert restore(tmp_path / "run", ["callbacks.first=null"]).callbacks == {}
 
 
 def test_values_that_are_pickled_are_loaded_by_who_trusts_them(config: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from dp_core.config.compose import compose, merge, parse_override, resolve
+from dp_core.config.compose import Removals, apply_overrides, compose, merge, parse_override, read_config, resolve
 from dp_core.config.env_variables import FromEnvironment
 from dp_core.errors import ConfigError
 
@@ -84,6 +84,20 @@ def test_merging_changes_neither_side() -> None:
     merge(base, update)["a"]["z"] = 3
 
     assert (base, update) == ({"a": {"x": 1}}, {"a": {"y": 2}})
+
+
+def test_null_that_takes_nothing_away_is_told_from_one_that_does(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        run="extends: [middle.yaml]\nobs: {hand: null, hnad: null}",
+        middle="extends: [base.yaml]\nobs: {front: null}",
+        base="obs: {hand: {shape: [1]}, front: {shape: [1]}, side: {shape: [1]}, never: null}",
+    )
+    removals = Removals()
+
+    data = apply_overrides(read_config(path, removals=removals), ["obs.side=null", "obs.sdie=null"], removals)
+
+    assert removals.idle(data) == {"obs.hnad", "obs.never", "obs.sdie"}
 
 
 # -- extends ----------------------------------------------------------------------------------------------------------

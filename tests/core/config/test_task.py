@@ -23,6 +23,7 @@ from dp_core.errors import ConfigError, PluginError
 from dp_core.interfaces import modality_of
 from dp_core.provenance.manifest import compare
 from dp_core.registry import Registry
+from dp_core.run_config import load_config
 from dp_core.shape_meta import keys_of_type, keys_once_per_episode, modality_slot, obs_type, subset
 from dp_core.testing.fakes import installed, write_distribution
 
@@ -215,6 +216,48 @@ def test_when_every_observation_is_removed_that_is_said() -> None:
 
     assert [str(problem) for problem in caught.value.problems] == [
         "obs: expected a mapping of observation keys, got {'old': None}; null leaves a key out, and there is no other"
+    ]
+
+
+def problems(path: Path, *overrides: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_config(INSTALLED, path, overrides)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_null_that_removes_nothing_is_a_misspelling(tmp_path: Path) -> None:
+    base, path = tmp_path / "base.yaml", tmp_path / "run.yaml"
+    base.write_text("extends: [smoke]\nshape_meta: {obs: {hand: {shape: [1]}, old: {shape: [1]}}}\n")
+    path.write_text("extends: [base.yaml]\nshape_meta: {obs: {hnad: null, old: null}}\n")
+    found = "null removes an entry that a config below puts there; there is none called"
+
+    assert problems(path, "shape_meta.actoin=null", "policy.encoder={name: concat, parts: {clod: null}}") == [
+        f"shape_meta.actoin: {found} 'actoin'; did you mean 'action'? (from the command line)",
+        f"shape_meta.obs.hnad: {found} 'hnad'; did you mean 'hand'?",
+        f"policy.encoder.parts.clod: {found} 'clod'; leave it out (from the command line)",
+    ]
+
+
+def test_an_action_has_no_modality_and_is_done_at_every_step(caplog: pytest.LogCaptureFixture) -> None:
+    task = structured({"obs": {"x": {"shape": [2]}}, "action": {"shape": [1], "type": "rgb", "when": "step"}})
+
+    assert task["action"] == {"shape": [1], "type": "rgb", "when": "step"}
+    assert caplog.messages == [
+        "here: action.type: an action has no modality: this is kept as an annotation; leave it out"
+    ]
+    with pytest.raises(ConfigError) as caught:
+        structured({"obs": {"x": {"shape": [2]}}, "action": {"shape": [1], "when": "episode"}})
+    assert [str(problem) for problem in caught.value.problems] == [
+        "action.when: got 'episode'; only observations are taken once, actions at every step; leave it out"
+    ]
+
+
+def test_no_observation_is_called_action() -> None:
+    with pytest.raises(ConfigError) as caught:
+        structured({"obs": {"action": {"shape": [2]}}, "action": {"shape": [2]}})
+
+    assert [str(problem) for problem in caught.value.problems] == [
+        "obs.action: 'action' is the name of what is learnt; call the observation otherwise"
     ]
 
 

@@ -73,6 +73,18 @@ def test_a_module_is_loaded_by_name(site: Path) -> None:
     assert (component.qualified_name, component.plugin) == ("local/my_net", "my_net")
 
 
+def test_a_package_is_not_the_plugin_inside_of_it(site: Path) -> None:
+    (site / "lab_tactile").mkdir()
+    (site / "lab_tactile" / "__init__.py").touch()
+    (site / "lab_tactile" / "plugin.py").write_text(PLUGIN.replace("NAME", "tactile"))
+    (site / "lab_empty.py").touch()
+
+    assert states("lab_tactile")["lab_tactile"] == (
+        "broken add DP_API = 1 to lab_tactile; did you mean -p lab_tactile.plugin?"
+    )
+    assert states("lab_empty")["lab_empty"] == "broken add DP_API = 1 to lab_empty"
+
+
 def test_an_installed_plugin_that_is_named_is_loaded_once(site: Path) -> None:
     assert states("blur", "dp-depth", "dp_blur.plugin") == {"depth": "ok", "flow": "ok", "blur": "ok"}
 
