@@ -24,7 +24,7 @@ class MeanFlow(BaseScheduler):
     """Mix data and noise as ``x_t = (1 - t) x0 + t noise``, as `FlowMatching`; the network learns average velocities.
 
     Where flow matching learns the velocity v(x_t, t) at one time, the network here learns its average u(x_t, r, t) on
-    the path from t down to r, which is the whole way: x_r = x_t - (t - r) u (Geng et al. 2025, section 4.1).
+    the path from t down to r, which is the whole way: x_r = x_t - (t - r) u (Geng et al. 2025).
     With r = t the two are the same. Timesteps handed in or out are ``t * timestep_scale``, and so is r, the
     ``end_timestep``.
     """
@@ -61,7 +61,7 @@ class MeanFlow(BaseScheduler):
     ) -> Tensor:
         """Return the loss of a batch, a scalar of at least 0; see `BaseScheduler.loss` and `_weighted`.
 
-        The target follows from the network's own change along the path (section 4.1, the MeanFlow identity)::
+        The target follows from the network's own change along the path (the MeanFlow identity)::
 
             u(x_t, r, t) = v - (t - r) d/dt u(x_t, r, t),  d/dt u = v du/dx + du/dt,  v = noise - x0
 
@@ -112,7 +112,7 @@ class MeanFlow(BaseScheduler):
         return with_known(sample, inpaint)
 
     def _intervals(self, size: int, device: torch.device, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Draw t and r with r at most t, each (B,), float32 from 0 to 1 (section 4.3).
+        """Draw t and r with r at most t, each (B,), float32 from 0 to 1.
 
         Both are logit-normal, and r is set to t in a share of the batch: there the network learns flow matching.
         """
@@ -151,7 +151,7 @@ class MeanFlow(BaseScheduler):
     def _weighted(self, error: Tensor) -> Tensor:
         """Return a scalar whose gradient is that of the mean of ``error / (error + c)**p`` with a constant divisor.
 
-        That is the paper's adaptive weighting (section 4.3). Its integral is returned, which has the same gradient and
+        That is the paper's adaptive weighting. Its integral is returned, which has the same gradient and
         tells how well the network does, where the weighted error would be about 1 however small it is: the error itself
         for p = 0, and log(1 + error / c) for p = 1.
 
