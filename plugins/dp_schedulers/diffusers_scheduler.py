@@ -34,6 +34,8 @@ class DiffusersScheduler(BaseScheduler):
         self._prediction = self._process.config.get("prediction_type", "flow_prediction")
         self._takes_generator = "generator" in inspect.signature(self._process.step).parameters
         self._on: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._tried: set[int] = set()
+        self._try(config.num_inference_steps)  # now, as training may take days
         self._training_times, self._mixtures = self._read()
 
     @property
@@ -91,11 +93,44 @@ class DiffusersScheduler(BaseScheduler):
             InputError: the class cannot take that number of steps.
         """
         count = number_of_steps(num_inference_steps, self.config.num_inference_steps)
-        process = copy.deepcopy(self._process)  # it keeps what the steps of one chunk have in common
+        self._try(count)
+        return self._walk(denoise, shape, count, generator, inpaint, device, dtype)
+
+    def _try(self, count: int) -> None:
+        """Take ``count`` steps once, with a network that predicts zeros: many classes fail at some step only.
+
+        Raises:
+            InputError: the class cannot take them.
+        """
+        if count in self._tried:
+            return
         try:
-            process.set_timesteps(count, device=device)
+            draw = torch.Generator().manual_seed(0)
+            sample = self._walk(_predict_zeros, (1, 1, 1), count, draw)
+            reason = "" if sample.isfinite().all() else "its steps do not lead to a finite trajectory"
         except Exception as error:
-            raise InputError(f"num_inference_steps: {count} does not fit {self.config.scheduler}: {error}") from error
+            reason = _in_one_line(error)
+        if reason:
+            raise InputError(
+                f"num_inference_steps: {count} steps of {self.config.scheduler} fail with num_train_timesteps "
+                f"{self._process.config.num_train_timesteps} and its other options: {reason}; choose fewer steps, or "
+                "other options"
+            )
+        self._tried.add(count)
+
+    def _walk(
+        self,
+        denoise: Denoise,
+        shape: tuple[int, ...],
+        count: int,
+        generator: Generators,
+        inpaint: Inpaint | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Tensor:
+        """Sample in ``count`` steps; arguments as of `sample`."""
+        process = copy.deepcopy(self._process)  # it keeps what the steps of one chunk have in common
+        process.set_timesteps(count, device=device)
         times = process.timesteps
         denoise_step = prepared(denoise, times.float() if times.is_floating_point() else times)
         many = list(generator) if isinstance(generator, tuple) else generator  # the library knows lists
@@ -154,5 +189,14 @@ def _made(config: DiffusersConfig) -> Any:
     try:
         return getattr(diffusers, config.scheduler)(**options)
     except Exception as error:
-        reason = " ".join(str(error).split())
+        reason = _in_one_line(error)
         raise InputError(f"scheduler: {config.scheduler} cannot be made with these options: {reason}") from error
+
+
+def _predict_zeros(sample: Tensor, timestep: Tensor, end_timestep: Tensor | None = None) -> Tensor:
+    return torch.zeros_like(sample)
+
+
+def _in_one_line(error: Exception) -> str:
+    """Return what an error says; its type where it says nothing."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

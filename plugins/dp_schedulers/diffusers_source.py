@@ -28,6 +28,8 @@ class SchedulerSource:
     """What each option is if nobody says."""
     choices: Mapping[str, tuple[Any, ...]]
     """The values that an option can have, as far as its annotation lists them."""
+    nullable: frozenset[str]
+    """The options that may be null, by their default or their annotation."""
     methods: Mapping[str, tuple[str, ...]]
     """The arguments of each method that have no default, without ``self``."""
 
@@ -46,9 +48,11 @@ def scheduler_source(name: str) -> SchedulerSource:
     arguments = functions["__init__"].args
     parameters = arguments.args[1:]
     defaults = [*(len(parameters) - len(arguments.defaults)) * [None], *arguments.defaults]
+    values = {parameter.arg: _value(node) for parameter, node in zip(parameters, defaults, strict=True)}
     return SchedulerSource(
-        defaults={parameter.arg: _value(node) for parameter, node in zip(parameters, defaults, strict=True)},
+        defaults=values,
         choices={p.arg: choices for p in parameters if (choices := _choices(p.annotation))},
+        nullable=frozenset(p.arg for p in parameters if values[p.arg] is None or _takes_none(p.annotation)),
         methods={method: _required(node.args) for method, node in functions.items()},
     )
 
@@ -74,6 +78,10 @@ def _value(node: ast.expr | None) -> Any:
         return REQUIRED if node is None else ast.literal_eval(node)
     except ValueError:
         return REQUIRED
+
+
+def _takes_none(annotation: ast.expr | None) -> bool:
+    return annotation is not None and re.search(r"\b(None|Optional)\b", ast.unparse(annotation)) is not None
 
 
 def _choices(annotation: ast.expr | None) -> tuple[Any, ...]:

@@ -61,7 +61,7 @@ class MeanFlow(BaseScheduler):
     ) -> Tensor:
         """Return the loss of a batch, a scalar of at least 0; see `BaseScheduler.loss` and `_weighted`.
 
-        The target follows from the network's own change along the path (the paper's MeanFlow identity)::
+        The target follows from the network's own change along the path (the MeanFlow identity)::
 
             u(x_t, r, t) = v - (t - r) d/dt u(x_t, r, t),  d/dt u = v du/dx + du/dt,  v = noise - x0
 
@@ -112,7 +112,7 @@ class MeanFlow(BaseScheduler):
         return with_known(sample, inpaint)
 
     def _intervals(self, size: int, device: torch.device, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Draw t and r with r at most t, each (B,), float32 from 0 to 1, as in the paper.
+        """Draw t and r with r at most t, each (B,), float32 from 0 to 1.
 
         Both are logit-normal, and r is set to t in a share of the batch: there the network learns flow matching.
         """

@@ -11,7 +11,7 @@ import torch
 from dp_core.errors import ConfigError, InputError
 from dp_core.interfaces import Inpaint
 from dp_schedulers.diffusers_config import DiffusersConfig
-from dp_schedulers.diffusers_source import scheduler_names, scheduler_source
+from dp_schedulers.diffusers_source import REQUIRED, scheduler_names, scheduler_source
 
 SHAPE = (3, 8, 2)
 COSINE = {"num_train_timesteps": 100, "beta_schedule": "squaredcos_cap_v2"}
@@ -145,6 +145,17 @@ def test_all_classes_of_the_library_are_found_in_its_source():
             "'UniPCMultistepScheduler'?",
         ),
         (
+            {"scheduler": "UniPC"},
+            "scheduler: 'UniPC' is no scheduler of the installed diffusers; did you mean 'UniPCMultistepScheduler'?",
+        ),
+        (
+            {"scheduler": "KarrasVeScheduler"},
+            "scheduler: 'KarrasVeScheduler' is no scheduler of the installed diffusers; usual ones are "
+            "'DDIMScheduler', 'DPMSolverMultistepScheduler', 'UniPCMultistepScheduler' and "
+            "'FlowMatchEulerDiscreteScheduler'; https://huggingface.co/docs/diffusers/api/schedulers/overview lists "
+            "all",
+        ),
+        (
             {"scheduler": "DDPMScheduler", "options": {"beta_shedule": "linear"}},
             "options.beta_shedule: unknown option; did you mean 'beta_schedule'?",
         ),
@@ -172,6 +183,67 @@ def test_mistakes_are_reported_with_the_config(registry, block, message):
     assert str(error.value) == f"scheduler 'diffusers' has 1 problem\n  {message}"
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_train_timesteps": "many"}, "num_train_timesteps: expected a whole number, got 'many'"),
+        ({"num_train_timesteps": 10.5}, "num_train_timesteps: expected a whole number, got 10.5"),
+        ({"num_train_timesteps": 0}, "num_train_timesteps: 0 is less than 1; choose at least 1"),
+        ({"num_train_timesteps": None}, "num_train_timesteps: expected a whole number, got null"),
+        ({"beta_end": [1]}, "beta_end: expected a number, got [1]"),
+        (
+            {"beta_start": -0.1},
+            "beta_start: -0.1 is no variance between 0 and 1, both excluded; choose one, such as 0.0001",
+        ),
+        ({"clip_sample": 1}, "clip_sample: expected true or false, got 1"),
+        ({"trained_betas": "many"}, "trained_betas: expected a list of numbers, got 'many'"),
+        ({"trained_betas": [0.1, 1]}, "trained_betas: 1 is no variance between 0 and 1, both excluded; choose one"),
+        (
+            {"trained_betas": [0.1, 0.2]},
+            "trained_betas: its length is 2, and num_train_timesteps is 1000; give a value for each time",
+        ),
+    ],
+)
+def test_values_are_checked_by_the_defaults_of_the_class(registry, options, message):
+    with pytest.raises(ConfigError) as error:
+        registry.build("scheduler", {"name": "diffusers", "scheduler": "DDIMScheduler", "options": options})
+
+    assert str(error.value) == f"scheduler 'diffusers' has 1 problem\n  options.{message}"
+
+
+def test_all_defaults_pass_and_so_does_what_the_source_allows():
+    """Null where an annotation has it, whole numbers for others, and those of a flow, written with a point."""
+    options = {"num_train_timesteps": 2.0, "trained_betas": [0.1, 0.2], "beta_end": 0.5, "use_karras_sigmas": None}
+
+    assert list(DiffusersConfig(scheduler="EulerDiscreteScheduler", options=options).check()) == []
+    for name in scheduler_names():
+        defaults = {key: value for key, value in scheduler_source(name).defaults.items() if value is not REQUIRED}
+        found = dict(DiffusersConfig(scheduler=name, options=defaults).check())
+        assert not [place for place in found if place.startswith("options")]
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "reason"),
+    [
+        ("DDPMScheduler", 120, "`num_inference_steps`: 120 cannot be larger than `self.config.train_timesteps`: 100"),
+        ("LCMScheduler", 60, "The combination of `original_steps x strength`: 50 x 1.0 is smaller than"),
+        ("UniPCMultistepScheduler", 120, "its steps do not lead to a finite trajectory; choose fewer steps, or other"),
+    ],
+)
+def test_steps_that_the_class_cannot_take_are_reported_before_training(build, name, count, reason):
+    """And when a call asks for them. Some classes say so, others fail at some step or return no numbers."""
+    with pytest.raises(InputError) as built:
+        build(name, count, num_train_timesteps=100)
+    with pytest.raises(InputError) as called:
+        build(name, 5, num_train_timesteps=100).sample(network, SHAPE, count)
+
+    start = f"num_inference_steps: {count} steps of {name} fail with num_train_timesteps 100 and its other options: "
+    assert str(built.value) == str(called.value)
+    assert str(built.value).startswith(start + reason)
+    assert str(built.value).endswith("; choose fewer steps, or other options")
+    assert "\n" not in str(built.value)
+
+
 def test_values_are_checked_as_far_as_the_source_lists_them(registry):
     if not scheduler_source("DDPMScheduler").choices.get("prediction_type"):
         pytest.skip("this release lists no values")
@@ -183,9 +255,9 @@ def test_values_are_checked_as_far_as_the_source_lists_them(registry):
 
 def test_what_only_the_class_knows_is_reported_in_one_line(build):
     with pytest.raises(InputError) as error:
-        build("DDPMScheduler", beta_schedule="scaled_linear", beta_start="a lot")
+        build("EulerDiscreteScheduler", beta_schedule="linaer")
 
-    assert str(error.value).startswith("scheduler: DDPMScheduler cannot be made with these options: ")
+    assert str(error.value).startswith("scheduler: EulerDiscreteScheduler cannot be made with these options: linaer is")
     assert "\n" not in str(error.value)
 
 

@@ -99,7 +99,7 @@ def test_times_are_intervals_in_a_share_of_the_samples(build):
 
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0, 1.5])
 def test_the_loss_has_the_gradient_of_the_papers_weighted_error(build, power):
-    """Geng et al. 2025, section 4.3: the error times 1 / (error + c)**p, whose gradient stops."""
+    """Geng et al. 2025, "Mean Flows": the error times 1 / (error + c)**p, whose gradient stops."""
     error = torch.tensor([1e-4, 0.02, 0.5, 3.0], requires_grad=True)
     c = 1e-2
     weighted = (error / (error.detach() + c) ** power).mean()
