@@ -45,7 +45,7 @@ PUBLIC = (
             "dp_core.config.declared": ALL,
             "dp_core.config.metrics": ALL,
             "dp_core.config.schema": ("WorkspaceConfig",),
-            "dp_core.config.wording": ("not_one_of", "unknown_option"),
+            "dp_core.config.wording": ("describe", "not_one_of", "show", "unknown_option"),
             "dp_core.border": ALL,
             "dp_core.errors": ALL,
             "dp_core.shape_meta": ALL,
