@@ -1,4 +1,4 @@
-"""Where the code of components meets that of dp-core: who is told of when something goes wrong there.
+"""Names the component whose code failed, where the code of components meets that of dp-core.
 
 `origin` remembers what was built for which place of a config, `naming` turns what such an object raises into a
 `dp_core.errors.ComponentError`, `carried` brings errors from worker processes, `log` writes tracebacks to a run's
