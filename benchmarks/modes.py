@@ -1,4 +1,4 @@
-"""What schedulers represent of two modes, and in how many network calls: energy distances, not times.
+"""Measures what schedulers represent of two modes, in how many network calls: energy distances, not times.
 
     python benchmarks/modes.py [--rounds 3] [--json results.json]
 

@@ -59,7 +59,7 @@ def remember(built: Any, origin: Origin, target: Any = None) -> None:
     """Note where ``built`` comes from; it is forgotten with the object.
 
     An object that a component passes on from another keeps its first origin, which is the innermost. What cannot be
-    referred to weakly is not noted: what it raises is told of what it is part of.
+    referred to weakly is not noted: what it raises is reported for what it is part of.
 
     Args:
         target: what was called to build it.

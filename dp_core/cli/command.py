@@ -1,7 +1,7 @@
 """The common ground of all commands: some options, their log, and how they end.
 
 When something is wrong, that is one clear message, and a traceback only when asked for. The status is 2 for what the
-user can mend, and 1 where the code of a component failed.
+user can fix, and 1 where the code of a component failed.
 """
 
 from __future__ import annotations

@@ -236,7 +236,8 @@ class DatasetConformance(_ForTasks):
         Args:
             folder: empty.
             episodes: five, each ``{key: array (steps, *shape)}`` with the keys of ``shape_meta["obs"]`` and ``action``:
-                images uint8 (steps, C, H, W), everything else float32. No step is like another.
+                images uint8 (steps, C, H, W), numbers float32, other keys as their modality draws them. No step is like
+                another, of images and numbers.
         """
         raise NotImplementedError
 

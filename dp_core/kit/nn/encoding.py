@@ -16,7 +16,7 @@ from dp_core.interfaces import BaseEncoder
 
 
 def build_encoder(encoder: Slot, *, shape_meta: Mapping[str, Any], n_obs_steps: int) -> BaseEncoder:
-    """Build an encoder with what it is to be built with: one that sees windows is told their steps."""
+    """Build an encoder from its slot; one that sees windows is built with ``n_obs_steps`` besides."""
     window = {"n_obs_steps": n_obs_steps} if sees(encoder) == WINDOW else {}
     built: BaseEncoder = encoder.build(shape_meta=shape_meta, **window)
     return built
